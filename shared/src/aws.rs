@@ -1,0 +1,124 @@
+//! How the functions reach AWS: one HTTP client for all, built for a short cold start.
+//!
+//! Region, credentials and endpoints come from the variables that Lambda sets and that all AWS SDKs read
+//! ("Using the Lambda environment variables", "Service-specific endpoints"). The usual chain of other
+//! sources (profiles, instance metadata) has no place in a function and is left out.
+
+use std::{env, fs, time::Duration};
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Region, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+
+use crate::configuration::{ConfigurationError, optional, required};
+
+/// The roots of Amazon Trust Services, which sign the certificates of all AWS endpoints
+/// (<https://www.amazontrust.com/repository/>). Parsing five certificates is quicker than the 140 of an
+/// operating system, at every cold start.
+const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
+
+/// What every AWS client of a function is built from.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    region: Region,
+    credentials: Credentials,
+    http_client: SharedHttpClient,
+}
+
+impl Aws {
+    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and, if
+    /// certificates of another authority are to be trusted, `AWS_CA_BUNDLE`. Lambda replaces an execution
+    /// environment before its credentials expire, so that they are read once.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] that names the variable.
+    pub fn from_env() -> Result<Self, ConfigurationError> {
+        let region = Region::new(required("AWS_REGION")?);
+        let credentials = Credentials::new(
+            required("AWS_ACCESS_KEY_ID")?,
+            required("AWS_SECRET_ACCESS_KEY")?,
+            optional("AWS_SESSION_TOKEN"),
+            None,
+            "environment",
+        );
+        let unreadable = |expected: &str| ConfigurationError::Invalid {
+            name: "AWS_CA_BUNDLE".to_owned(),
+            expected: expected.to_owned(),
+        };
+        let roots = match optional("AWS_CA_BUNDLE") {
+            Some(path) => fs::read(path).map_err(|_| unreadable("a file that can be read"))?,
+            None => AMAZON_ROOTS.to_vec(),
+        };
+        let tls = TlsContext::builder()
+            .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
+            .build()
+            .map_err(|_| unreadable("a file of PEM certificates"))?;
+        let http_client = Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls)
+            .build_https();
+        Ok(Self {
+            region,
+            credentials,
+            http_client,
+        })
+    }
+
+    /// A DynamoDB client that gives up an attempt after `attempt_timeout`.
+    pub fn dynamodb(&self, attempt_timeout: Duration) -> aws_sdk_dynamodb::Client {
+        let mut config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http_client.clone())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .timeout_config(timeouts(attempt_timeout))
+            .retry_config(retries());
+        config.set_endpoint_url(endpoint("DYNAMODB"));
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    /// Where the functions run.
+    pub fn region(&self) -> Region {
+        self.region.clone()
+    }
+
+    /// Who they are.
+    pub fn credentials(&self) -> Credentials {
+        self.credentials.clone()
+    }
+
+    /// The one HTTP client, with its connection pool.
+    pub fn http_client(&self) -> SharedHttpClient {
+        self.http_client.clone()
+    }
+}
+
+/// Limits of one attempt. A connection that does not come up within a second will not come up: the next
+/// attempt opens another. So does one after a frozen environment woke up with a dead connection.
+pub fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(attempt)
+        .build()
+}
+
+/// Three attempts with jittered backoff, from 50 ms up.
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(50))
+        .with_max_backoff(Duration::from_secs(1))
+}
+
+/// `AWS_ENDPOINT_URL_<SERVICE>`, or `AWS_ENDPOINT_URL`, or none for the service's own.
+pub fn endpoint(service: &str) -> Option<String> {
+    let set = |name: &str| env::var(name).ok().filter(|url| !url.is_empty());
+    set(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| set("AWS_ENDPOINT_URL"))
+}

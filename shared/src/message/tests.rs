@@ -1,0 +1,202 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn an_id_is_one_to_64_url_safe_characters() {
+    for good in ["a", "0", "_", "-", "A-b_9", &"x".repeat(64)] {
+        assert!(MessageId::parse(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "a b",
+        "a#b",
+        "a/b",
+        "ä",
+        "a\0",
+        "a\n",
+        "%61",
+        &"x".repeat(65),
+    ] {
+        assert_eq!(MessageId::parse(bad), Err(InvalidMessageId), "{bad:?}");
+    }
+}
+
+#[test]
+fn an_owner_is_one_to_255_printable_characters() {
+    for good in [
+        "alice",
+        "auth0|5f7c",
+        "CN=Jane Doe, O=Acme",
+        "a#b",
+        &"x".repeat(255),
+    ] {
+        assert!(Owner::parse(good).is_ok(), "{good}");
+    }
+    for bad in ["", "a\nb", "a\0", "käthe", "\u{7f}", &"x".repeat(256)] {
+        assert_eq!(Owner::parse(bad), Err(InvalidOwner), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_receipt_is_a_uuid() {
+    assert!(Receipt::parse("5fea7756-0ea4-451a-a703-a558b933e274").is_ok());
+    for bad in [
+        "",
+        "5fea7756",
+        "5fea7756-0ea4-451a-a703-a558b933e27",
+        "5fea7756-0ea4-451a-a703-a558b933e274-",
+        "5fea7756-0ea4-451a-a703-a558b933e27g",
+        "5fea77560ea4451aa703a558b933e274",
+    ] {
+        assert_eq!(Receipt::parse(bad), Err(InvalidReceipt), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_payload_is_a_json_object() {
+    let parse = |text: &str| Payload::parse(text).map(|payload| payload.as_str().to_owned());
+    let kept = " {\"b\": 1.10, \"a\": 12345678901234567890123, \"\\u0000\": \"&=%+😀\"}\n";
+    assert_eq!(parse(kept).as_deref(), Ok(kept));
+    assert_eq!(parse(""), Err(InvalidPayload::Empty));
+    assert_eq!(parse(" \n"), Err(InvalidPayload::Empty));
+    for text in ["[]", "\"a\"", "1", "true", "null", " [{}]"] {
+        assert_eq!(parse(text), Err(InvalidPayload::NotObject), "{text}");
+    }
+    for text in [
+        "{",
+        "{}{}",
+        "{'a':1}",
+        "{\"a\":01}",
+        "{\"a\":\"\0\"}",
+        "{\"a\":NaN}",
+        "hello",
+    ] {
+        assert!(
+            matches!(parse(text), Err(InvalidPayload::NotJson { .. })),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_payload_has_at_most_256_kib() {
+    let of = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+    assert!(Payload::parse(of(256 * 1024)).is_ok());
+    assert_eq!(
+        Payload::parse(of(256 * 1024 + 1)),
+        Err(InvalidPayload::TooLarge {
+            bytes: 256 * 1024 + 1
+        })
+    );
+}
+
+#[test]
+fn a_payload_nests_at_most_1000_levels() {
+    let nested = |levels: usize| {
+        format!(
+            "{{\"[[\\\"\":{}{}}}",
+            "[".repeat(levels - 1),
+            "]".repeat(levels - 1)
+        )
+    };
+    let deepest = Payload::parse(nested(1000)).expect("1000 levels are taken");
+    assert!(deepest.is_same_as(&format!(" {}", nested(1000))));
+    assert_eq!(Payload::parse(nested(1001)), Err(InvalidPayload::TooDeep));
+    // Far deeper than any stack: it must not be walked by recursion.
+    assert_eq!(
+        Payload::parse(nested(100_000)),
+        Err(InvalidPayload::TooDeep)
+    );
+}
+
+#[test]
+fn payloads_are_compared_as_json() {
+    let same = |left: &str, right: &str| Payload::parse(left).expect(left).is_same_as(right);
+    assert!(same(
+        r#"{"a":1,"b":[true,null,{}]}"#,
+        r#" { "b" : [ true , null, { } ], "a" : 1 } "#
+    ));
+    assert!(same(r#"{"a":"\u0041\/"}"#, r#"{"a":"A/"}"#));
+    assert!(same(r#"{"a":"\ud800"}"#, r#"{ "a": "\ud800" }"#));
+    assert!(same(
+        r#"{"a":9007199254740993}"#,
+        r#"{"a": 9007199254740993}"#
+    ));
+    for (left, right) in [
+        (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#),
+        (r#"{"a":1}"#, r#"{"a":"1"}"#),
+        (r#"{"a":1}"#, r#"{"a":1,"b":2}"#),
+        (r#"{"a":1,"b":2}"#, r#"{"a":1}"#),
+        (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#),
+        (r#"{"a":[1]}"#, r#"{"a":[1,1]}"#),
+        (r#"{"a":{}}"#, r#"{"a":[]}"#),
+        (r#"{"a":null}"#, r#"{}"#),
+        (r#"{}"#, "not JSON"),
+    ] {
+        assert!(!same(left, right), "{left} {right}");
+    }
+}
+
+#[test]
+fn a_payload_does_not_show_in_debug_output() {
+    let payload = Payload::parse(r#"{"secret":1}"#).expect("valid");
+    assert_eq!(format!("{payload:?}"), "Payload(12 bytes)");
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+    ];
+    leaf.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+            prop::collection::btree_map(any::<String>(), inner, 0..5)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_payload_is_the_same_however_it_is_laid_out(value in any_json()) {
+        let value = serde_json::json!({ "value": value });
+        let payload = Payload::parse(value.to_string()).expect("an object");
+        let pretty = serde_json::to_string_pretty(&value).expect("serializes");
+        prop_assert!(payload.is_same_as(&pretty));
+    }
+
+    #[test]
+    fn payloads_are_the_same_exactly_if_their_values_are(left in any_json(), right in any_json()) {
+        let left = serde_json::json!({ "value": left });
+        let right = serde_json::json!({ "value": right });
+        let payload = Payload::parse(left.to_string()).expect("an object");
+        prop_assert_eq!(payload.is_same_as(&right.to_string()), left == right);
+    }
+
+    #[test]
+    fn parsing_takes_any_text_without_a_panic(text in any::<String>()) {
+        let _ = MessageId::parse(text.clone());
+        let _ = Owner::parse(text.clone());
+        let _ = Receipt::parse(text.clone());
+        let _ = Payload::parse(text);
+    }
+
+    #[test]
+    fn two_keys_have_one_partition_key_only_if_they_are_equal(
+        ids in ("[a-zA-Z0-9_-]{1,4}", "[a-zA-Z0-9_-]{1,4}"),
+        owners in ("[ -~]{1,4}", "[ -~]{1,4}"),
+    ) {
+        let key = |id: &str, owner: &str| Key {
+            id: MessageId::parse(id).expect("legal"),
+            owner: Owner::parse(owner).expect("legal"),
+        };
+        let left = key(&ids.0, &owners.0);
+        let right = key(&ids.1, &owners.1);
+        prop_assert_eq!(left == right, left.partition_key() == right.partition_key());
+        prop_assert!(left.partition_key().len() <= 2048, "the longest partition key DynamoDB takes");
+    }
+}

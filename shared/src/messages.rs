@@ -1,0 +1,356 @@
+//! The table of messages: one item per owner and id.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types::{
+        AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest,
+        ReturnValuesOnConditionCheckFailure,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
+
+use crate::{
+    message::{Key, Receipt, Via},
+    state::{Arrival, MAY_RECORD, Record, Status, Transition, transition},
+};
+
+/// The table of messages.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    client: Client,
+    table: String,
+    retention: Option<SignedDuration>,
+}
+
+/// What an arrival did to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is there now.
+    New,
+    /// The same message was there already, out of this very delivery: an earlier attempt at it took
+    /// effect although its answer got lost.
+    Already,
+    /// Something else of the same key was there and stays: the same payload sent before, or a stored
+    /// message that an invalid one cannot change.
+    Unchanged,
+    /// Another payload is stored under this key, and stays.
+    Conflict,
+}
+
+/// What inserting did for one message of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is there now.
+    New,
+    /// Something of this key is there. What that means, [`Messages::record`] finds out.
+    Exists,
+}
+
+/// Why the table could not be read or written. Nothing is known about whether a write took effect:
+/// writing again is safe.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database has no capacity left for now, or did not answer in time, or with an error of its own.
+    #[error("the database is throttling or away ({code})")]
+    Unavailable {
+        /// The error code of DynamoDB, or what went wrong on the way there.
+        code: String,
+        /// What the client library says, if there is more.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The database refuses the request: trying again will not help.
+    #[error("the database refuses the request ({code})")]
+    Refused {
+        /// The error code of DynamoDB.
+        code: String,
+        /// What the client library says, if there is more.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// What is in the table was not written by this program.
+    #[error("the item in the table cannot be read: {0}")]
+    Unreadable(&'static str),
+}
+
+impl StoreError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    pub(crate) fn from_sdk<E>(error: SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let (code, transient) = match &error {
+            SdkError::ServiceError(service) => {
+                let code = service.err().code().unwrap_or("no code");
+                let status = service.raw().status().as_u16();
+                (code.to_owned(), status >= 500 || is_throttling(code))
+            }
+            SdkError::TimeoutError(_) => ("timeout".to_owned(), true),
+            SdkError::DispatchFailure(_) => ("no connection".to_owned(), true),
+            SdkError::ResponseError(_) => ("unreadable answer".to_owned(), true),
+            _ => ("request not built".to_owned(), false),
+        };
+        let source = Some(Box::new(error) as Box<dyn std::error::Error + Send + Sync>);
+        if transient {
+            Self::Unavailable { code, source }
+        } else {
+            Self::Refused { code, source }
+        }
+    }
+
+    fn from_statement(code: &BatchStatementErrorCodeEnum) -> Self {
+        let transient = code == &BatchStatementErrorCodeEnum::InternalServerError
+            || code == &BatchStatementErrorCodeEnum::TransactionConflict
+            || is_throttling(code.as_str());
+        let code = code.as_str().to_owned();
+        if transient {
+            Self::Unavailable { code, source: None }
+        } else {
+            Self::Refused { code, source: None }
+        }
+    }
+}
+
+/// The codes that DynamoDB throttles with, as an error of a request or of one statement in a batch
+/// ("Error handling with DynamoDB", "BatchStatementError").
+fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceededException"
+            | "ProvisionedThroughputExceeded"
+            | "RequestLimitExceeded"
+            | "ThrottlingException"
+            | "ThrottlingError"
+            | "TransactionConflictException"
+    )
+}
+
+impl Messages {
+    /// The most statements in one `BatchExecuteStatement`.
+    pub const BATCH_LIMIT: usize = 25;
+
+    /// The table with this name. Items get an expiry `retention` after they are written, if there is one.
+    pub fn new(client: Client, table: impl Into<String>, retention: Option<Duration>) -> Self {
+        let retention = retention.and_then(|retention| retention.try_into().ok());
+        Self {
+            client,
+            table: table.into(),
+            retention,
+        }
+    }
+
+    /// Takes an arrival to the state that [`transition`] says, in one conditional write.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whether the write took effect is then unknown, and repeating it is safe.
+    pub async fn record(&self, arrival: &Arrival) -> Result<Recorded, StoreError> {
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(self.item(arrival)))
+            .condition_expression(MAY_RECORD)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":stored", text(Status::Stored.as_str()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let error = match written {
+            Ok(_) => return Ok(Recorded::New),
+            Err(error) => error,
+        };
+        let failed = error.as_service_error().and_then(|error| {
+            match error {
+            aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
+                failed,
+            ) => failed.item(),
+            _ => None,
+        }
+        });
+        match failed {
+            Some(item) => settle(&record_of(item)?, arrival),
+            None => Err(StoreError::from_sdk(error)),
+        }
+    }
+
+    /// Stores up to [`Messages::BATCH_LIMIT`] valid messages with different keys in one request. There is
+    /// an answer for each, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the request as a whole failed; whether any of it took effect is then unknown,
+    /// and repeating it is safe.
+    pub async fn insert(
+        &self,
+        arrivals: &[&Arrival],
+    ) -> Result<Vec<Result<Inserted, StoreError>>, StoreError> {
+        let statements = arrivals
+            .iter()
+            .map(|arrival| self.insert_statement(arrival))
+            .collect::<Result<Vec<_>, _>>()?;
+        let answer = self
+            .client
+            .batch_execute_statement()
+            .set_statements(Some(statements))
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        let outcomes: Vec<_> = answer
+            .responses()
+            .iter()
+            .map(
+                |response| match response.error().map(|error| error.code()) {
+                    None => Ok(Inserted::New),
+                    Some(Some(BatchStatementErrorCodeEnum::DuplicateItem)) => Ok(Inserted::Exists),
+                    Some(Some(code)) => Err(StoreError::from_statement(code)),
+                    Some(None) => Err(StoreError::Unavailable {
+                        code: "no code".to_owned(),
+                        source: None,
+                    }),
+                },
+            )
+            .collect();
+        if outcomes.len() == arrivals.len() {
+            Ok(outcomes)
+        } else {
+            let code = format!(
+                "{} answers to {} statements",
+                outcomes.len(),
+                arrivals.len()
+            );
+            Err(StoreError::Unavailable { code, source: None })
+        }
+    }
+
+    /// What is recorded about a message.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn find(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", text(key.partition_key()))
+            // A client that was just told an outcome has to find it.
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        found.item().map(record_of).transpose()
+    }
+
+    fn insert_statement(&self, arrival: &Arrival) -> Result<BatchStatementRequest, StoreError> {
+        let (names, values): (Vec<_>, Vec<_>) = self.item(arrival).into_iter().unzip();
+        let names: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
+        BatchStatementRequest::builder()
+            .statement(format!(
+                "INSERT INTO \"{}\" VALUE {{{}}}",
+                self.table,
+                names.join(", ")
+            ))
+            .set_parameters(Some(values))
+            .build()
+            .map_err(|error| StoreError::Refused {
+                code: "statement not built".to_owned(),
+                source: Some(Box::new(error)),
+            })
+    }
+
+    fn item(&self, arrival: &Arrival) -> HashMap<String, AttributeValue> {
+        let now = Timestamp::now();
+        let status = arrival.content.status();
+        let mut item = HashMap::from([
+            ("pk".to_owned(), text(arrival.key.partition_key())),
+            ("status".to_owned(), text(status.as_str())),
+            ("payload".to_owned(), text(arrival.content.text())),
+            ("via".to_owned(), text(arrival.via.as_str())),
+            ("attempts".to_owned(), number(arrival.attempts)),
+            ("received_at".to_owned(), text(written(arrival.received_at))),
+        ]);
+        if status == Status::Stored {
+            item.insert("stored_at".to_owned(), text(written(now)));
+        }
+        if let Some(reason) = arrival.content.reason() {
+            item.insert("reason".to_owned(), text(reason));
+        }
+        if let Some(receipt) = &arrival.receipt {
+            item.insert("receipt".to_owned(), text(receipt.as_str()));
+        }
+        if let Some(expires_at) = self.retention.and_then(|kept| now.checked_add(kept).ok()) {
+            item.insert("expires_at".to_owned(), number(expires_at.as_second()));
+        }
+        item
+    }
+}
+
+/// What an arrival that was not written means, given what was there.
+fn settle(existing: &Record, arrival: &Arrival) -> Result<Recorded, StoreError> {
+    let own = arrival.receipt.is_some() && existing.receipt == arrival.receipt;
+    match transition(Some((existing.status, &existing.text)), &arrival.content) {
+        Transition::Unchanged if own => Ok(Recorded::Already),
+        Transition::Unchanged => Ok(Recorded::Unchanged),
+        Transition::Conflict => Ok(Recorded::Conflict),
+        // The condition and the state table disagree: say so instead of dropping the message.
+        Transition::Record => Err(StoreError::Refused {
+            code: "a write was refused that the state table allows".to_owned(),
+            source: None,
+        }),
+    }
+}
+
+fn record_of(item: &HashMap<String, AttributeValue>) -> Result<Record, StoreError> {
+    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok());
+    let needed = |name: &'static str| text(name).ok_or(StoreError::Unreadable(name));
+    let time = |name: &'static str, text: &String| {
+        text.parse::<Timestamp>()
+            .map_err(|_| StoreError::Unreadable(name))
+    };
+    Ok(Record {
+        status: match needed("status")?.as_str() {
+            "stored" => Status::Stored,
+            "rejected" => Status::Rejected,
+            "failed" => Status::Failed,
+            _ => return Err(StoreError::Unreadable("status")),
+        },
+        text: needed("payload")?.clone(),
+        via: match needed("via")?.as_str() {
+            "sync" => Via::Sync,
+            "queue" => Via::Queue,
+            _ => return Err(StoreError::Unreadable("via")),
+        },
+        attempts: item
+            .get("attempts")
+            .and_then(|value| value.as_n().ok())
+            .and_then(|number| number.parse().ok())
+            .ok_or(StoreError::Unreadable("attempts"))?,
+        received_at: time("received_at", needed("received_at")?)?,
+        stored_at: text("stored_at")
+            .map(|text| time("stored_at", text))
+            .transpose()?,
+        receipt: text("receipt")
+            .map(|text| Receipt::parse(text.clone()).map_err(|_| StoreError::Unreadable("receipt")))
+            .transpose()?,
+        reason: text("reason").cloned(),
+    })
+}
+
+/// RFC 3339 with milliseconds, always as many, so that texts sort like times.
+fn written(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}

@@ -1,0 +1,117 @@
+//! Errors as a caller sees them: `application/problem+json` (RFC 9457).
+
+use serde::Serialize;
+
+/// A problem, and the HTTP status it is answered with. `detail` is for the caller to act on:
+/// it never shows what is inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What kind of problem it is, as a URN that does not change.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The kind in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong with this request, and what to do.
+    pub detail: String,
+}
+
+impl Problem {
+    /// The media type of a problem.
+    pub const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    fn new(
+        kind: &'static str,
+        title: &'static str,
+        status: u16,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            title,
+            status,
+            detail: detail.into(),
+        }
+    }
+
+    /// 400: the id in the path is none.
+    pub fn invalid_id(detail: impl Into<String>) -> Self {
+        Self::new(
+            "urn:intake:problem:invalid-id",
+            "Invalid message id",
+            400,
+            detail,
+        )
+    }
+
+    /// 400: the body is no valid message.
+    pub fn invalid_body(detail: impl Into<String>) -> Self {
+        Self::new(
+            "urn:intake:problem:invalid-body",
+            "Invalid message",
+            400,
+            detail,
+        )
+    }
+
+    /// 400: the receipt is none.
+    pub fn invalid_receipt(detail: impl Into<String>) -> Self {
+        Self::new(
+            "urn:intake:problem:invalid-receipt",
+            "Invalid receipt",
+            400,
+            detail,
+        )
+    }
+
+    /// 404: the caller has no such message.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new("urn:intake:problem:not-found", "Not found", 404, detail)
+    }
+
+    /// 409: another payload is stored under this id.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new("urn:intake:problem:conflict", "Conflict", 409, detail)
+    }
+
+    /// 413: the body is too long.
+    pub fn payload_too_large(detail: impl Into<String>) -> Self {
+        Self::new(
+            "urn:intake:problem:payload-too-large",
+            "Message too large",
+            413,
+            detail,
+        )
+    }
+
+    /// 415: the body is not declared as JSON.
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(
+            "urn:intake:problem:unsupported-media-type",
+            "Unsupported media type",
+            415,
+            detail,
+        )
+    }
+
+    /// 500: a mistake of ours; the log has it.
+    pub fn internal() -> Self {
+        Self::new(
+            "urn:intake:problem:internal",
+            "Internal error",
+            500,
+            "The request could not be handled. It is logged; sending it again is safe.",
+        )
+    }
+
+    /// 503: the database is throttling or away; to be answered with `Retry-After`.
+    pub fn unavailable() -> Self {
+        Self::new(
+            "urn:intake:problem:unavailable",
+            "Temporarily unavailable",
+            503,
+            "The message was not confirmed as stored. Send the same request again: that is safe.",
+        )
+    }
+}
