@@ -59,15 +59,9 @@ impl Aws {
             .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
             .build()
             .map_err(|_| unreadable("a file of PEM certificates"))?;
-        let http_client = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(tls)
-            .build_https();
-        Ok(Self {
-            region,
-            credentials,
-            http_client,
-        })
+        let http_client =
+            Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
+        Ok(Self { region, credentials, http_client })
     }
 
     /// A DynamoDB client that gives up an attempt after `attempt_timeout`.

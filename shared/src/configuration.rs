@@ -38,12 +38,10 @@ pub fn optional(name: &str) -> Option<String> {
 /// # Errors
 /// [`ConfigurationError`] if it is missing or no such number.
 pub fn number<T: FromStr>(name: &str) -> Result<T, ConfigurationError> {
-    required(name)?
-        .parse()
-        .map_err(|_| ConfigurationError::Invalid {
-            name: name.to_owned(),
-            expected: "a whole number in range".to_owned(),
-        })
+    required(name)?.parse().map_err(|_| ConfigurationError::Invalid {
+        name: name.to_owned(),
+        expected: "a whole number in range".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -53,10 +51,7 @@ mod tests {
     #[test]
     fn an_error_names_what_is_missing_or_wrong() {
         let missing = required("INTAKE_NOT_SET").expect_err("it is not set");
-        assert_eq!(
-            missing.to_string(),
-            "the environment variable INTAKE_NOT_SET is missing"
-        );
+        assert_eq!(missing.to_string(), "the environment variable INTAKE_NOT_SET is missing");
         let invalid = number::<u32>("CARGO_PKG_NAME").expect_err("not a number");
         assert_eq!(
             invalid.to_string(),

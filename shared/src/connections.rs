@@ -21,10 +21,7 @@ pub struct Connections {
 impl Connections {
     /// The table with this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self {
-            client,
-            table: table.into(),
-        }
+        Self { client, table: table.into() }
     }
 
     /// Notes that an owner is connected.
@@ -86,9 +83,7 @@ impl Connections {
         while let Some(page) = pages.next().await {
             let page = page.map_err(StoreError::from_sdk)?;
             ids.extend(
-                page.items()
-                    .iter()
-                    .filter_map(|item| item.get("connection_id")?.as_s().ok().cloned()),
+                page.items().iter().filter_map(|item| item.get("connection_id")?.as_s().ok().cloned()),
             );
         }
         Ok(ids)

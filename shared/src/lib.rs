@@ -1,6 +1,7 @@
 //! The domain of Intake: what a message is, what may become of it, where it is kept and who is told.
 //!
-//! Nothing here knows of Lambda, API Gateway or SQS: the functions translate between those and this.
+//! What a message is and may become knows nothing of Lambda, API Gateway or SQS: the functions translate.
+//! What the functions behind the REST API share of that translation is in [`rest`], which only they use.
 
 #[cfg(feature = "stores")]
 pub mod aws;
@@ -12,5 +13,7 @@ pub mod message;
 pub mod messages;
 pub mod notification;
 pub mod problem;
+#[cfg(feature = "rest")]
+pub mod rest;
 pub mod state;
 pub mod telemetry;

@@ -15,10 +15,7 @@ pub struct MessageId(String);
 
 /// Why a text is not a message id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "a message id is 1 to {} characters out of A-Z, a-z, 0-9, '_' and '-'",
-    MessageId::MAX_CHARS
-)]
+#[error("a message id is 1 to {} characters out of A-Z, a-z, 0-9, '_' and '-'", MessageId::MAX_CHARS)]
 pub struct InvalidMessageId;
 
 impl MessageId {
@@ -106,14 +103,8 @@ impl Receipt {
         let is_group = |part: &str, length: usize| {
             part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
         };
-        let all = groups
-            .into_iter()
-            .all(|length| parts.next().is_some_and(|part| is_group(part, length)));
-        if all && parts.next().is_none() {
-            Ok(Self(text))
-        } else {
-            Err(InvalidReceipt)
-        }
+        let all = groups.into_iter().all(|length| parts.next().is_some_and(|part| is_group(part, length)));
+        if all && parts.next().is_none() { Ok(Self(text)) } else { Err(InvalidReceipt) }
     }
 
     /// The receipt as text.
@@ -134,10 +125,7 @@ pub enum InvalidPayload {
     #[error("the message is empty: send a JSON object")]
     Empty,
     /// More than [`Payload::MAX_BYTES`] were sent.
-    #[error(
-        "the message has {bytes} bytes; at most {} (256 KiB) are taken",
-        Payload::MAX_BYTES
-    )]
+    #[error("the message has {bytes} bytes; at most {} (256 KiB) are taken", Payload::MAX_BYTES)]
     TooLarge {
         /// How many were sent.
         bytes: usize,
@@ -178,11 +166,8 @@ impl Payload {
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidPayload::TooLarge { bytes: text.len() });
         }
-        let json: &RawValue =
-            serde_json::from_str(&text).map_err(|error| InvalidPayload::NotJson {
-                line: error.line(),
-                column: error.column(),
-            })?;
+        let json: &RawValue = serde_json::from_str(&text)
+            .map_err(|error| InvalidPayload::NotJson { line: error.line(), column: error.column() })?;
         if !json.get().starts_with('{') {
             return Err(InvalidPayload::NotObject);
         }
@@ -243,9 +228,7 @@ fn same_json(left: &str, right: &str) -> bool {
             };
             left.len() == right.len()
                 && left.iter().all(|(key, value)| {
-                    right
-                        .get(key)
-                        .is_some_and(|other| same_json(value.get(), other.get()))
+                    right.get(key).is_some_and(|other| same_json(value.get(), other.get()))
                 })
         }
         (Some(b'['), Some(b'[')) => {
@@ -253,10 +236,7 @@ fn same_json(left: &str, right: &str) -> bool {
                 return false;
             };
             left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(&right)
-                    .all(|(value, other)| same_json(value.get(), other.get()))
+                && left.iter().zip(&right).all(|(value, other)| same_json(value.get(), other.get()))
         }
         (Some(b'"'), Some(b'"')) => match (string(left), string(right)) {
             (Ok(left), Ok(right)) => left == right,

@@ -1,6 +1,6 @@
 //! The table of messages: one item per owner and id.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -99,11 +99,7 @@ impl StoreError {
             _ => ("request not built".to_owned(), false),
         };
         let source = Some(Box::new(error) as Box<dyn std::error::Error + Send + Sync>);
-        if transient {
-            Self::Unavailable { code, source }
-        } else {
-            Self::Refused { code, source }
-        }
+        if transient { Self::Unavailable { code, source } } else { Self::Refused { code, source } }
     }
 
     fn from_statement(code: &BatchStatementErrorCodeEnum) -> Self {
@@ -137,14 +133,14 @@ impl Messages {
     /// The most statements in one `BatchExecuteStatement`.
     pub const BATCH_LIMIT: usize = 25;
 
-    /// The table with this name. Items get an expiry `retention` after they are written, if there is one.
-    pub fn new(client: Client, table: impl Into<String>, retention: Option<Duration>) -> Self {
-        let retention = retention.and_then(|retention| retention.try_into().ok());
-        Self {
-            client,
-            table: table.into(),
-            retention,
-        }
+    /// How long messages are kept, given a number of days: 0 is for ever.
+    pub fn retention(days: u16) -> Option<SignedDuration> {
+        (days > 0).then(|| SignedDuration::from_hours(24 * i64::from(days)))
+    }
+
+    /// The table with this name. Items expire `retention` after they are written, if there is one.
+    pub fn new(client: Client, table: impl Into<String>, retention: Option<SignedDuration>) -> Self {
+        Self { client, table: table.into(), retention }
     }
 
     /// Takes an arrival to the state that [`transition`] says, in one conditional write.
@@ -167,13 +163,11 @@ impl Messages {
             Ok(_) => return Ok(Recorded::New),
             Err(error) => error,
         };
-        let failed = error.as_service_error().and_then(|error| {
-            match error {
-            aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
-                failed,
-            ) => failed.item(),
+        let failed = error.as_service_error().and_then(|error| match error {
+            aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed) => {
+                failed.item()
+            }
             _ => None,
-        }
         });
         match failed {
             Some(item) => settle(&record_of(item)?, arrival),
@@ -191,10 +185,8 @@ impl Messages {
         &self,
         arrivals: &[&Arrival],
     ) -> Result<Vec<Result<Inserted, StoreError>>, StoreError> {
-        let statements = arrivals
-            .iter()
-            .map(|arrival| self.insert_statement(arrival))
-            .collect::<Result<Vec<_>, _>>()?;
+        let statements =
+            arrivals.iter().map(|arrival| self.insert_statement(arrival)).collect::<Result<Vec<_>, _>>()?;
         let answer = self
             .client
             .batch_execute_statement()
@@ -205,26 +197,17 @@ impl Messages {
         let outcomes: Vec<_> = answer
             .responses()
             .iter()
-            .map(
-                |response| match response.error().map(|error| error.code()) {
-                    None => Ok(Inserted::New),
-                    Some(Some(BatchStatementErrorCodeEnum::DuplicateItem)) => Ok(Inserted::Exists),
-                    Some(Some(code)) => Err(StoreError::from_statement(code)),
-                    Some(None) => Err(StoreError::Unavailable {
-                        code: "no code".to_owned(),
-                        source: None,
-                    }),
-                },
-            )
+            .map(|response| match response.error().map(|error| error.code()) {
+                None => Ok(Inserted::New),
+                Some(Some(BatchStatementErrorCodeEnum::DuplicateItem)) => Ok(Inserted::Exists),
+                Some(Some(code)) => Err(StoreError::from_statement(code)),
+                Some(None) => Err(StoreError::Unavailable { code: "no code".to_owned(), source: None }),
+            })
             .collect();
         if outcomes.len() == arrivals.len() {
             Ok(outcomes)
         } else {
-            let code = format!(
-                "{} answers to {} statements",
-                outcomes.len(),
-                arrivals.len()
-            );
+            let code = format!("{} answers to {} statements", outcomes.len(), arrivals.len());
             Err(StoreError::Unavailable { code, source: None })
         }
     }
@@ -251,11 +234,7 @@ impl Messages {
         let (names, values): (Vec<_>, Vec<_>) = self.item(arrival).into_iter().unzip();
         let names: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
         BatchStatementRequest::builder()
-            .statement(format!(
-                "INSERT INTO \"{}\" VALUE {{{}}}",
-                self.table,
-                names.join(", ")
-            ))
+            .statement(format!("INSERT INTO \"{}\" VALUE {{{}}}", self.table, names.join(", ")))
             .set_parameters(Some(values))
             .build()
             .map_err(|error| StoreError::Refused {
@@ -310,8 +289,7 @@ fn record_of(item: &HashMap<String, AttributeValue>) -> Result<Record, StoreErro
     let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok());
     let needed = |name: &'static str| text(name).ok_or(StoreError::Unreadable(name));
     let time = |name: &'static str, text: &String| {
-        text.parse::<Timestamp>()
-            .map_err(|_| StoreError::Unreadable(name))
+        text.parse::<Timestamp>().map_err(|_| StoreError::Unreadable(name))
     };
     Ok(Record {
         status: match needed("status")?.as_str() {
@@ -332,9 +310,7 @@ fn record_of(item: &HashMap<String, AttributeValue>) -> Result<Record, StoreErro
             .and_then(|number| number.parse().ok())
             .ok_or(StoreError::Unreadable("attempts"))?,
         received_at: time("received_at", needed("received_at")?)?,
-        stored_at: text("stored_at")
-            .map(|text| time("stored_at", text))
-            .transpose()?,
+        stored_at: text("stored_at").map(|text| time("stored_at", text)).transpose()?,
         receipt: text("receipt")
             .map(|text| Receipt::parse(text.clone()).map_err(|_| StoreError::Unreadable("receipt")))
             .transpose()?,

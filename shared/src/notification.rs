@@ -76,11 +76,13 @@ impl Event {
             subject: shortened(subject, MAX_SUBJECT_BYTES).to_owned(),
             time,
             datacontenttype: "application/json",
-            data: Data {
-                receipt: receipt.as_str().to_owned(),
-                reason,
-            },
+            data: Data { receipt: receipt.as_str().to_owned(), reason },
         }
+    }
+
+    /// What makes it this event: told again, it has the same.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 }
 

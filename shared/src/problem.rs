@@ -21,48 +21,23 @@ impl Problem {
     /// The media type of a problem.
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
-    fn new(
-        kind: &'static str,
-        title: &'static str,
-        status: u16,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind,
-            title,
-            status,
-            detail: detail.into(),
-        }
+    fn new(kind: &'static str, title: &'static str, status: u16, detail: impl Into<String>) -> Self {
+        Self { kind, title, status, detail: detail.into() }
     }
 
     /// 400: the id in the path is none.
     pub fn invalid_id(detail: impl Into<String>) -> Self {
-        Self::new(
-            "urn:intake:problem:invalid-id",
-            "Invalid message id",
-            400,
-            detail,
-        )
+        Self::new("urn:intake:problem:invalid-id", "Invalid message id", 400, detail)
     }
 
     /// 400: the body is no valid message.
     pub fn invalid_body(detail: impl Into<String>) -> Self {
-        Self::new(
-            "urn:intake:problem:invalid-body",
-            "Invalid message",
-            400,
-            detail,
-        )
+        Self::new("urn:intake:problem:invalid-body", "Invalid message", 400, detail)
     }
 
     /// 400: the receipt is none.
     pub fn invalid_receipt(detail: impl Into<String>) -> Self {
-        Self::new(
-            "urn:intake:problem:invalid-receipt",
-            "Invalid receipt",
-            400,
-            detail,
-        )
+        Self::new("urn:intake:problem:invalid-receipt", "Invalid receipt", 400, detail)
     }
 
     /// 404: the caller has no such message.
@@ -77,22 +52,12 @@ impl Problem {
 
     /// 413: the body is too long.
     pub fn payload_too_large(detail: impl Into<String>) -> Self {
-        Self::new(
-            "urn:intake:problem:payload-too-large",
-            "Message too large",
-            413,
-            detail,
-        )
+        Self::new("urn:intake:problem:payload-too-large", "Message too large", 413, detail)
     }
 
     /// 415: the body is not declared as JSON.
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
-        Self::new(
-            "urn:intake:problem:unsupported-media-type",
-            "Unsupported media type",
-            415,
-            detail,
-        )
+        Self::new("urn:intake:problem:unsupported-media-type", "Unsupported media type", 415, detail)
     }
 
     /// 500: a mistake of ours; the log has it.

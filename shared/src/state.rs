@@ -144,10 +144,7 @@ pub enum Transition {
 pub fn transition(existing: Option<(Status, &str)>, arriving: &Content) -> Transition {
     match (existing, arriving) {
         (None | Some((Status::Rejected | Status::Failed, _)), _) => Transition::Record,
-        (
-            Some((Status::Stored, stored)),
-            Content::Valid(payload) | Content::Exhausted { payload, .. },
-        ) => {
+        (Some((Status::Stored, stored)), Content::Valid(payload) | Content::Exhausted { payload, .. }) => {
             if payload.is_same_as(stored) {
                 Transition::Unchanged
             } else {
@@ -171,18 +168,12 @@ mod tests {
     }
 
     fn invalid() -> Content {
-        Content::Invalid {
-            text: "[]".into(),
-            reason: "not an object".into(),
-        }
+        Content::Invalid { text: "[]".into(), reason: "not an object".into() }
     }
 
     fn exhausted(text: &str) -> Content {
         let payload = Payload::parse(text).expect("a payload");
-        Content::Exhausted {
-            payload,
-            reason: "throttled".into(),
-        }
+        Content::Exhausted { payload, reason: "throttled".into() }
     }
 
     #[test]
@@ -196,10 +187,7 @@ mod tests {
     fn what_was_not_stored_may_be_recorded_anew() {
         for there in [Status::Rejected, Status::Failed] {
             for content in [valid("{}"), invalid(), exhausted("{}")] {
-                assert_eq!(
-                    transition(Some((there, "{}")), &content),
-                    Transition::Record
-                );
+                assert_eq!(transition(Some((there, "{}")), &content), Transition::Record);
             }
         }
     }
@@ -207,19 +195,10 @@ mod tests {
     #[test]
     fn what_is_stored_stays() {
         let stored = Some((Status::Stored, r#"{"a":1,"b":2}"#));
-        assert_eq!(
-            transition(stored, &valid(r#"{"b":2, "a":1}"#)),
-            Transition::Unchanged
-        );
-        assert_eq!(
-            transition(stored, &valid(r#"{"a":1}"#)),
-            Transition::Conflict
-        );
+        assert_eq!(transition(stored, &valid(r#"{"b":2, "a":1}"#)), Transition::Unchanged);
+        assert_eq!(transition(stored, &valid(r#"{"a":1}"#)), Transition::Conflict);
         assert_eq!(transition(stored, &invalid()), Transition::Unchanged);
-        assert_eq!(
-            transition(stored, &exhausted(r#"{"b":2, "a":1}"#)),
-            Transition::Unchanged
-        );
+        assert_eq!(transition(stored, &exhausted(r#"{"b":2, "a":1}"#)), Transition::Unchanged);
         assert_eq!(transition(stored, &exhausted("{}")), Transition::Conflict);
     }
 }

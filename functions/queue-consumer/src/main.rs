@@ -1,2 +1,33 @@
-//! Placeholder.
-fn main() {}
+//! The Lambda function that the queue feeds.
+
+use std::time::Duration;
+
+use intake::{
+    aws::Aws,
+    configuration::{number, required},
+    connections::Connections,
+    messages::Messages,
+    telemetry,
+};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use queue_consumer::{Consumer, push::Push};
+
+/// Long enough for 25 messages of 256 KiB in one request, short enough for several attempts in 30 seconds.
+const DATABASE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let aws = Aws::from_env()?;
+    let database = aws.dynamodb(DATABASE_ATTEMPT_TIMEOUT);
+    let retention = Messages::retention(number("MESSAGE_RETENTION_DAYS")?);
+    let messages = Messages::new(database.clone(), required("MESSAGES_TABLE")?, retention);
+    let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
+    let push = Push::new(&aws, &required("WEBSOCKET_ENDPOINT")?, connections);
+    let function = Consumer::new(messages, push, number("MAX_RECEIVE_COUNT")?);
+    run(service_fn(|event: LambdaEvent<_>| {
+        let deadline = event.context.deadline();
+        function.handle(event.payload, deadline)
+    }))
+    .await
+}

@@ -1,2 +1,18 @@
-//! Placeholder.
-fn main() {}
+//! The Lambda function behind the WebSocket API.
+
+use std::time::Duration;
+
+use intake::{aws::Aws, configuration::required, connections::Connections, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use websocket::WebSocket;
+
+/// Three attempts of this length and the pauses between them end well before the function's 10 seconds.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
+    let function = WebSocket::new(Connections::new(database, required("CONNECTIONS_TABLE")?));
+    run(service_fn(|event: LambdaEvent<_>| function.handle(event.payload))).await
+}

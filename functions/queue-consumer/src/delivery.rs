@@ -1,0 +1,186 @@
+//! From an SQS record to a message.
+
+use std::panic::catch_unwind;
+
+use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
+use intake::{
+    message::{Key, MessageId, Owner, Payload, Receipt, Via},
+    notification::shortened,
+    state::{Arrival, Content},
+};
+use jiff::Timestamp;
+use lambda_runtime::Error;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a record turns out to be.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A message with an owner and a legal id.
+    Message(Delivery),
+    /// A message that cannot be recorded, since nobody could look it up; its owner can be told.
+    IllegalId(IllegalId),
+    /// A record that names no owner, or no receipt: nobody can be told, but an operator can look at it.
+    Nobodys(Nobodys),
+}
+
+/// One delivery of a message.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The queue's name for the message, also in the answer to SQS.
+    pub receipt: Receipt,
+    /// What was delivered.
+    pub arrival: Arrival,
+}
+
+/// A message with an illegal id.
+#[derive(Clone, Debug)]
+pub struct IllegalId {
+    /// The queue's name for the message.
+    pub receipt: Receipt,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What its client calls it.
+    pub id: String,
+    /// Why that is no id.
+    pub reason: String,
+}
+
+/// A record that is nobody's message.
+#[derive(Clone, Debug)]
+pub struct Nobodys {
+    /// The queue's name for the record.
+    pub message_id: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl Delivery {
+    /// The same message, given up.
+    pub(crate) fn exhausted(mut self) -> Self {
+        if let Content::Valid(payload) = self.arrival.content {
+            let reason = format!(
+                "The message could not be stored in {} deliveries: the database was throttling or away. \
+                 It is in the dead-letter queue.",
+                self.arrival.attempts
+            );
+            self.arrival.content = Content::Exhausted { payload, reason };
+        }
+        self
+    }
+}
+
+/// Reads each record by itself: whatever is wrong with one, be it a panic, is its own matter.
+///
+/// # Errors
+/// If a record has no message id. SQS takes an answer that names it wrongly for a success of the whole
+/// batch or a failure of it, depending on the mistake: so the batch fails as a whole.
+pub(crate) fn read(records: Vec<Box<RawValue>>) -> Result<Vec<Found>, Error> {
+    records.into_iter().map(|record| isolated(&record, found)).collect()
+}
+
+fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, Error> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "messageId")]
+        message_id: String,
+    }
+    let Named { message_id } = serde_json::from_str(record.get())?;
+    if message_id.is_empty() {
+        return Err("a record has an empty message id".into());
+    }
+    let reading = catch_unwind(|| serde_json::from_str(record.get()).map(read));
+    let nobodys = |reason| Found::Nobodys(Nobodys { message_id, reason });
+    Ok(match reading {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) => nobodys("it does not have the form of an SQS record"),
+        Err(_) => nobodys("reading it failed with a panic"),
+    })
+}
+
+fn found(record: SqsMessage) -> Found {
+    let message_id = record.message_id.unwrap_or_default();
+    let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
+    let Ok(receipt) = Receipt::parse(message_id.as_str()) else {
+        return Found::Nobodys(Nobodys { message_id, reason: "its message id is no UUID" });
+    };
+    let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
+        return Found::Nobodys(Nobodys { message_id, reason: "it has no valid attribute 'owner'" });
+    };
+    let Some(id) = text("id") else {
+        return Found::Nobodys(Nobodys { message_id, reason: "it has no attribute 'id'" });
+    };
+    let id = match MessageId::parse(id) {
+        Ok(id) => id,
+        Err(error) => {
+            let (id, reason) = (id.to_owned(), error.to_string());
+            return Found::IllegalId(IllegalId { receipt, owner, id, reason });
+        }
+    };
+    let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
+    let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
+    let sent = number("SentTimestamp").and_then(|sent| Timestamp::from_millisecond(sent).ok());
+    Found::Message(Delivery {
+        receipt: receipt.clone(),
+        arrival: Arrival {
+            key: Key { id, owner },
+            via: Via::Queue,
+            attempts: attempts.unwrap_or(1),
+            received_at: sent.unwrap_or_else(Timestamp::now),
+            receipt: Some(receipt),
+            content: content(record.body.as_deref().unwrap_or_default()),
+        },
+    })
+}
+
+/// The value of an attribute of the type that the gateway sends.
+fn text_of(attribute: &SqsMessageAttribute) -> Option<&str> {
+    let is_text = attribute.data_type.as_deref() == Some("String");
+    attribute.string_value.as_deref().filter(|_| is_text)
+}
+
+fn content(body: &str) -> Content {
+    match Payload::parse(body) {
+        Ok(payload) => Content::Valid(payload),
+        Err(error) => {
+            // What is longer than a payload does not fit into an item either.
+            let text = shortened(body, Payload::MAX_BYTES).to_owned();
+            Content::Invalid { text, reason: error.to_string() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).expect("JSON")
+    }
+
+    #[test]
+    fn a_panic_is_one_records_matter() {
+        let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
+        let found = isolated(&record, |_| panic!("on purpose")).expect("it has a name");
+        assert!(matches!(found, Found::Nobodys(nobodys) if nobodys.reason.contains("panic")));
+    }
+
+    #[test]
+    fn a_record_of_another_shape_is_nobodys() {
+        for json in [
+            r#"{"messageId":"a","messageAttributes":[]}"#,
+            r#"{"messageId":"a","body":{"not":"text"}}"#,
+            r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
+        ] {
+            let found = read(vec![record(json)]).expect("it has a name");
+            assert!(matches!(&found[..], [Found::Nobodys(_)]), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_named_fails_the_batch() {
+        for json in [r#"{"messageId":""}"#, "{}", "null", r#"{"messageId":null}"#] {
+            assert!(read(vec![record(json)]).is_err(), "{json}");
+        }
+    }
+}

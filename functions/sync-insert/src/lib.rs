@@ -1,0 +1,96 @@
+//! `PUT /messages/{id}`: stores a message, and answers only when that took effect.
+
+use intake::{
+    message::{InvalidPayload, Payload, Via},
+    messages::{Messages, Recorded},
+    problem::Problem,
+    rest::{Answers, key, store_problem},
+    state::{Arrival, Content, Status},
+};
+use jiff::Timestamp;
+use lambda_http::{
+    Body, Error, Request, RequestExt, Response,
+    http::{StatusCode, header::CONTENT_TYPE},
+};
+use serde_json::json;
+
+/// The function, with what it needs for every request.
+#[derive(Clone, Debug)]
+pub struct SyncInsert {
+    messages: Messages,
+    answers: Answers,
+}
+
+impl SyncInsert {
+    /// A function that stores into this table.
+    pub fn new(messages: Messages, answers: Answers) -> Self {
+        Self { messages, answers }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Only when an answer cannot be built: whatever is wrong with a request has an answer.
+    pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
+        match self.store(&request).await {
+            Ok((status, id)) => {
+                let body = json!({ "id": id, "status": Status::Stored });
+                self.answers.json_at(status, request.raw_http_path(), &body)
+            }
+            Err(problem) => {
+                tracing::info!(status = problem.status, problem = problem.kind, "not stored");
+                self.answers.problem(&problem)
+            }
+        }
+    }
+
+    async fn store(&self, request: &Request) -> Result<(StatusCode, String), Problem> {
+        let received_at = Timestamp::now();
+        let key = key(request)?;
+        if !is_json(request) {
+            return Err(Problem::unsupported_media_type("Send the message as application/json, in UTF-8."));
+        }
+        let payload = payload(request.body())?;
+        let id = key.id.to_string();
+        let arrival = Arrival {
+            key,
+            via: Via::Sync,
+            attempts: 1,
+            received_at,
+            receipt: None,
+            content: Content::Valid(payload),
+        };
+        let recorded = self.messages.record(&arrival).await.map_err(|error| store_problem(&error))?;
+        tracing::info!(message_id = id, outcome = ?recorded, "settled");
+        match recorded {
+            Recorded::New => Ok((StatusCode::CREATED, id)),
+            Recorded::Already | Recorded::Unchanged => Ok((StatusCode::OK, id)),
+            Recorded::Conflict => Err(Problem::conflict(
+                "Another message is stored under this id, and stays. Send this one under an id of its own.",
+            )),
+        }
+    }
+}
+
+/// Whether the body is declared as JSON, or not at all: API Gateway takes an undeclared one as JSON, too.
+fn is_json(request: &Request) -> bool {
+    let Some(declared) = request.headers().get(CONTENT_TYPE) else {
+        return true;
+    };
+    let media_type = declared.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn payload(body: &Body) -> Result<Payload, Problem> {
+    let text = match body {
+        Body::Text(text) => text.as_str(),
+        Body::Binary(bytes) => {
+            str::from_utf8(bytes).map_err(|_| Problem::invalid_body("the message is not UTF-8 text"))?
+        }
+        _ => "",
+    };
+    Payload::parse(text).map_err(|error| match error {
+        InvalidPayload::TooLarge { .. } => Problem::payload_too_large(error.to_string()),
+        _ => Problem::invalid_body(error.to_string()),
+    })
+}

@@ -1,0 +1,109 @@
+//! The WebSocket API: notes who connects and forgets who leaves. What clients say is answered, but means
+//! nothing except for a ping, which keeps an idle socket open.
+
+use intake::{connections::Connections, message::Owner, telemetry::chain};
+use lambda_runtime::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// What is used of a WebSocket event ("Integration request for WebSocket APIs").
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    request_context: RequestContext,
+    #[serde(default)]
+    body: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    route_key: String,
+    connection_id: String,
+    #[serde(default)]
+    authorizer: Option<Authorizer>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Authorizer {
+    principal_id: String,
+}
+
+/// What API Gateway is answered. On `$connect` the status decides whether the socket opens; on `$default`
+/// the body goes to the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+}
+
+/// The function, with what it needs for every event.
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    connections: Connections,
+}
+
+impl WebSocket {
+    /// A function that keeps this table.
+    pub fn new(connections: Connections) -> Self {
+        Self { connections }
+    }
+
+    /// Answers one event.
+    ///
+    /// # Errors
+    /// If the event does not say whose connection it is about.
+    pub async fn handle(&self, event: Event) -> Result<Answer, Error> {
+        let connection_id = event.request_context.connection_id.as_str();
+        let route = event.request_context.route_key.as_str();
+        let answer = match route {
+            "$connect" => self.connect(&owner(&event)?, connection_id).await,
+            "$disconnect" => self.disconnect(&owner(&event)?, connection_id).await,
+            _ => said(event.body.as_deref()),
+        };
+        tracing::info!(route, connection_id, status = answer.status_code, "answered");
+        Ok(answer)
+    }
+
+    async fn connect(&self, owner: &Owner, connection_id: &str) -> Answer {
+        match self.connections.add(owner, connection_id).await {
+            Ok(()) => Answer { status_code: 200, body: None },
+            // An open socket that nobody knows of would stay silent for ever: better none.
+            Err(error) => {
+                tracing::error!(error = chain(&error), connection_id, "the connection was not noted");
+                Answer { status_code: 503, body: None }
+            }
+        }
+    }
+
+    async fn disconnect(&self, owner: &Owner, connection_id: &str) -> Answer {
+        // It is gone either way. What stays in the table expires, or goes when a push finds it gone.
+        if let Err(error) = self.connections.remove(owner, connection_id).await {
+            tracing::warn!(error = chain(&error), connection_id, "the connection was not forgotten");
+        }
+        Answer { status_code: 200, body: None }
+    }
+}
+
+fn owner(event: &Event) -> Result<Owner, Error> {
+    let authorizer = event.request_context.authorizer.as_ref();
+    let authorizer = authorizer.ok_or("there is no owner: is the authorizer attached to $connect?")?;
+    Ok(Owner::parse(authorizer.principal_id.as_str())?)
+}
+
+/// The answer to what a client said.
+fn said(frame: Option<&str>) -> Answer {
+    #[derive(Deserialize)]
+    struct Frame {
+        action: String,
+    }
+    let frame: Result<Frame, _> = serde_json::from_str(frame.unwrap_or_default());
+    let body = match frame {
+        Ok(frame) if frame.action == "ping" => json!({ "type": "pong" }),
+        _ => json!({ "type": "error", "reason": r#"the only frame taken is {"action":"ping"}"# }),
+    };
+    Answer { status_code: 200, body: Some(body.to_string()) }
+}
