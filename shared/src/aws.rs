@@ -4,7 +4,7 @@
 //! ("Using the Lambda environment variables", "Service-specific endpoints"). The usual chain of other
 //! sources (profiles, instance metadata) has no place in a function and is left out.
 
-use std::{env, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{
@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::config::{
     timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::{
-    Builder,
+    Builder, HttpClientError,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 
@@ -21,7 +21,7 @@ use crate::configuration::{ConfigurationError, optional, required};
 /// The roots of Amazon Trust Services, which sign the certificates of all AWS endpoints
 /// (<https://www.amazontrust.com/repository/>). Parsing five certificates is quicker than the 140 of an
 /// operating system, at every cold start.
-const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
+pub const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
 /// What every AWS client of a function is built from.
 #[derive(Clone, Debug)]
@@ -29,12 +29,13 @@ pub struct Aws {
     region: Region,
     credentials: Credentials,
     http_client: SharedHttpClient,
+    dynamodb_endpoint: Option<String>,
 }
 
 impl Aws {
-    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and, if
-    /// certificates of another authority are to be trusted, `AWS_CA_BUNDLE`. Lambda replaces an execution
-    /// environment before its credentials expire, so that they are read once.
+    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and, where
+    /// they are set, `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL`, and `AWS_CA_BUNDLE`. Lambda replaces
+    /// an execution environment before its credentials expire, so that they are read once.
     ///
     /// # Errors
     /// [`ConfigurationError`] that names the variable.
@@ -47,21 +48,35 @@ impl Aws {
             None,
             "environment",
         );
-        let unreadable = |expected: &str| ConfigurationError::Invalid {
+        let endpoint = optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let invalid = |expected: &str| ConfigurationError::Invalid {
             name: "AWS_CA_BUNDLE".to_owned(),
             expected: expected.to_owned(),
         };
         let roots = match optional("AWS_CA_BUNDLE") {
-            Some(path) => fs::read(path).map_err(|_| unreadable("a file that can be read"))?,
+            Some(path) => fs::read(path).map_err(|_| invalid("a file that can be read"))?,
             None => AMAZON_ROOTS.to_vec(),
         };
+        Self::new(region, credentials, endpoint, roots).map_err(|_| invalid("a file of PEM certificates"))
+    }
+
+    /// Clients for a region, with these credentials, at DynamoDB's own endpoint unless another is given,
+    /// trusting the certificate authorities in `roots` (PEM).
+    ///
+    /// # Errors
+    /// If `roots` cannot be used.
+    pub fn new(
+        region: Region,
+        credentials: Credentials,
+        dynamodb_endpoint: Option<String>,
+        roots: Vec<u8>,
+    ) -> Result<Self, HttpClientError> {
         let tls = TlsContext::builder()
             .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
-            .build()
-            .map_err(|_| unreadable("a file of PEM certificates"))?;
+            .build()?;
         let http_client =
             Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
-        Ok(Self { region, credentials, http_client })
+        Ok(Self { region, credentials, http_client, dynamodb_endpoint })
     }
 
     /// A DynamoDB client that gives up an attempt after `attempt_timeout`.
@@ -74,7 +89,7 @@ impl Aws {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts(attempt_timeout))
             .retry_config(retries());
-        config.set_endpoint_url(endpoint("DYNAMODB"));
+        config.set_endpoint_url(self.dynamodb_endpoint.clone());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
@@ -109,10 +124,4 @@ pub fn retries() -> RetryConfig {
         .with_max_attempts(3)
         .with_initial_backoff(Duration::from_millis(50))
         .with_max_backoff(Duration::from_secs(1))
-}
-
-/// `AWS_ENDPOINT_URL_<SERVICE>`, or `AWS_ENDPOINT_URL`, or none for the service's own.
-pub fn endpoint(service: &str) -> Option<String> {
-    let set = |name: &str| env::var(name).ok().filter(|url| !url.is_empty());
-    set(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| set("AWS_ENDPOINT_URL"))
 }

@@ -2,6 +2,7 @@
 
 use lambda_http::{
     Body, Error, Request, RequestExt, Response,
+    aws_lambda_events::apigw::ApiGatewayProxyRequestContext,
     http::{
         HeaderValue, StatusCode,
         header::{
@@ -37,12 +38,22 @@ pub fn key(request: &Request) -> Result<Key, Problem> {
 }
 
 fn owner(request: &Request) -> Option<Owner> {
-    // The only event format that is compiled in is that of REST APIs.
-    let RequestContext::ApiGatewayV1(context) = request.request_context_ref()? else {
-        return None;
-    };
-    let principal = context.authorizer.fields.get("principalId")?.as_str()?;
+    let principal = context(request)?.authorizer.fields.get("principalId")?.as_str()?;
     Owner::parse(principal).ok()
+}
+
+/// The path of a request as its caller sees it, with the stage or what a custom domain has in its place.
+pub fn path(request: &Request) -> &str {
+    let path = context(request).and_then(|context| context.path.as_deref());
+    path.unwrap_or_else(|| request.raw_http_path())
+}
+
+fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
+    // The only event format that is compiled in is that of REST APIs.
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV1(context) => Some(context),
+        _ => None,
+    }
 }
 
 /// The problem to answer when the table could not be read or written. The log gets the cause.

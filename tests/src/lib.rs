@@ -1,1 +1,10 @@
-//! Placeholder.
+//! What the tests have in common: a database in the process, with faults on demand, an endpoint for pushes,
+//! and a client of a deployed stack.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "all of it only runs in tests")]
+
+pub mod database;
+pub mod events;
+pub mod faults;
+pub mod pushes;
+pub mod stack;

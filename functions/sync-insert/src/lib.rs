@@ -4,12 +4,12 @@ use intake::{
     message::{InvalidPayload, Payload, Via},
     messages::{Messages, Recorded},
     problem::Problem,
-    rest::{Answers, key, store_problem},
+    rest::{Answers, key, path, store_problem},
     state::{Arrival, Content, Status},
 };
 use jiff::Timestamp;
 use lambda_http::{
-    Body, Error, Request, RequestExt, Response,
+    Body, Error, Request, Response,
     http::{StatusCode, header::CONTENT_TYPE},
 };
 use serde_json::json;
@@ -35,7 +35,7 @@ impl SyncInsert {
         match self.store(&request).await {
             Ok((status, id)) => {
                 let body = json!({ "id": id, "status": Status::Stored });
-                self.answers.json_at(status, request.raw_http_path(), &body)
+                self.answers.json_at(status, path(&request), &body)
             }
             Err(problem) => {
                 tracing::info!(status = problem.status, problem = problem.kind, "not stored");

@@ -1,0 +1,197 @@
+//! Where the keys come from, and when they are fetched again.
+
+use std::time::{Duration, SystemTime};
+
+use intake::telemetry;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use thiserror::Error;
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, spawn_blocking},
+};
+use ureq::{
+    Agent, Proxy,
+    http::{Uri, uri::Scheme},
+    tls::{RootCerts, TlsConfig},
+};
+
+use crate::{
+    key_set::KeySet,
+    token::{Denial, Refusal},
+};
+
+/// The keys that tokens are checked with: given, or fetched from the issuer.
+pub struct KeySource(Source);
+
+enum Source {
+    Inline(KeySet),
+    Remote(Box<RemoteKeys>),
+}
+
+impl KeySource {
+    /// The least time between two fetches, whether the first succeeded or not. Anybody can send a
+    /// token with an invented key id; this is how often that reaches the issuer, per process.
+    pub const FETCH_INTERVAL: Duration = Duration::from_secs(60);
+
+    /// The age at which fetched keys are fetched again though nothing asks for it, so that a key that
+    /// the issuer withdraws stops working here.
+    pub const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
+
+    /// The age at which fetched keys are given up if they could not be fetched again. Until then
+    /// callers do not suffer from an issuer that is away; from then on a withdrawn key is the greater
+    /// danger, and it must not be enough to keep us from the issuer for a day to go on using one.
+    pub const USABLE_FOR: Duration = Duration::from_secs(6 * 60 * 60);
+
+    /// The longest that a fetch may take altogether.
+    pub const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// The largest key set that is fetched, in bytes. Large issuers have some 20 KB.
+    pub const MAX_BYTES: u64 = 256 * 1024;
+
+    /// These keys for ever. None if the text is not a key set, or has no key that can be used.
+    pub fn inline(jwks: &str) -> Option<Self> {
+        let keys = KeySet::parse(jwks).ok().filter(|keys| keys.usable() > 0)?;
+        Some(Self(Source::Inline(keys)))
+    }
+
+    /// The keys at an `https` address, whose certificate must lead to one of Mozilla's roots.
+    /// A proxy that the environment names is used. None if it is not such an address.
+    pub fn remote(url: &str) -> Option<Self> {
+        Self::remote_with(url, RootCerts::WebPki, Proxy::try_from_env())
+    }
+
+    /// The keys at an `https` address whose certificate must lead to one of these roots.
+    /// None if it is not such an address.
+    pub fn remote_with(url: &str, roots: RootCerts, proxy: Option<Proxy>) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
+        if !encrypted || uri.host().is_none_or(str::is_empty) {
+            return None;
+        }
+        let agent = Agent::config_builder()
+            // This holds for every redirect, too.
+            .https_only(true)
+            .max_redirects(3)
+            .timeout_global(Some(Self::FETCH_TIMEOUT))
+            // A connection kept for a minute or an hour would be dead when it is wanted.
+            .max_idle_connections(0)
+            .proxy(proxy)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .user_agent("intake")
+            .build()
+            .new_agent();
+        Some(Self(Source::Remote(Box::new(RemoteKeys { uri, agent, known: Mutex::default() }))))
+    }
+
+    /// Fetches the keys if they have to be fetched and never were. A failure is logged, and counts:
+    /// the next fetch is [`Self::FETCH_INTERVAL`] later.
+    pub async fn warm_up(&self, now: SystemTime) {
+        if let Source::Remote(remote) = &self.0 {
+            let mut known = remote.known.lock().await;
+            if known.attempted_at.is_none() {
+                remote.fetch(&mut known, now).await;
+            }
+        }
+    }
+
+    /// The key for a token's `kid` and `alg`, fetched first if need be and if it is time.
+    ///
+    /// # Errors
+    /// [`Denial::Refused`] if the issuer has no such key, [`Denial::KeysUnavailable`] if its keys are
+    /// not known.
+    pub async fn key(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+        now: SystemTime,
+    ) -> Result<DecodingKey, Denial> {
+        match &self.0 {
+            Source::Inline(keys) => Ok(keys.select(id, algorithm)?.clone()),
+            Source::Remote(remote) => remote.key(id, algorithm, now).await,
+        }
+    }
+}
+
+struct RemoteKeys {
+    uri: Uri,
+    agent: Agent,
+    /// Locked for as long as a fetch takes, so that whoever comes meanwhile waits for its outcome
+    /// instead of starting another.
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: Option<Fetched>,
+    attempted_at: Option<SystemTime>,
+}
+
+struct Fetched {
+    keys: KeySet,
+    at: SystemTime,
+}
+
+#[derive(Debug, Error)]
+enum FetchError {
+    #[error("no answer that can be used")]
+    Request(#[from] ureq::Error),
+    #[error("the answer is not a JSON Web Key Set")]
+    NotAKeySet(#[from] serde_json::Error),
+    #[error("the fetch broke off")]
+    BrokeOff(#[from] JoinError),
+}
+
+impl RemoteKeys {
+    async fn key(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+        now: SystemTime,
+    ) -> Result<DecodingKey, Denial> {
+        let mut known = self.known.lock().await;
+        let wanting = known.keys.as_ref().is_none_or(|fetched| {
+            let unknown = fetched.keys.select(id, algorithm);
+            apart(now, fetched.at) >= KeySource::FRESH_FOR || matches!(unknown, Err(Refusal::UnknownKey(_)))
+        });
+        let due = known.attempted_at.is_none_or(|at| apart(now, at) >= KeySource::FETCH_INTERVAL);
+        if wanting && due {
+            self.fetch(&mut known, now).await;
+        }
+        match &known.keys {
+            Some(fetched) if apart(now, fetched.at) < KeySource::USABLE_FOR => {
+                Ok(fetched.keys.select(id, algorithm)?.clone())
+            }
+            _ => Err(Denial::KeysUnavailable),
+        }
+    }
+
+    /// Fetches the keys; keeps those that are there if that fails.
+    async fn fetch(&self, known: &mut Known, now: SystemTime) {
+        known.attempted_at = Some(now);
+        match self.request().await {
+            Ok(keys) => {
+                tracing::info!(usable = keys.usable(), skipped = keys.skipped(), "fetched the issuer's keys");
+                known.keys = Some(Fetched { keys, at: now });
+            }
+            Err(error) => {
+                let error = telemetry::chain(&error);
+                tracing::error!(error, "could not fetch the issuer's keys");
+            }
+        }
+    }
+
+    async fn request(&self) -> Result<KeySet, FetchError> {
+        let (agent, uri) = (self.agent.clone(), self.uri.clone());
+        let body = spawn_blocking(move || {
+            agent.get(uri).call()?.body_mut().with_config().limit(KeySource::MAX_BYTES).read_to_string()
+        })
+        .await??;
+        Ok(KeySet::parse(&body)?)
+    }
+}
+
+/// How far two times are apart, whichever is the later: the clock may be set back, and those who
+/// waited for a fetch looked at it before the fetch did.
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|error| error.duration())
+}

@@ -1,0 +1,161 @@
+//! What API Gateway is answered: a principal and a policy.
+
+use intake::message::Owner;
+use serde::Serialize;
+
+/// What a policy is about: all methods of one stage of one API.
+///
+/// A REST API caches the policy by token and applies it to every other method that the same token
+/// calls, so a policy for the asked method alone would refuse the next call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Resource(String);
+
+impl Resource {
+    /// All methods of the stage that a method's ARN names
+    /// (`arn:<partition>:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>`).
+    /// None if the text is not such an ARN.
+    pub fn whole_stage(method_arn: &str) -> Option<Self> {
+        // The path at the end is the caller's and may hold anything: it is cut off, and only the parts
+        // before it count.
+        let mut parts = method_arn.splitn(3, '/');
+        let (api, stage, _method) = (parts.next()?, parts.next()?, parts.next()?);
+        let fields: Vec<&str> = api.split(':').collect();
+        let ["arn", partition, "execute-api", region, _account, id] = fields[..] else {
+            return None;
+        };
+        let literal = |text: &str| !text.is_empty() && !text.contains(['*', '?', '$']);
+        [partition, region, id, stage].into_iter().all(literal).then(|| Self(format!("{api}/{stage}/*")))
+    }
+}
+
+/// The answer of an authorizer
+/// (Amazon API Gateway Developer Guide, "Output from an API Gateway Lambda authorizer").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    principal_id: String,
+    policy_document: Policy,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Policy {
+    version: &'static str,
+    statement: [Statement; 1],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    action: &'static str,
+    effect: &'static str,
+    resource: Resource,
+}
+
+impl Answer {
+    /// Lets the owner in; the principal is what the functions and the queue know the caller by.
+    pub fn allow(owner: &Owner, resource: Resource) -> Self {
+        Self::new(owner.as_str(), "Allow", resource)
+    }
+
+    /// Turns an unknown caller away.
+    pub fn deny(resource: Resource) -> Self {
+        Self::new("anonymous", "Deny", resource)
+    }
+
+    fn new(principal: &str, effect: &'static str, resource: Resource) -> Self {
+        Self {
+            principal_id: principal.to_owned(),
+            policy_document: Policy {
+                version: "2012-10-17",
+                statement: [Statement { action: "execute-api:Invoke", effect, resource }],
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn whole_stage(method_arn: &str) -> Option<String> {
+        Resource::whole_stage(method_arn).map(|resource| resource.0)
+    }
+
+    #[test]
+    fn a_policy_is_for_the_whole_stage_in_every_partition() {
+        for (method, stage) in [
+            (
+                "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/v1/PUT/messages/one",
+                "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/v1/*",
+            ),
+            (
+                "arn:aws-cn:execute-api:cn-north-1:123456789012:a1b2c3d4e5/v1/GET/",
+                "arn:aws-cn:execute-api:cn-north-1:123456789012:a1b2c3d4e5/v1/*",
+            ),
+            (
+                "arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:a1b2c3d4e5/v1/$connect",
+                "arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:a1b2c3d4e5/v1/*",
+            ),
+        ] {
+            assert_eq!(whole_stage(method).as_deref(), Some(stage));
+        }
+    }
+
+    #[test]
+    fn another_text_is_no_method() {
+        for text in [
+            "",
+            "*",
+            "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5",
+            "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/v1",
+            "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5//GET/",
+            "arn:aws:execute-api:eu-west-1:123456789012:/v1/GET/",
+            "arn:aws:execute-api:eu-west-1:123456789012:*/v1/GET/",
+            "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/*/GET/",
+            "arn:aws:lambda:eu-west-1:123456789012:function/name/GET/",
+            "arn:aws:execute-api:eu-west-1:123456789012:more:a1b2c3d4e5/v1/GET/",
+        ] {
+            assert_eq!(whole_stage(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_answer_has_the_shape_that_api_gateway_reads() {
+        let resource =
+            || Resource::whole_stage("arn:aws:execute-api:eu-west-1:1:api/v1/GET/").expect("a method");
+        let owner = Owner::parse("auth0|5f7c8ec7c33c6c004bbafe82").expect("an owner");
+        assert_eq!(
+            serde_json::to_value(Answer::allow(&owner, resource())).expect("JSON"),
+            json!({
+                "principalId": "auth0|5f7c8ec7c33c6c004bbafe82",
+                "policyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [{
+                        "Action": "execute-api:Invoke",
+                        "Effect": "Allow",
+                        "Resource": "arn:aws:execute-api:eu-west-1:1:api/v1/*",
+                    }],
+                },
+            })
+        );
+        let denied = serde_json::to_value(Answer::deny(resource())).expect("JSON");
+        assert_eq!(denied["principalId"], "anonymous");
+        assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_caller_asks_for_never_widens_the_policy(path in "\\PC*") {
+            let stage = "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/v1";
+            prop_assert_eq!(
+                whole_stage(&format!("{stage}/PUT/{path}")),
+                Some(format!("{stage}/*"))
+            );
+        }
+    }
+}

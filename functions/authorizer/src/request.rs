@@ -1,0 +1,194 @@
+//! What API Gateway asks: the event of a Lambda authorizer of type REQUEST.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::token::Refusal;
+
+/// The event of a REQUEST authorizer, of a REST API or of a WebSocket API's `$connect`
+/// (Amazon API Gateway Developer Guide, "Input to an API Gateway Lambda authorizer").
+///
+/// Any JSON is taken, and a member that is missing or has another shape counts as absent: an event
+/// is refused for its token, never for how it was written down.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Request(Value);
+
+/// The API that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// The HTTP way in.
+    Rest,
+    /// The WebSocket, when a client connects.
+    WebSocket,
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rest => "rest",
+            Self::WebSocket => "websocket",
+        })
+    }
+}
+
+impl Request {
+    /// The API that asks. Only a WebSocket has a connection, and its context is API Gateway's own
+    /// word: a client has no say in it.
+    pub fn api(&self) -> Api {
+        if self.0["requestContext"]["connectionId"].is_string() { Api::WebSocket } else { Api::Rest }
+    }
+
+    /// The ARN of the method that is called; empty if the event has none.
+    pub fn method_arn(&self) -> &str {
+        self.0["methodArn"].as_str().unwrap_or_default()
+    }
+
+    /// The token, from the one place where the asking API has it.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there is none, more than one, or not one of scheme `Bearer` (RFC 6750).
+    pub fn token(&self) -> Result<&str, Refusal> {
+        let token = match self.api() {
+            Api::Rest => {
+                let header = only(&self.0["headers"], &self.0["multiValueHeaders"], |name| {
+                    name.eq_ignore_ascii_case("authorization")
+                })?;
+                match header.split_once(' ') {
+                    Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+                    _ => return Err(Refusal::NotBearer),
+                }
+            }
+            Api::WebSocket => {
+                only(&self.0["queryStringParameters"], &self.0["multiValueQueryStringParameters"], |name| {
+                    name == "token"
+                })?
+            }
+        };
+        if token.is_empty() {
+            return Err(Refusal::NoToken);
+        }
+        Ok(token)
+    }
+}
+
+/// The one value of a header or parameter.
+///
+/// API Gateway keeps the last of several in `single` and all of them in `multi`. Several are refused:
+/// its cache must not key a policy by one token that was decided by another.
+fn only<'a>(single: &'a Value, multi: &Value, wanted: impl Fn(&str) -> bool) -> Result<&'a str, Refusal> {
+    let all = members(multi, &wanted).filter_map(Value::as_array).map(Vec::len).sum::<usize>();
+    let mut values = members(single, &wanted).filter_map(Value::as_str);
+    match (values.next(), values.next()) {
+        (Some(value), None) if all <= 1 => Ok(value),
+        (None, _) => Err(Refusal::NoToken),
+        _ => Err(Refusal::SeveralTokens),
+    }
+}
+
+fn members(map: &Value, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &Value> {
+    map.as_object()
+        .into_iter()
+        .flat_map(Map::iter)
+        .filter(move |(name, _)| wanted(name))
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn request(event: Value) -> Request {
+        serde_json::from_value(event).expect("an event of any shape is taken")
+    }
+
+    fn rest(headers: &Value) -> Request {
+        request(json!({ "headers": headers, "requestContext": { "httpMethod": "PUT" } }))
+    }
+
+    fn websocket(parameters: &Value) -> Request {
+        request(json!({
+            "queryStringParameters": parameters,
+            "requestContext": { "eventType": "CONNECT", "connectionId": "Aa1=" },
+        }))
+    }
+
+    #[test]
+    fn a_header_and_its_scheme_are_found_in_any_case() {
+        for name in ["Authorization", "authorization", "AUTHORIZATION"] {
+            for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER   a.b.c "] {
+                let request = rest(&json!({ "Host": "x", name: value }));
+                assert_eq!(request.token(), Ok("a.b.c"), "{name}: {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_scheme_is_refused() {
+        for value in ["Basic a.b.c", "a.b.c", "Bearer", "Bearera.b.c", "Token Bearer a.b.c", ""] {
+            let request = rest(&json!({ "Authorization": value }));
+            assert_eq!(request.token(), Err(Refusal::NotBearer), "{value:?}");
+        }
+        assert_eq!(rest(&json!({ "Authorization": "Bearer  " })).token(), Err(Refusal::NoToken));
+    }
+
+    #[test]
+    fn each_api_looks_in_its_own_place_only() {
+        let both = json!({
+            "headers": { "Authorization": "Bearer from.the.header" },
+            "queryStringParameters": { "token": "from.the.query" },
+        });
+        let mut to_rest = both.clone();
+        to_rest["requestContext"] = json!({ "resourcePath": "/messages/{id}" });
+        let mut to_websocket = both;
+        to_websocket["requestContext"] = json!({ "connectionId": "Aa1=" });
+        assert_eq!(request(to_rest).token(), Ok("from.the.header"));
+        assert_eq!(request(to_websocket).token(), Ok("from.the.query"));
+
+        let only_query = request(json!({ "queryStringParameters": { "token": "a.b.c" } }));
+        assert_eq!(only_query.token(), Err(Refusal::NoToken));
+        let only_header = request(json!({
+            "headers": { "Authorization": "Bearer a.b.c" },
+            "requestContext": { "connectionId": "Aa1=" },
+        }));
+        assert_eq!(only_header.token(), Err(Refusal::NoToken));
+        assert_eq!(websocket(&json!({ "Token": "a.b.c" })).token(), Err(Refusal::NoToken));
+    }
+
+    #[test]
+    fn several_tokens_are_refused() {
+        let spelled_twice = rest(&json!({ "Authorization": "Bearer a", "authorization": "Bearer b" }));
+        assert_eq!(spelled_twice.token(), Err(Refusal::SeveralTokens));
+
+        let sent_twice = request(json!({
+            "headers": { "Authorization": "Bearer b" },
+            "multiValueHeaders": { "Authorization": ["Bearer a", "Bearer b"] },
+        }));
+        assert_eq!(sent_twice.token(), Err(Refusal::SeveralTokens));
+
+        let in_the_query = request(json!({
+            "queryStringParameters": { "token": "b" },
+            "multiValueQueryStringParameters": { "token": ["a", "b"] },
+            "requestContext": { "connectionId": "Aa1=" },
+        }));
+        assert_eq!(in_the_query.token(), Err(Refusal::SeveralTokens));
+    }
+
+    #[test]
+    fn a_member_of_another_shape_counts_as_absent() {
+        for odd in [json!(null), json!([]), json!("Bearer a.b.c"), json!(7)] {
+            assert_eq!(rest(&odd).token(), Err(Refusal::NoToken));
+            assert_eq!(rest(&json!({ "Authorization": odd })).token().is_ok(), odd.is_string());
+            let event = json!({
+                "methodArn": odd, "headers": odd, "multiValueHeaders": odd, "requestContext": odd,
+                "queryStringParameters": odd, "multiValueQueryStringParameters": odd,
+            });
+            assert_eq!(request(event).token(), Err(Refusal::NoToken));
+            assert_eq!(request(odd).token(), Err(Refusal::NoToken));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Each function's handler, against a real DynamoDB endpoint in the test process, reached through a proxy
+//! that makes the faults, and a real HTTP endpoint for pushes.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this crate is nothing but tests")]
+
+mod queue_consumer;
+mod shown_events;
+mod status_lookup;
+mod sync_insert;
+mod websocket;

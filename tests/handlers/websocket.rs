@@ -1,0 +1,90 @@
+use e2e::{
+    database::{CONNECTIONS, Database},
+    events::read,
+    faults::Fault,
+};
+use intake::message::Owner;
+use serde_json::{Value, json};
+use websocket::WebSocket;
+
+const CONNECT: &str = include_str!("../../events/websocket-connect.json");
+const DISCONNECT: &str = include_str!("../../events/websocket-disconnect.json");
+const PING: &str = include_str!("../../events/websocket-ping.json");
+
+async fn handle(database: &Database, event: Value) -> Result<Value, String> {
+    let event = serde_json::from_value(event).expect("an event");
+    let answer = WebSocket::new(database.connections()).handle(event).await;
+    answer.map(|answer| json!(answer)).map_err(|error| error.to_string())
+}
+
+async fn connections_of(database: &Database, owner: &str) -> Vec<String> {
+    database.connections().of(&Owner::parse(owner).expect("legal")).await.expect("read")
+}
+
+#[tokio::test]
+async fn who_connects_is_noted_and_who_disconnects_is_forgotten() {
+    let database = Database::start().await;
+    let answer = handle(&database, read(CONNECT)).await;
+    assert_eq!(answer, Ok(json!({ "statusCode": 200 })));
+    let mut second = read(CONNECT);
+    second["requestContext"]["connectionId"] = json!("second");
+    handle(&database, second).await.expect("an answer");
+    assert_eq!(connections_of(&database, "alice").await.len(), 2);
+    assert!(connections_of(&database, "bob").await.is_empty());
+
+    let answer = handle(&database, read(DISCONNECT)).await;
+    assert_eq!(answer, Ok(json!({ "statusCode": 200 })));
+    assert_eq!(connections_of(&database, "alice").await, ["second"]);
+    handle(&database, read(DISCONNECT)).await.expect("once more is fine");
+}
+
+#[tokio::test]
+async fn a_connection_outlives_its_socket_by_minutes_at_most() {
+    let database = Database::start().await;
+    handle(&database, read(CONNECT)).await.expect("an answer");
+    let expires_at = database.connection_expiry("alice", "Uf3k2cBHliACE4Q=").await;
+    let now = jiff::Timestamp::now().as_second();
+    assert!((7_200..=7_500).contains(&(expires_at - now)), "{expires_at}");
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_anything_else_explained() {
+    let database = Database::start().await;
+    let say = async |frame: Option<&str>| {
+        let mut event = read(PING);
+        event["body"] = json!(frame);
+        let answer = handle(&database, event).await.expect("an answer");
+        assert_eq!(answer["statusCode"], 200);
+        serde_json::from_str::<Value>(answer["body"].as_str().expect("text")).expect("JSON")
+    };
+    assert_eq!(say(Some(r#"{"action":"ping"}"#)).await, json!({ "type": "pong" }));
+    for other in
+        [None, Some(""), Some("ping"), Some("[]"), Some(r#"{"action":1}"#), Some(r#"{"action":"x"}"#)]
+    {
+        assert_eq!(say(other).await["type"], "error", "{other:?}");
+    }
+    assert_eq!(database.count(CONNECTIONS).await, 0);
+}
+
+#[tokio::test]
+async fn no_socket_opens_that_nobody_knows_of() {
+    let database = Database::start().await;
+    for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang, Fault::Refuse] {
+        database.faults.always(fault);
+        let answer = handle(&database, read(CONNECT)).await.expect("an answer");
+        assert_eq!(answer["statusCode"], 503, "{fault:?}");
+    }
+    let answer = handle(&database, read(DISCONNECT)).await.expect("an answer");
+    assert_eq!(answer["statusCode"], 200, "the socket is closed either way");
+}
+
+#[tokio::test]
+async fn a_connection_past_the_authorizer_is_an_error() {
+    let database = Database::start().await;
+    for owner in [json!(null), json!({ "principalId": "" }), json!({ "principalId": "a\nb" })] {
+        let mut event = read(CONNECT);
+        event["requestContext"]["authorizer"] = owner;
+        assert!(handle(&database, event).await.is_err());
+    }
+    assert_eq!(database.count(CONNECTIONS).await, 0);
+}

@@ -1,0 +1,121 @@
+//! A DynamoDB endpoint in the test process, with both tables: real requests by the real SDK.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::{
+    Client,
+    config::Region,
+    types::{
+        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    },
+};
+use dynoxide::{Database as Dynoxide, server::serve_on};
+use intake::{
+    aws::{AMAZON_ROOTS, Aws},
+    connections::Connections,
+    messages::Messages,
+};
+use tokio::net::TcpListener;
+
+use crate::faults::FaultProxy;
+
+/// The name of the table of messages.
+pub const MESSAGES: &str = "messages";
+/// The name of the table of connections.
+pub const CONNECTIONS: &str = "connections";
+
+/// A database of one test. The functions reach it through [`Database::faults`], the test directly.
+#[derive(Debug)]
+pub struct Database {
+    /// What stands between the functions and the database.
+    pub faults: FaultProxy,
+    aws: Aws,
+    direct: Client,
+}
+
+impl Database {
+    /// An empty database.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(serve_on(listener, Dynoxide::memory().expect("in memory")));
+        let faults = FaultProxy::before(address).await;
+        let direct = aws_at(format!("http://{address}")).dynamodb(Duration::from_secs(10));
+        let aws = aws_at(faults.url());
+        let database = Self { faults, aws, direct };
+        database.create(MESSAGES, &[("pk", KeyType::Hash)]).await;
+        database.create(CONNECTIONS, &[("owner", KeyType::Hash), ("connection_id", KeyType::Range)]).await;
+        database
+    }
+
+    /// What the functions build their clients from.
+    pub fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
+    /// The table of messages, as the functions see it.
+    pub fn messages(&self) -> Messages {
+        Messages::new(self.aws.dynamodb(Duration::from_secs(1)), MESSAGES, None)
+    }
+
+    /// The table of connections, as the functions see it.
+    pub fn connections(&self) -> Connections {
+        Connections::new(self.aws.dynamodb(Duration::from_secs(1)), CONNECTIONS)
+    }
+
+    /// The item of a message, past all faults.
+    pub async fn item(&self, owner: &str, id: &str) -> Option<HashMap<String, AttributeValue>> {
+        let key = AttributeValue::S(format!("{id}#{owner}"));
+        let got = self.direct.get_item().table_name(MESSAGES).key("pk", key).send().await;
+        got.expect("read").item
+    }
+
+    /// A text in the item of a message; the empty text if there is none.
+    pub async fn text(&self, owner: &str, id: &str, attribute: &str) -> String {
+        let item = self.item(owner, id).await.unwrap_or_default();
+        item.get(attribute).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default()
+    }
+
+    /// When the note of a connection expires, in seconds since 1970.
+    pub async fn connection_expiry(&self, owner: &str, connection_id: &str) -> i64 {
+        let got = self
+            .direct
+            .get_item()
+            .table_name(CONNECTIONS)
+            .key("owner", AttributeValue::S(owner.to_owned()))
+            .key("connection_id", AttributeValue::S(connection_id.to_owned()))
+            .send()
+            .await;
+        let item = got.expect("read").item.expect("it is noted");
+        item["expires_at"].as_n().expect("a number").parse().expect("whole")
+    }
+
+    /// How many items a table has.
+    pub async fn count(&self, table: &str) -> usize {
+        let mut pages = self.direct.scan().table_name(table).into_paginator().send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            count += page.expect("read").items().len();
+        }
+        count
+    }
+
+    async fn create(&self, table: &str, keys: &[(&str, KeyType)]) {
+        let mut create =
+            self.direct.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+        for (name, kind) in keys {
+            let key = KeySchemaElement::builder().attribute_name(*name).key_type(kind.clone());
+            let attribute = AttributeDefinition::builder().attribute_name(*name);
+            create = create.key_schema(key.build().expect("complete")).attribute_definitions(
+                attribute.attribute_type(ScalarAttributeType::S).build().expect("complete"),
+            );
+        }
+        create.send().await.expect("created");
+    }
+}
+
+fn aws_at(endpoint: String) -> Aws {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    Aws::new(Region::new("us-east-1"), credentials, Some(endpoint), AMAZON_ROOTS.to_vec()).expect("roots")
+}

@@ -1,0 +1,67 @@
+//! The events in `events/`, as they are, and with what a test changes of them.
+
+use lambda_http::Request;
+use serde_json::{Value, json};
+
+/// A request to `PUT /messages/{id}` by an owner.
+pub fn put(owner: &str, id: &str, body: &str) -> Value {
+    let mut event = read(include_str!("../../events/sync-insert.json"));
+    about(&mut event, owner, id);
+    event["body"] = json!(body);
+    event
+}
+
+/// A request to `GET /messages/{id}` by an owner, with a receipt if there is one.
+pub fn get(owner: &str, id: &str, receipt: Option<&str>) -> Value {
+    let mut event = read(include_str!("../../events/status-lookup.json"));
+    about(&mut event, owner, id);
+    if let Some(receipt) = receipt {
+        event["queryStringParameters"] = json!({ "receipt": receipt });
+        event["multiValueQueryStringParameters"] = json!({ "receipt": [receipt] });
+    }
+    event
+}
+
+fn about(event: &mut Value, owner: &str, id: &str) {
+    event["path"] = json!(format!("/messages/{id}"));
+    event["pathParameters"]["id"] = json!(id);
+    event["requestContext"]["path"] = json!(format!("/v1/messages/{id}"));
+    event["requestContext"]["authorizer"]["principalId"] = json!(owner);
+}
+
+/// An SQS record: a message of an owner, delivered for the first time. Its receipt is made of `number`.
+pub fn record(number: usize, owner: &str, id: &str, body: &str) -> Value {
+    let batch = read(include_str!("../../events/queue-consumer.json"));
+    let mut record = batch["Records"][0].clone();
+    record["messageId"] = json!(receipt(number));
+    record["body"] = json!(body);
+    record["messageAttributes"]["id"]["stringValue"] = json!(id);
+    record["messageAttributes"]["owner"]["stringValue"] = json!(owner);
+    record
+}
+
+/// The receipt of a record with this number.
+pub fn receipt(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+/// The same record, delivered for the `count`th time.
+pub fn delivered(mut record: Value, count: u32) -> Value {
+    record["attributes"]["ApproximateReceiveCount"] = json!(count.to_string());
+    record
+}
+
+/// A batch of records, as the consumer takes it.
+pub fn batch(records: &[Value]) -> queue_consumer::Batch {
+    serde_json::from_value(json!({ "Records": records })).expect("a batch")
+}
+
+/// An event as the functions behind the REST API take it.
+pub fn request(event: &Value) -> Request {
+    lambda_http::request::from_str(&event.to_string()).expect("a REST event")
+}
+
+/// The text of an event file as JSON.
+pub fn read(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}

@@ -1,0 +1,140 @@
+//! Nothing that a client sends breaks out of the request to the queue, or names another owner.
+
+use e2e::stack::{Answer, Stack, text, unique};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn an_id_cannot_name_another_owner() {
+    let stack = Stack::running();
+    let (mallory, bob) = (stack.caller(), stack.caller());
+    let (mut of_mallory, mut of_bob) = (mallory.connect().await, bob.connect().await);
+    let target = unique("target");
+    let name = &bob.name;
+    let attempts = [
+        format!("{target}%26MessageAttribute.2.Value.StringValue%3D{name}"),
+        format!("{target}&MessageAttribute.2.Value.StringValue={name}"),
+        format!("{target}%26MessageAttribute.2.Name%3Downer%26MessageAttribute.2.Value.StringValue%3D{name}"),
+        format!("{target}%2526MessageAttribute.2.Value.StringValue%253D{name}"),
+        format!("{target}%0A&MessageAttribute.3.Name=owner&MessageAttribute.3.Value.StringValue={name}"),
+        format!("{target}%23{name}"),
+        format!("{target}%22%2C%22owner%22%3A%22{name}"),
+    ];
+
+    for id in &attempts {
+        let answer = mallory.queue(id, r#"{"evil":true}"#).await;
+        if answer.status == 202 {
+            let event = of_mallory.next_event().await;
+            assert_eq!(event["type"], "intake.message.rejected", "{event}");
+            // The answer is well-formed, whatever the id was.
+            assert_eq!(event["subject"], answer.json()["id"]);
+        } else {
+            answer.assert_problem(400, "invalid-id");
+        }
+        mallory.put(id, r#"{"evil":true}"#).await.assert_problem(400, "invalid-id");
+    }
+
+    assert_eq!(bob.item(&target).await, None);
+    assert_eq!(mallory.item(&target).await, None);
+    // Nothing was told to Bob before this.
+    bob.queued(&target, r#"{"evil":false}"#).await;
+    of_bob.told("stored", &target).await;
+}
+
+#[tokio::test]
+async fn a_body_cannot_name_another_owner() {
+    let stack = Stack::running();
+    let (mallory, bob) = (stack.caller(), stack.caller());
+    let mut of_bob = bob.connect().await;
+    let name = &bob.name;
+    let bodies = [
+        format!(r#"{{"a":"&MessageAttribute.2.Value.StringValue={name}&x="}}"#),
+        format!(r#"{{"a":"%26MessageAttribute.2.Value.StringValue%3D{name}"}}"#),
+        format!(r#"{{"a":"\u0026MessageAttribute.2.Value.StringValue\u003d{name}"}}"#),
+        format!(r#"{{"owner":"{name}","principalId":"{name}","sub":"{name}"}}"#),
+    ];
+    let mut ids = Vec::new();
+    for body in &bodies {
+        let id = unique("q");
+        let queued = mallory.queued(&id, body).await;
+        let answer = mallory.outcome(&queued).await;
+        assert_eq!(answer.payload(), *body);
+        let item = mallory.item(&id).await.expect("it is Mallory's");
+        assert_eq!(text(&item, "payload"), body);
+        assert_eq!(bob.item(&id).await, None);
+        ids.push(id);
+    }
+    for id in &ids {
+        bob.look_up(id).await.assert_problem(404, "not-found");
+    }
+    let id = unique("q");
+    bob.queued(&id, r#"{"a":1}"#).await;
+    of_bob.told("stored", &id).await;
+}
+
+#[tokio::test]
+async fn a_form_for_the_queue_itself_is_refused() {
+    let stack = Stack::running();
+    let (mallory, bob) = (stack.caller(), stack.caller());
+    let id = unique("q");
+    let form = format!(
+        "Action=SendMessage&MessageBody=%7B%22a%22%3A1%7D\
+         &MessageAttribute.1.Name=id&MessageAttribute.1.Value.DataType=String\
+         &MessageAttribute.1.Value.StringValue={id}\
+         &MessageAttribute.2.Name=owner&MessageAttribute.2.Value.DataType=String\
+         &MessageAttribute.2.Value.StringValue={}",
+        bob.name
+    );
+    for content_type in ["application/x-www-form-urlencoded", "application/json", "text/plain"] {
+        let request =
+            mallory.request(Method::PUT, &format!("/queue/{id}")).header("content-type", content_type);
+        let answer = Answer::to(request.body(form.clone())).await;
+        assert!([400, 415].contains(&answer.status), "{content_type}: {answer:?}");
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
+    }
+    assert_eq!(bob.item(&id).await, None);
+}
+
+#[tokio::test]
+async fn headers_and_parameters_cannot_name_an_owner_or_an_id() {
+    let stack = Stack::running();
+    let (mallory, bob) = (stack.caller(), stack.caller());
+    let mut of_bob = bob.connect().await;
+    let name = bob.name.as_str();
+    for way in ["messages", "queue"] {
+        let (id, other) = (unique("mine"), unique("other"));
+        let path = format!(
+            "/{way}/{id}?id={other}&owner={name}&principalId={name}\
+             &MessageAttribute.2.Value.StringValue={name}&Action=PurgeQueue"
+        );
+        let mut request = mallory.request(Method::PUT, &path).header("content-type", "application/json");
+        for header in
+            ["owner", "x-owner", "principalid", "x-principal-id", "x-amzn-principal", "x-forwarded-user"]
+        {
+            request = request.header(header, name);
+        }
+        let answer = Answer::to(request.header("id", &other).body(r#"{"a":1}"#)).await;
+        assert!([201, 202].contains(&answer.status), "{answer:?}");
+
+        assert_eq!(mallory.becomes(&id, "stored").await["payload"], json!({ "a": 1 }));
+        for (caller, id) in [(&bob, &id), (&bob, &other), (&mallory, &other)] {
+            assert_eq!(caller.item(id).await, None);
+        }
+    }
+    let id = unique("q");
+    bob.queued(&id, r#"{"a":1}"#).await;
+    of_bob.told("stored", &id).await;
+}
+
+#[tokio::test]
+async fn a_receipt_cannot_break_out_of_the_answer() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let id = unique("q");
+    for receipt in ["%22%2C%22status%22%3A%22stored", "%3Cscript%3E", "a%0D%0ASet-Cookie%3A%20a%3Db"] {
+        let answer = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
+        answer.assert_problem(400, "invalid-receipt");
+        assert_eq!(answer.header("set-cookie"), "");
+        assert!(!answer.text.contains("script"), "{answer:?}");
+    }
+}

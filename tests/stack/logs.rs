@@ -1,0 +1,90 @@
+//! What the functions log: enough to follow a message, and nothing that is the client's own business.
+
+use std::{fs, path::PathBuf};
+
+use e2e::stack::{Stack, eventually, unique};
+use serde_json::Value;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_message_can_be_followed_in_the_logs_by_its_id_and_its_receipt() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let (mine, queued) = (unique("m"), unique("q"));
+    caller.put(&mine, r#"{"a":1}"#).await;
+    let queued = caller.queued(&queued, r#"{"a":1}"#).await;
+    caller.outcome(&queued).await;
+
+    for (text, member) in [(&mine, "message_id"), (&queued.id, "message_id"), (&queued.receipt, "receipt")] {
+        let line = eventually(&format!("{text} in the logs"), async || {
+            let lines = stack.logged(text).await;
+            let has = |line: &Value| line[member].as_str() == Some(text);
+            let line = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).find(has);
+            line.ok_or_else(|| lines.join("\n"))
+        })
+        .await;
+        assert_eq!(line["level"], "INFO", "{line}");
+        // By this the lines of one invocation belong together.
+        assert!(has_request_id(&line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn neither_payloads_nor_tokens_are_logged() {
+    let stack = Stack::running();
+    let marker = Uuid::new_v4().simple().to_string();
+    let caller = stack.caller();
+    let signature = caller.token.rsplit('.').next().expect("a signature").to_owned();
+    let mut socket = caller.connect().await;
+    let secret = format!(r#"{{"secret":"{marker}"}}"#);
+    let (mine, queued, bad, last) = (unique("m"), unique("q"), unique("bad"), unique("last"));
+
+    // Everything that may happen to a message, with the marker in it.
+    caller.put(&mine, secret.clone()).await;
+    caller.put(&mine, format!(r#"{{"other":"{marker}"}}"#)).await.assert_problem(409, "conflict");
+    caller.put("a.b", secret.clone()).await.assert_problem(400, "invalid-id");
+    caller.put(&mine, format!("[\"{marker}\"]")).await.assert_problem(400, "invalid-body");
+    caller.queued(&queued, &secret).await;
+    socket.told("stored", &queued).await;
+    caller.queued(&queued, &format!(r#"{{"other":"{marker}"}}"#)).await;
+    socket.told("conflict", &queued).await;
+    stack.send(caller.record(&bad, &format!("no JSON: {marker}"))).await;
+    socket.told("rejected", &bad).await;
+    stack.send(caller.record("a b", &secret)).await;
+    socket.told("rejected", "a b").await;
+    let nobodys = stack.send(e2e::stack::Record::bare(&secret)).await;
+    socket.say(&secret).await;
+    caller.look_up(&mine).await;
+    caller.look_up(&bad).await;
+    let refused = format!("{}x", caller.token);
+    assert!(stack.refused_handshake(&format!("?token={refused}")).await.is_some());
+    stack.dead_letter(&nobodys).await;
+
+    // Logs come after what they are about: when the last of it is there, the rest is.
+    let answer = caller.put(&last, r#"{"a":1}"#).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    for text in [&mine, &queued, &bad, &nobodys, &last] {
+        eventually(&format!("{text} in the logs"), async || {
+            if stack.logged(text).await.is_empty() { Err("nothing") } else { Ok(()) }
+        })
+        .await;
+    }
+    for secret in [&marker, &signature] {
+        assert_eq!(stack.logged(secret).await, Vec::<String>::new());
+    }
+    for path in [Some(&stack.at.log), stack.at.function_log.as_ref()].into_iter().flatten() {
+        let log = read(path);
+        assert!(!log.contains(&marker), "a payload is in {}", path.display());
+        assert!(!log.contains(&signature), "a token is in {}", path.display());
+    }
+}
+
+fn has_request_id(line: &Value) -> bool {
+    let is_id = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    ["requestId", "request_id"].iter().any(|name| is_id(&line[*name]) || is_id(&line["span"][*name]))
+}
+
+fn read(path: &PathBuf) -> String {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    String::from_utf8_lossy(&bytes).into_owned()
+}

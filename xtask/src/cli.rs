@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    failure::Failure,
+    interrupt, step,
+    test::{self, TestArguments},
+    token::{self, DevelopmentKey},
+    up::{self, UpArguments},
+};
+
+/// Everything that a developer does with Intake.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Up(UpArguments),
+    Test(TestArguments),
+    Token(TokenArguments),
+}
+
+/// Prints a token for the local stack.
+///
+/// The key that signs it is made on this machine on first use, and only stacks that `cargo xtask` starts
+/// trust it. For example: TOKEN=$(cargo xtask token --owner bob)
+#[derive(Args, Debug)]
+struct TokenArguments {
+    /// Whose token it is (claim sub)
+    #[arg(long, default_value = "alice")]
+    owner: String,
+    /// How long it is good for: a number and s, m, h or d
+    #[arg(long, default_value = "12h", value_parser = lifetime)]
+    lifetime: Duration,
+    /// Who issues it (claim iss)
+    #[arg(long, default_value = token::ISSUER)]
+    issuer: String,
+    /// Whom it is for (claim aud)
+    #[arg(long, default_value = token::AUDIENCE)]
+    audience: String,
+}
+
+/// Does what the command line says, and tells how it went.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = interrupt::install().and_then(|()| match &arguments.command {
+        Verb::Up(arguments) => up::up(arguments),
+        Verb::Test(arguments) => test::test(arguments),
+        Verb::Token(arguments) => print_token(arguments),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure @ Failure::Interrupted) => {
+            step::note(failure);
+            // What a shell makes of a program that Ctrl-C ended.
+            ExitCode::from(130)
+        }
+        Err(failure @ Failure::Failed { .. }) => {
+            step::note(format_args!("error: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_token(arguments: &TokenArguments) -> Result<(), Failure> {
+    let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
+    let TokenArguments { owner, lifetime, issuer, audience } = arguments;
+    step::say(key.mint(issuer, audience, owner, *lifetime));
+    Ok(())
+}
+
+/// Reads `90s`, `15m`, `12h`, `7d`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and s, m, h or d, such as 15m".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text.strip_suffix(unit).unwrap_or(text).parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lifetimes_are_a_number_and_a_unit() {
+        assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(lifetime("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(lifetime("12h"), Ok(Duration::from_secs(43_200)));
+        assert_eq!(lifetime("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(lifetime("0s"), Ok(Duration::ZERO));
+        for wrong in ["", "h", "12", "1.5h", "-1h", "1y", "1é"] {
+            assert!(lifetime(wrong).is_err(), "{wrong}");
+        }
+    }
+}

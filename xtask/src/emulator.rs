@@ -1,0 +1,178 @@
+//! MiniStack, the emulator of AWS that the local stack is deployed to.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
+    process::{ChildStdin, Stdio},
+    time::Duration,
+};
+
+use crate::{
+    environment::REGION,
+    failure::Failure,
+    http, interrupt,
+    process::Process,
+    python::Environment,
+    step,
+    workspace::{self, StateFolder},
+};
+
+/// How long the emulator may take to be there. It is there in one to two seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Which port of this machine the emulator gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Port {
+    /// This one, or any free one if it is taken.
+    Preferred(u16),
+    /// This one or none.
+    Only(u16),
+    /// Any free one.
+    Any,
+}
+
+/// A running emulator. Dropping it takes it down, with all the functions that it started.
+pub(crate) struct Emulator {
+    port: u16,
+    process: Process,
+    /// The emulator ends when the other end of this pipe is closed, so also when this process is killed.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Emulator {
+    /// Starts the emulator and waits until it answers.
+    pub(crate) fn start(environment: &Environment, state: &StateFolder, port: Port) -> Result<Self, Failure> {
+        // Somebody else may take a port between our look at it and the emulator's start: look again then.
+        let mut attempts = 3;
+        loop {
+            let number = choose(port)?;
+            attempts -= 1;
+            match Self::start_on(environment, state, number) {
+                Err(Failure::Failed { .. }) if attempts > 0 && !is_free(number) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// The address of the emulator.
+    pub(crate) fn endpoint(&self) -> String {
+        endpoint(self.port)
+    }
+
+    /// Fails if the emulator has ended by itself.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        match self.process.ended()? {
+            None => Ok(()),
+            Some(status) => Err(Failure::new(format!("the emulator ended by itself ({status})"))),
+        }
+    }
+
+    /// Creates the bucket for what a deployment uploads.
+    pub(crate) fn create_bucket(&self, name: &str) -> Result<(), Failure> {
+        match http::request(self.port, "PUT", &format!("/{name}")) {
+            Ok(200) => Ok(()),
+            Ok(status) => {
+                Err(Failure::new(format!("the emulator answered {status} when asked for a bucket")))
+            }
+            Err(error) => Err(Failure::new(format!("the emulator cannot be reached: {error}"))),
+        }
+    }
+
+    fn start_on(environment: &Environment, state: &StateFolder, port: u16) -> Result<Self, Failure> {
+        let log = log(state);
+        let output = File::create(&log).map_err(|error| Failure::file("write", &log, &error))?;
+        let errors = output.try_clone().map_err(|error| Failure::file("write", &log, &error))?;
+        // The functions inherit all of this. What is not here is theirs to be given by the template.
+        let mut command = environment.python();
+        command
+            .arg(workspace::emulator().join("run_ministack.py"))
+            .env("PYTHONPATH", workspace::emulator())
+            .env("INTAKE_WATCH_STDIN", "1")
+            .env("INTAKE_FUNCTION_LOG", function_log(state))
+            .env("BIND_HOST", "127.0.0.1")
+            .env("MINISTACK_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string())
+            // Where the functions find their services: without it they would call the real AWS.
+            .env("AWS_ENDPOINT_URL", endpoint(port))
+            .env("MINISTACK_REGION", REGION)
+            // Listeners of services that nobody uses here.
+            .env("IOT_MTLS_ENABLED", "0")
+            .env("SFTP_ENABLED", "0")
+            // It removes containers that look like its own at start; these are somebody else's.
+            .env("DOCKER_HOST", "unix:///nonexistent")
+            .env("HOME", state.folder("home")?)
+            .env("TMPDIR", state.folder("tmp")?)
+            .env("STATE_DIR", state.folder("tmp/state")?)
+            .env("S3_DATA_DIR", state.folder("tmp/s3")?)
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors);
+        let mut process = Process::start(&mut command)?;
+        let lifeline = process.take_input();
+        let answer = interrupt::wait_for(START_LIMIT, || {
+            if let Some(status) = process.ended()? {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                return Err(Failure::new(format!("the emulator did not start ({status})")).with_output(said));
+            }
+            Ok(matches!(http::request(port, "GET", "/_ministack/health"), Ok(200)).then_some(()))
+        })?;
+        match answer {
+            Some(()) => Ok(Self { port, process, _lifeline: lifeline }),
+            None => Err(Failure::new(format!("the emulator does not answer; its log is {}", log.display()))),
+        }
+    }
+}
+
+/// What the emulator writes about itself.
+pub(crate) fn log(state: &StateFolder) -> PathBuf {
+    state.file("emulator.log")
+}
+
+/// What the functions write.
+pub(crate) fn function_log(state: &StateFolder) -> PathBuf {
+    state.file("functions.log")
+}
+
+fn endpoint(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+fn choose(port: Port) -> Result<u16, Failure> {
+    match port {
+        Port::Only(number) | Port::Preferred(number) if is_free(number) => Ok(number),
+        Port::Only(number) => Err(Failure::new(format!("port {number} is taken"))
+            .advise("name another one, or leave out --port to get a free one")),
+        Port::Preferred(number) => {
+            let other = free_port()?;
+            step::note(format_args!("Port {number} is taken: using {other} instead"));
+            Ok(other)
+        }
+        Port::Any => free_port(),
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+fn free_port() -> Result<u16, Failure> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| Failure::new(format!("there is no free port on 127.0.0.1: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_replaced_only_if_it_was_merely_preferred() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        assert_ne!(choose(Port::Preferred(taken)).unwrap(), taken);
+        let failure = choose(Port::Only(taken)).unwrap_err().to_string();
+        assert!(failure.starts_with(&format!("port {taken} is taken: ")), "{failure}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What the functions write, as people like to read it.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use serde_json::{Map, Value};
+
+/// Follows the file that the emulator copies the functions' output to.
+pub(crate) struct FunctionLog {
+    file: File,
+    /// The beginning of a line whose end is not there yet.
+    rest: Vec<u8>,
+}
+
+impl FunctionLog {
+    /// Begins at the beginning of the file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, rest: Vec::new() })
+    }
+
+    /// The lines that came since the last call, for people.
+    pub(crate) fn read(&mut self) -> io::Result<Vec<String>> {
+        self.file.read_to_end(&mut self.rest)?;
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
+        let complete: Vec<u8> = self.rest.drain(..=end).collect();
+        Ok(String::from_utf8_lossy(&complete).lines().map(for_people).collect())
+    }
+}
+
+/// `function<tab>line` as one readable line.
+fn for_people(line: &str) -> String {
+    let (function, text) = line.split_once('\t').unwrap_or(("", line));
+    let function = short_name(function);
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(fields)) => format!("{function:<15} {}", entry(fields)),
+        _ => format!("{function:<15} {text}"),
+    }
+}
+
+/// The package's name from that of the deployed function: `intake-SyncInsertFunction-1A2B` is `sync-insert`.
+fn short_name(function: &str) -> String {
+    let logical = function.split('-').find_map(|part| part.strip_suffix("Function")).unwrap_or(function);
+    let mut name = String::new();
+    for letter in logical.chars() {
+        // "WebSocket" is one word in the package's name.
+        if letter.is_ascii_uppercase() && !name.is_empty() && !name.ends_with("web") {
+            name.push('-');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+/// A log entry: time, level, message, then what else it says.
+fn entry(mut fields: Map<String, Value>) -> String {
+    let mut take = |name: &str| fields.remove(name).as_ref().map(plain).unwrap_or_default();
+    let (timestamp, level, message) = (take("timestamp"), take("level"), take("message"));
+    // The date is today's: what matters is the time, to the millisecond.
+    let time = timestamp.split_once('T').map_or("", |(_, time)| time.get(..12).unwrap_or(time));
+    let mut entry = [time, &format!("{level:<5}"), &message].join(" ");
+    add_fields(&mut entry, &fields);
+    entry.trim().to_owned()
+}
+
+fn add_fields(entry: &mut String, fields: &Map<String, Value>) {
+    for (name, value) in fields {
+        match value {
+            // The span that an entry belongs to says more about it; that it is a span says nothing.
+            Value::Object(inner) if name == "span" => add_fields(entry, inner),
+            // The marker of a line of metrics, about how they are to be counted.
+            Value::Object(_) if name == "_aws" => {}
+            value => {
+                entry.push(' ');
+                entry.push_str(name);
+                entry.push('=');
+                entry.push_str(&plain(value));
+            }
+        }
+    }
+}
+
+/// A text without its quotes, anything else as JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_one_line_that_begins_with_the_function() {
+        let line = concat!(
+            "intake-SyncInsertFunction-1A2B\t",
+            r#"{"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","message":"stored","attempts":1,"#,
+            r#""span":{"message_id":"m-1","name":"request"}}"#
+        );
+        assert_eq!(
+            for_people(line),
+            "sync-insert     03:04:05.678 INFO  stored attempts=1 message_id=m-1 name=request"
+        );
+    }
+
+    #[test]
+    fn what_is_no_entry_is_shown_as_it_is() {
+        assert_eq!(for_people("intake-AuthorizerFunction-X\tplain text"), "authorizer      plain text");
+        assert_eq!(for_people("odd"), "                odd");
+    }
+
+    #[test]
+    fn functions_have_the_names_of_their_packages() {
+        for (deployed, package) in [
+            ("intake-AuthorizerFunction-1", "authorizer"),
+            ("intake-QueueConsumerFunction-1", "queue-consumer"),
+            ("intake-StatusLookupFunction-1", "status-lookup"),
+            ("intake-WebSocketFunction-1", "websocket"),
+            ("something", "something"),
+        ] {
+            assert_eq!(short_name(deployed), package);
+        }
+    }
+}

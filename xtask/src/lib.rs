@@ -1,0 +1,23 @@
+//! `cargo xtask`: the one door for everything a developer does with Intake.
+//!
+//! It is a library for the sake of the end-to-end tests, which sign tokens with [`token`].
+
+mod cli;
+mod deployment;
+mod emulator;
+mod environment;
+mod failure;
+mod function_log;
+mod http;
+mod interrupt;
+mod process;
+mod python;
+mod stack;
+mod step;
+mod test;
+pub mod token;
+mod up;
+mod workspace;
+
+pub use cli::main;
+pub use failure::Failure;

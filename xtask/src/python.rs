@@ -1,0 +1,216 @@
+//! The Python programs that the local stack is made of, pinned, in virtual environments under `target/`.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use ring::digest;
+
+use crate::{environment, failure::Failure, interrupt, process, step, workspace};
+
+/// The first Python that everything we install runs on.
+const OLDEST: (u32, u32) = (3, 10);
+
+/// Where Python is looked for: first the user's choice, then newer ones beside an old `python3`.
+const NAMES: [&str; 6] = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"];
+
+/// A virtual environment that has what its list of requirements names. As long as it is held, no other
+/// process replaces it.
+pub(crate) struct Environment {
+    folder: PathBuf,
+    _in_use: File,
+}
+
+impl Environment {
+    /// The emulator, the deploying client and the builder of the functions.
+    pub(crate) fn run() -> Result<Self, Failure> {
+        Self::ensure("venv", "run.txt", "Installing the local stack (once, about 130 MB)")
+    }
+
+    /// The linters.
+    pub(crate) fn check() -> Result<Self, Failure> {
+        Self::ensure("venv-check", "check.txt", "Installing the linters (once, about 70 MB)")
+    }
+
+    /// The folder of its programs.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.folder.join("bin")
+    }
+
+    /// Its Python, in an environment of its own.
+    pub(crate) fn python(&self) -> Command {
+        let mut command = Command::new(self.programs().join("python"));
+        environment::isolate(&mut command).env("PATH", environment::path_with(&self.programs()));
+        command
+    }
+
+    fn ensure(folder: &str, list: &str, step_name: &str) -> Result<Self, Failure> {
+        let list = workspace::emulator().join(list);
+        let folder = workspace::scratch().join(folder);
+        workspace::make_folder(&workspace::scratch())?;
+        let wanted = stamp(&list, &folder)?;
+        let lock_path = folder.with_extension("lock");
+        let lock = File::create(&lock_path).map_err(|error| Failure::file("write", &lock_path, &error))?;
+        loop {
+            wait_to_share(&lock)?;
+            if is_complete(&folder, &wanted) {
+                return Ok(Self { folder, _in_use: lock });
+            }
+            lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
+            wait_to_own(&lock)?;
+            if !is_complete(&folder, &wanted) {
+                step::quiet(step_name, || install(&list, &folder, &wanted))?;
+            }
+            lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
+        }
+    }
+}
+
+/// What a complete environment says of itself. Its own place is part of it, because scripts in it name it.
+fn stamp(list: &Path, folder: &Path) -> Result<String, Failure> {
+    let text = fs::read(list).map_err(|error| Failure::file("read", list, &error))?;
+    let hash: String =
+        digest::digest(&digest::SHA256, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{hash} {}\n", folder.display()))
+}
+
+fn stamp_path(folder: &Path) -> PathBuf {
+    folder.join("complete")
+}
+
+fn is_complete(folder: &Path, wanted: &str) -> bool {
+    fs::read_to_string(stamp_path(folder)).is_ok_and(|stamp| stamp == wanted)
+        // The Python that it was made with may have been removed or replaced by another version since.
+        && runs(Command::new(folder.join("bin/python")).args(["-I", "-c", "import pip"]))
+}
+
+fn install(list: &Path, folder: &Path, stamp: &str) -> Result<(), Failure> {
+    let log = folder.with_extension("log");
+    let python = find_python()?;
+    // An environment without a stamp is one whose making was interrupted.
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure::file("remove", folder, &error));
+        }
+        _ => {}
+    }
+    let mut make = Command::new(&python);
+    process::run_captured(environment::pip(&mut make).args(["-m", "venv"]).arg(folder), &log)?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    environment::pip(&mut pip)
+        .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"])
+        // The list is complete: there is nothing to work out, and nothing else to come along.
+        .args(["--no-deps", "--retries", "2", "--requirement"])
+        .arg(list);
+    process::run_captured(&mut pip, &log).map_err(|failure| explain(failure, &log))?;
+    let path = stamp_path(folder);
+    fs::write(&path, stamp).map_err(|error| Failure::file("write", &path, &error))
+}
+
+/// Turns pip's pages about an unreachable index into one line.
+fn explain(failure: Failure, log: &Path) -> Failure {
+    let Failure::Failed { output, .. } = &failure else { return failure };
+    let unreachable = [
+        "NewConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "NameResolutionError",
+        "ProxyError",
+        "SSLError",
+        "Failed to establish a new connection",
+        "Connection refused",
+        "Temporary failure in name resolution",
+    ];
+    if unreachable.iter().any(|sign| output.contains(sign)) {
+        return Failure::new("cannot install: the Python package index cannot be reached").advise(format!(
+            "check the network, or name a proxy (HTTPS_PROXY) or a mirror (PIP_INDEX_URL); pip's own words are in {}",
+            log.with_extension("err").display()
+        ));
+    }
+    failure
+}
+
+/// A Python that is new enough and can make virtual environments.
+fn find_python() -> Result<PathBuf, Failure> {
+    let mut refused = None;
+    for name in NAMES {
+        match examine(name) {
+            Ok(python) => return Ok(python),
+            // What is wrong with the first one found is what to tell: the others are a second choice.
+            Err(failure) => refused = refused.or(failure),
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        Failure::new("python3 was not found").advise(
+            "install Python 3.10 or later (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python)",
+        )
+    }))
+}
+
+/// `Err(None)` if there is no program of this name.
+fn examine(name: &str) -> Result<PathBuf, Option<Failure>> {
+    let question = "import sys; print(sys.executable, *sys.version_info[:2], sep='\\n')";
+    let answer = Command::new(name).args(["-I", "-c", question]).stdin(Stdio::null()).output();
+    let answer = match answer {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Some(Failure::new(format!("{name} does not work")).with_output(said)));
+        }
+        Err(_) => return Err(None),
+    };
+    let mut lines = answer.lines();
+    let executable = lines.next().unwrap_or(name).to_owned();
+    let mut number = || lines.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
+    let version = (number(), number());
+    if version < OLDEST {
+        return Err(Some(
+            Failure::new(format!("{name} is Python {}.{}, too old", version.0, version.1))
+                .advise("install Python 3.10 or later and put it first on PATH"),
+        ));
+    }
+    if !runs(Command::new(&executable).args(["-I", "-c", "import venv, ensurepip"])) {
+        return Err(Some(Failure::new(format!("{name} cannot make virtual environments")).advise(format!(
+            "install its venv module (Debian, Ubuntu: apt install python{}.{}-venv)",
+            version.0, version.1
+        ))));
+    }
+    Ok(PathBuf::from(executable))
+}
+
+fn runs(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Waits as long as another process installs.
+fn wait_to_share(lock: &File) -> Result<(), Failure> {
+    wait_for_lock("Waiting for another `cargo xtask` that installs", || lock.try_lock_shared())
+}
+
+/// Waits as long as other processes use what is about to be replaced.
+fn wait_to_own(lock: &File) -> Result<(), Failure> {
+    wait_for_lock("The tools change: waiting until no other `cargo xtask` uses the old ones", || {
+        lock.try_lock()
+    })
+}
+
+fn wait_for_lock(step_name: &str, try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), Failure> {
+    let attempt = || match try_lock() {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(Failure::new(format!("cannot lock: {error}"))),
+    };
+    if interrupt::wait_for(Duration::ZERO, attempt)?.is_none() {
+        step::quiet(step_name, || interrupt::wait_for(Duration::MAX, attempt))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! A whole stack on this machine: built, started, deployed, described in a file, taken down again.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    deployment::{self, Outputs, Parameter},
+    emulator::{self, Emulator, Port},
+    environment::REGION,
+    failure::Failure,
+    python::Environment,
+    step,
+    token::{self, DevelopmentKey},
+    workspace::StateFolder,
+};
+
+/// A running stack. Dropping it takes it down.
+pub(crate) struct Stack {
+    // Fields are dropped in this order: the emulator ends before its files go and its programs may change.
+    emulator: Emulator,
+    outputs: Outputs,
+    environment: Environment,
+    state: StateFolder,
+}
+
+impl Stack {
+    /// Builds the functions and starts a stack of this name with them.
+    pub(crate) fn start(name: &str, port: Port, more: &[Parameter]) -> Result<Self, Failure> {
+        deployment::check_machine()?;
+        let state = StateFolder::claim(name)?;
+        let environment = Environment::run()?;
+        let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
+        step::shown("Building the functions", || deployment::build(&environment))?;
+        let emulator = step::quiet("Starting the emulator", || Emulator::start(&environment, &state, port))?;
+        let parameters = [&deployment::parameters(&key), more].concat();
+        let token = key.mint(token::ISSUER, token::AUDIENCE, "xtask", Duration::from_secs(600));
+        let outputs = deployment::deploy(&environment, &state, &emulator, &parameters, &token)
+            .map_err(|failure| add_log(failure, &state))?;
+        let stack = Self { emulator, outputs, environment, state };
+        stack.describe()?;
+        Ok(stack)
+    }
+
+    /// What the deployed stack says of itself.
+    pub(crate) fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// The Python programs beside it.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The file that describes the stack to the end-to-end tests.
+    pub(crate) fn description(&self) -> PathBuf {
+        self.state.file("stack.json")
+    }
+
+    /// What the functions write.
+    pub(crate) fn function_log(&self) -> PathBuf {
+        emulator::function_log(&self.state)
+    }
+
+    /// What the emulator writes about itself.
+    pub(crate) fn emulator_log(&self) -> PathBuf {
+        emulator::log(&self.state)
+    }
+
+    /// Fails if the stack is not running any more.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        self.emulator.check().map_err(|failure| add_log(failure, &self.state))
+    }
+
+    /// Takes the stack down. This is what dropping does, with a line about it.
+    pub(crate) fn stop(self) {
+        let stopped = step::quiet("Taking the stack down", || {
+            drop(self);
+            Ok(())
+        });
+        // It cannot fail: what does not end in order is killed.
+        drop(stopped);
+    }
+
+    fn describe(&self) -> Result<(), Failure> {
+        let description = json!({
+            "endpoint": self.emulator.endpoint(),
+            "region": REGION,
+            "http_url": self.outputs.http_url,
+            "websocket_url": self.outputs.websocket_url,
+            "queue_url": self.outputs.queue_url,
+            "dead_letter_queue_url": self.outputs.dead_letter_queue_url,
+            "messages_table": self.outputs.messages_table,
+            "connections_table": self.outputs.connections_table,
+            "token_issuer": token::ISSUER,
+            "token_audience": token::AUDIENCE,
+            "key_file": DevelopmentKey::path(),
+            "log": self.emulator_log(),
+            "function_log": self.function_log(),
+        });
+        let path = self.description();
+        fs::write(&path, format!("{description:#}\n")).map_err(|error| Failure::file("write", &path, &error))
+    }
+}
+
+/// Points to what the emulator and the functions wrote, for a failure that may come from there.
+fn add_log(failure: Failure, state: &StateFolder) -> Failure {
+    failure.advise(format!(
+        "what the emulator wrote is in {}, what the functions wrote in {}",
+        emulator::log(state).display(),
+        emulator::function_log(state).display()
+    ))
+}

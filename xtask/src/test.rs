@@ -1,0 +1,166 @@
+//! `cargo xtask test`: everything that has to hold before a change is done.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    deployment::Parameter,
+    emulator::Port,
+    environment,
+    failure::Failure,
+    process,
+    python::Environment,
+    stack::Stack,
+    step,
+    workspace::{self, StateFolder},
+};
+
+/// Checks everything: formatting, lints, tests, the template, and the whole stack from outside.
+///
+/// The end-to-end tests get a stack of their own, on a free port, which is taken down again in any case; it
+/// does not get in the way of `cargo xtask up`. The first failing step ends it.
+///
+/// To run end-to-end tests against a stack that is up already:
+/// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --test stack
+#[derive(Args, Debug)]
+pub(crate) struct TestArguments {
+    /// Run this step only; may be given several times
+    #[arg(long = "step", value_enum, value_name = "STEP")]
+    steps: Vec<Step>,
+    /// Passed on to the tests: a part of the names of those to run, for example
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    passed_on: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Formatting: cargo fmt --check
+    Format,
+    /// Lints of the code: cargo clippy, warnings denied
+    Clippy,
+    /// Unit and integration tests, without a stack
+    Tests,
+    /// Lints of template.yaml and openapi.yaml
+    Template,
+    /// End-to-end tests on a stack of their own
+    Stack,
+}
+
+pub(crate) fn test(arguments: &TestArguments) -> Result<(), Failure> {
+    let mut report = Vec::new();
+    let mut result = Ok(());
+    for step in Step::value_variants() {
+        if !arguments.steps.is_empty() && !arguments.steps.contains(step) {
+            continue;
+        }
+        let start = Instant::now();
+        result = step.run(&arguments.passed_on);
+        report.push((*step, start.elapsed(), result.is_ok()));
+        if result.is_err() {
+            break;
+        }
+    }
+    summarize(&report);
+    result
+}
+
+fn summarize(report: &[(Step, Duration, bool)]) {
+    step::note("");
+    for (step, took, passed) in report {
+        let outcome = if *passed { "ok" } else { "FAILED" };
+        step::note(format_args!("{:<10} {outcome:<7} {}", step.name(), step::seconds(*took)));
+    }
+}
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn run(self, passed_on: &[String]) -> Result<(), Failure> {
+        match self {
+            Self::Format => step::shown("Formatting", || cargo(&["fmt", "--all", "--check"], &[]))
+                .map_err(|failure| failure.advise("`cargo fmt --all` does it")),
+            Self::Clippy => step::shown("Lints", || {
+                cargo(
+                    &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
+                    &[],
+                )
+            }),
+            // The end-to-end tests are not among them: their target is run by name only.
+            Self::Tests => step::shown("Unit and integration tests", || {
+                cargo(&["test", "--workspace", "--locked"], passed_on)
+            }),
+            Self::Template => template(),
+            Self::Stack => end_to_end(passed_on),
+        }
+    }
+}
+
+fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<(), Failure> {
+    process::run_shown(&mut cargo_command(arguments, passed_on))
+}
+
+fn cargo_command(arguments: &[&str], passed_on: &[String]) -> Command {
+    let mut command = Command::new("cargo");
+    environment::cargo(&mut command).args(arguments).current_dir(workspace::root());
+    if !passed_on.is_empty() {
+        command.arg("--").args(passed_on);
+    }
+    command
+}
+
+/// Looks at the template and the OpenAPI file with the linters that know them.
+fn template() -> Result<(), Failure> {
+    let environment = Environment::check()?;
+    let state = StateFolder::claim("lint")?;
+    let linter = |name: &str, log: &str, arguments: &[&str]| {
+        step::quiet(name, || {
+            let mut command = environment.python();
+            command
+                .arg("-m")
+                .args(arguments)
+                .env("SAM_CLI_TELEMETRY", "0")
+                .env("HOME", state.folder("home")?)
+                .current_dir(workspace::root());
+            process::run_captured(&mut command, &state.file(log)).map(drop)
+        })
+    };
+    linter("template.yaml: cfn-lint", "cfn-lint.log", &["cfnlint", "template.yaml"])?;
+    linter(
+        "template.yaml: sam validate",
+        "sam.log",
+        &["samcli", "validate", "--lint", "--template", "template.yaml"],
+    )?;
+    linter("openapi.yaml: openapi-spec-validator", "openapi.log", &["openapi_spec_validator", "openapi.yaml"])
+}
+
+/// Runs the end-to-end tests on a stack of their own.
+fn end_to_end(passed_on: &[String]) -> Result<(), Failure> {
+    let stack = Stack::start("test", Port::Any, &impatience())?;
+    let result = step::shown("End-to-end tests", || {
+        // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
+        let mut command = cargo_command(&["test", "--workspace", "--locked", "--test", "stack"], passed_on);
+        process::run_shown(command.env("INTAKE_STACK", stack.description()))
+    });
+    let logs = format!(
+        "what the functions wrote is in {}, what the emulator wrote in {}",
+        stack.function_log().display(),
+        stack.emulator_log().display()
+    );
+    stack.stop();
+    result.map_err(|failure| failure.advise(logs))
+}
+
+/// What the tests would otherwise wait for, for minutes.
+fn impatience() -> [Parameter; 2] {
+    [
+        // A message that failed is delivered again after this long.
+        ("VisibilityTimeoutSeconds", "3".to_owned()),
+        ("MaxReceiveCount", "3".to_owned()),
+    ]
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask up`: the whole stack, running on this machine until it is ended.
+
+use std::{thread, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    emulator::Port,
+    failure::Failure,
+    function_log::FunctionLog,
+    interrupt,
+    stack::Stack,
+    step,
+    token::{self, DevelopmentKey},
+};
+
+/// The port that people expect an AWS emulator on.
+const PORT: u16 = 4566;
+/// Long enough for a day's work.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// Runs the whole stack on this machine, from the same template as on AWS.
+///
+/// Builds the functions, starts a local emulator of AWS, deploys template.yaml to it, prints how to use it,
+/// and shows the functions' logs until Ctrl-C takes everything down again. Nothing listens on any other
+/// address than 127.0.0.1, and nothing is kept: the next run begins with empty tables.
+///
+/// It needs Python 3.10 or later with its venv module. What else it needs it installs once, with exact
+/// versions, into target/intake/venv.
+#[derive(Args, Debug)]
+pub(crate) struct UpArguments {
+    /// Port of the emulator [default: 4566, or any free one if that is taken]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+pub(crate) fn up(arguments: &UpArguments) -> Result<(), Failure> {
+    let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
+    let mut stack = Stack::start("up", port, &[])?;
+    introduce(&stack)?;
+    let followed = follow(&mut stack);
+    stack.stop();
+    followed
+}
+
+/// Says what there is and how to use it.
+fn introduce(stack: &Stack) -> Result<(), Failure> {
+    let outputs = stack.outputs();
+    let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
+    let token = key.mint(token::ISSUER, token::AUDIENCE, "alice", TOKEN_LIFETIME);
+    let python = stack.environment().programs().join("python");
+    step::say(format_args!(
+        r#"
+Intake is up. Its functions' logs follow here; Ctrl-C takes it down.
+
+    HTTP        {http}
+    WebSocket   {websocket}
+    Emulator    {emulator_log}
+
+In another terminal, first who you are (alice, for 12 hours; others: cargo xtask token --help):
+
+INTAKE={http}
+INTAKE_WS={websocket}
+TOKEN={token}
+
+A message by request and response, and what became of it:
+
+curl -i -X PUT "$INTAKE/messages/hello-1" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'
+curl -i "$INTAKE/messages/hello-1" -H "Authorization: Bearer $TOKEN"
+
+A message through the queue, and what became of it:
+
+curl -i -X PUT "$INTAKE/queue/hello-2" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello, later"}}'
+curl -i "$INTAKE/messages/hello-2" -H "Authorization: Bearer $TOKEN"
+
+The outcomes of messages through the queue, as they happen (open it before you send):
+
+"{python}" -m websockets "$INTAKE_WS?token=$TOKEN"
+npx wscat -c "$INTAKE_WS?token=$TOKEN"
+"#,
+        http = outputs.http_url,
+        websocket = outputs.websocket_url,
+        emulator_log = stack.emulator_log().display(),
+        python = python.display(),
+    ));
+    Ok(())
+}
+
+/// Prints what the functions write, until somebody ends it.
+fn follow(stack: &mut Stack) -> Result<(), Failure> {
+    let path = stack.function_log();
+    let unreadable = |error: std::io::Error| Failure::file("read", &path, &error);
+    let mut log = FunctionLog::open(&path).map_err(unreadable)?;
+    while !interrupt::requested() {
+        stack.check()?;
+        for line in log.read().map_err(unreadable)? {
+            step::say(line);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
