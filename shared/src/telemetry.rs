@@ -2,18 +2,31 @@
 //!
 //! Fields say which request, message and receipt a line is about. Payloads and tokens are never logged.
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::configuration;
 
-/// Starts logging at the level that Lambda's `ApplicationLogLevel` sets (`AWS_LAMBDA_LOG_LEVEL`),
-/// or at INFO. Call it once, first thing.
-pub fn init() {
+/// Runs a function with logging, and logs why it stopped if it did.
+pub async fn logged(running: impl Future<Output = Result<(), Box<dyn Error + Send + Sync>>>) -> ExitCode {
+    init();
+    match running.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = chain(&*error), "stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts logging at the level that Lambda's `ApplicationLogLevel` sets (`AWS_LAMBDA_LOG_LEVEL`), or at
+/// INFO. Never at TRACE: there the runtime logs whole events, with payloads and tokens.
+fn init() {
     let level = configuration::optional("AWS_LAMBDA_LOG_LEVEL")
         .and_then(|level| level.parse().ok())
-        .unwrap_or(LevelFilter::INFO);
+        .unwrap_or(LevelFilter::INFO)
+        .min(LevelFilter::DEBUG);
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

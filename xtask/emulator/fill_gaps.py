@@ -265,6 +265,18 @@ def fill_functions(stack):
             client.update_function_configuration(FunctionName=name, Environment={"Variables": wanted})
 
 
+def fill_event_sources(stack):
+    """Gives the event sources their limits as numbers. A parameter of the template is text to the emulator,
+    and it stops polling when it compares the text with a count."""
+    client = stack.client("lambda")
+    for source in client.list_event_source_mappings()["EventSourceMappings"]:
+        limit = source.get("ScalingConfig", {}).get("MaximumConcurrency")
+        if limit is not None:
+            client.update_event_source_mapping(
+                UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": int(limit)}
+            )
+
+
 def fill_tables(stack):
     """Turns on expiry where the template says so."""
     client = stack.client("dynamodb")
@@ -297,6 +309,8 @@ def main():
     print("REST API: filled in from openapi.yaml", flush=True)
     fill_functions(stack)
     print("functions: told the local endpoints", flush=True)
+    fill_event_sources(stack)
+    print("event sources: limits are numbers", flush=True)
     fill_tables(stack)
     print("tables: expiry on", flush=True)
     if arguments.token:

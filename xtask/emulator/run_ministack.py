@@ -1,11 +1,5 @@
-"""Starts the emulator, with what it lacks for this stack.
-
-It is taught a type of resource that it does not know, and every line that a function writes is copied to the
-file INTAKE_FUNCTION_LOG.
-
-The emulator hands a function's output to CloudWatch Logs when an invocation has ended, in a stream for each
-invocation. To follow that is to ask for all of them over and over, and a function that hangs, or dies while it
-starts, shows nothing. In the file a line is there as soon as it is written.
+"""Starts the emulator with what template.yaml and `cargo xtask up` need and it does not have: a type of resource,
+and a log of the functions that can be followed.
 """
 
 import os
@@ -13,6 +7,7 @@ import sys
 
 from ministack import app
 from ministack.core import lambda_runtime
+from ministack.services import apigateway
 from ministack.services.cloudformation import provisioners
 
 
@@ -36,7 +31,12 @@ class Copied:
 
 
 def copy_output(path):
-    """Puts the copying where the emulator reads what a function writes."""
+    """Has every line that a function writes copied to a file.
+
+    The emulator hands a function's output to CloudWatch Logs when an invocation has ended, in a stream for
+    each invocation. To follow that is to ask for all of them over and over, and a function that hangs, or dies
+    while it starts, shows nothing. In the file a line is there as soon as it is written.
+    """
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     pump = lambda_runtime.ProvidedWorker._pump_output
 
@@ -46,13 +46,26 @@ def copy_output(path):
     lambda_runtime.ProvidedWorker._pump_output = pump_and_copy
 
 
+def create_route_response(logical_id, properties, stack_name):
+    # The emulator's reference to a route has the API's id in front.
+    route = properties["RouteId"].rpartition("/")[2]
+    status, _, body = apigateway._create_route_response(
+        properties["ApiId"], route, {"routeResponseKey": properties["RouteResponseKey"]}
+    )
+    if status >= 400:
+        raise ValueError(f"{logical_id}: {body!r}")
+    return f"{properties['ApiId']}/{route}/{properties['RouteResponseKey']}", {}
+
+
+def delete_route_response(physical_id, properties):
+    """Nothing to do: it goes with its route."""
+
+
 def know_route_responses():
-    """Takes AWS::ApiGatewayV2::RouteResponse for done: the emulator passes a function's answer on to the
-    client without being told to, which API Gateway does not."""
-    provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::RouteResponse"] = {
-        "create": lambda logical_id, properties, stack_name: (f"{stack_name}-{logical_id}", {}),
-        "delete": lambda physical_id, properties: None,
-    }
+    """Without these a template with a route response is refused, although the API has them."""
+    provisioners._RESOURCE_HANDLERS.setdefault(
+        "AWS::ApiGatewayV2::RouteResponse", {"create": create_route_response, "delete": delete_route_response}
+    )
 
 
 if __name__ == "__main__":

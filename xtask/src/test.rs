@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use crate::{
     deployment::Parameter,
@@ -35,6 +36,9 @@ pub(crate) struct TestArguments {
     #[arg(last = true, value_name = "ARGUMENTS")]
     passed_on: Vec<String>,
 }
+
+/// The test target that needs a running stack.
+const END_TO_END: &str = "stack";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -91,10 +95,7 @@ impl Step {
                     &[],
                 )
             }),
-            // The end-to-end tests are not among them: their target is run by name only.
-            Self::Tests => step::shown("Unit and integration tests", || {
-                cargo(&["test", "--workspace", "--locked"], passed_on)
-            }),
+            Self::Tests => step::shown("Unit and integration tests", || unit_and_integration(passed_on)),
             Self::Template => template(),
             Self::Stack => end_to_end(passed_on),
         }
@@ -112,6 +113,31 @@ fn cargo_command(arguments: &[&str], passed_on: &[String]) -> Command {
         command.arg("--").args(passed_on);
     }
     command
+}
+
+/// Runs every test of the workspace that needs no stack.
+fn unit_and_integration(passed_on: &[String]) -> Result<(), Failure> {
+    let mut command = cargo_command(&["metadata", "--no-deps", "--format-version", "1", "--locked"], &[]);
+    let log = workspace::scratch().join("metadata.log");
+    workspace::make_folder(&workspace::scratch())?;
+    let targets = test_targets(&process::run_captured(&mut command, &log)?);
+    // By name, because the end-to-end tests are to be left out. (Cargo can be told to leave them out by itself,
+    // but then `clippy --all-targets` does so too.)
+    let mut arguments = vec!["test", "--workspace", "--locked", "--lib", "--bins"];
+    for target in targets.iter().filter(|target| *target != END_TO_END) {
+        arguments.extend(["--test", target]);
+    }
+    cargo(&arguments, passed_on)?;
+    cargo(&["test", "--workspace", "--locked", "--doc"], passed_on)
+}
+
+/// The names of the workspace's integration tests, from what cargo knows of it.
+fn test_targets(metadata: &str) -> Vec<String> {
+    let metadata: Value = serde_json::from_str(metadata).unwrap_or_default();
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let targets = list(&metadata, "packages").into_iter().flat_map(|package| list(&package, "targets"));
+    let is_test = |target: &Value| list(target, "kind").iter().any(|kind| kind == "test");
+    targets.filter(is_test).filter_map(|target| target["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// Looks at the template and the OpenAPI file with the linters that know them.
@@ -144,7 +170,8 @@ fn end_to_end(passed_on: &[String]) -> Result<(), Failure> {
     let stack = Stack::start("test", Port::Any, &impatience())?;
     let result = step::shown("End-to-end tests", || {
         // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
-        let mut command = cargo_command(&["test", "--workspace", "--locked", "--test", "stack"], passed_on);
+        let mut command =
+            cargo_command(&["test", "--workspace", "--locked", "--test", END_TO_END], passed_on);
         process::run_shown(command.env("INTAKE_STACK", stack.description()))
     });
     let logs = format!(
@@ -163,4 +190,18 @@ fn impatience() -> [Parameter; 2] {
         ("VisibilityTimeoutSeconds", "3".to_owned()),
         ("MaxReceiveCount", "3".to_owned()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integration_tests_are_told_from_other_targets() {
+        let metadata = r#"{"packages": [
+            {"targets": [{"name": "intake", "kind": ["lib"]}, {"name": "handlers", "kind": ["test"]}]},
+            {"targets": [{"name": "stack", "kind": ["test"]}, {"name": "tool", "kind": ["bin"]}]}
+        ]}"#;
+        assert_eq!(test_targets(metadata), ["handlers", "stack"]);
+    }
 }

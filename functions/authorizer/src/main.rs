@@ -1,24 +1,18 @@
-//! The Lambda function `authorizer`.
+//! The Lambda function that both APIs ask who is calling.
 
 use std::process::ExitCode;
 
 use authorizer::{Authorizer, configuration};
+use intake::telemetry;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 // One thread: Lambda hands a process one event at a time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    intake::telemetry::init();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = intake::telemetry::chain(&*error), "stopped");
-            ExitCode::FAILURE
-        }
-    }
+    telemetry::logged(serve()).await
 }
 
-async fn run() -> Result<(), Error> {
+async fn serve() -> Result<(), Error> {
     let authorizer: Authorizer = configuration::from_environment()?;
     authorizer.warm_up().await;
     let authorizer = &authorizer;

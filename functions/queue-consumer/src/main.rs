@@ -1,6 +1,6 @@
 //! The Lambda function that the queue feeds.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use intake::{
     aws::Aws,
@@ -15,9 +15,13 @@ use queue_consumer::{Consumer, push::Push};
 /// Long enough for 25 messages of 256 KiB in one request, short enough for several attempts in 30 seconds.
 const DATABASE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
+// One thread: Lambda hands a process one event at a time.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    telemetry::init();
+async fn main() -> ExitCode {
+    telemetry::logged(serve()).await
+}
+
+async fn serve() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let database = aws.dynamodb(DATABASE_ATTEMPT_TIMEOUT);
     let retention = Messages::retention(number("MESSAGE_RETENTION_DAYS")?);

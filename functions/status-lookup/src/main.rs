@@ -1,6 +1,6 @@
 //! The Lambda function behind `GET /messages/{id}`.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use intake::{aws::Aws, configuration::required, messages::Messages, rest::Answers, telemetry};
 use lambda_http::{Error, run, service_fn};
@@ -9,9 +9,13 @@ use status_lookup::StatusLookup;
 /// Three attempts of this length and the pauses between them end well before the function's 10 seconds.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
+// One thread: Lambda hands a process one event at a time.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    telemetry::init();
+async fn main() -> ExitCode {
+    telemetry::logged(serve()).await
+}
+
+async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let messages = Messages::new(database, required("MESSAGES_TABLE")?, None);
     let function = StatusLookup::new(messages, Answers::from_env()?);

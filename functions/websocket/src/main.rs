@@ -1,6 +1,6 @@
 //! The Lambda function behind the WebSocket API.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use intake::{aws::Aws, configuration::required, connections::Connections, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -9,9 +9,13 @@ use websocket::WebSocket;
 /// Three attempts of this length and the pauses between them end well before the function's 10 seconds.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
+// One thread: Lambda hands a process one event at a time.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    telemetry::init();
+async fn main() -> ExitCode {
+    telemetry::logged(serve()).await
+}
+
+async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let function = WebSocket::new(Connections::new(database, required("CONNECTIONS_TABLE")?));
     run(service_fn(|event: LambdaEvent<_>| function.handle(event.payload))).await
