@@ -10,7 +10,7 @@ use intake::message::Owner;
 use queue_consumer::{Consumer, push::Push};
 use serde_json::{Value, json};
 
-const MAX_RECEIVE_COUNT: u32 = 5;
+pub(crate) const MAX_RECEIVE_COUNT: u32 = 5;
 
 pub(crate) fn consumer(database: &Database, pushes: &Pushes) -> Consumer {
     let push = Push::new(database.aws(), &pushes.url(), database.connections());
@@ -33,14 +33,14 @@ fn event(records: &[Value]) -> Value {
 }
 
 /// A function with its database and its sockets: alice has one, called `alice-1`, and bob has `bob-1`.
-struct Bench {
-    database: Database,
+pub(crate) struct Bench {
+    pub(crate) database: Database,
     pushes: Pushes,
     consumer: Consumer,
 }
 
 impl Bench {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (database, pushes) = (Database::start().await, Pushes::start().await);
         for owner in ["alice", "bob"] {
             connect(&database, owner, &format!("{owner}-1")).await;
@@ -49,7 +49,7 @@ impl Bench {
         Self { database, pushes, consumer }
     }
 
-    async fn consume(&self, records: &[Value]) -> Vec<String> {
+    pub(crate) async fn consume(&self, records: &[Value]) -> Vec<String> {
         consume(&self.consumer, event(records)).await
     }
 

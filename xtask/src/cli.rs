@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     failure::Failure,
-    interrupt, step,
+    interrupt,
+    redrive::{self, RedriveArguments},
+    step,
     test::{self, TestArguments},
     token::{self, DevelopmentKey},
     up::{self, UpArguments},
@@ -24,6 +26,7 @@ struct Arguments {
 enum Verb {
     Up(UpArguments),
     Test(TestArguments),
+    Redrive(RedriveArguments),
     Token(TokenArguments),
 }
 
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
     let result = interrupt::install().and_then(|()| match &arguments.command {
         Verb::Up(arguments) => up::up(arguments),
         Verb::Test(arguments) => test::test(arguments),
+        Verb::Redrive(arguments) => redrive::redrive(arguments),
         Verb::Token(arguments) => print_token(arguments),
     });
     match result {

@@ -40,6 +40,16 @@ pub(crate) struct Emulator {
     _lifeline: Option<ChildStdin>,
 }
 
+impl Port {
+    /// Fails if it is certain already that the emulator cannot have it, before anything takes minutes.
+    pub(crate) fn check(self) -> Result<(), Failure> {
+        match self {
+            Self::Only(number) if !is_free(number) => Err(taken(number)),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Emulator {
     /// Starts the emulator and waits until it answers.
     pub(crate) fn start(environment: &Environment, state: &StateFolder, port: Port) -> Result<Self, Failure> {
@@ -83,6 +93,7 @@ impl Emulator {
         let log = log(state);
         let output = File::create(&log).map_err(|error| Failure::file("write", &log, &error))?;
         let errors = output.try_clone().map_err(|error| Failure::file("write", &log, &error))?;
+        let temporary = state.temporary()?;
         // The functions inherit all of this. What is not here is theirs to be given by the template.
         let mut command = environment.python();
         command
@@ -101,10 +112,10 @@ impl Emulator {
             .env("SFTP_ENABLED", "0")
             // It removes containers that look like its own at start; these are somebody else's.
             .env("DOCKER_HOST", "unix:///nonexistent")
-            .env("HOME", state.folder("home")?)
-            .env("TMPDIR", state.folder("tmp")?)
-            .env("STATE_DIR", state.folder("tmp/state")?)
-            .env("S3_DATA_DIR", state.folder("tmp/s3")?)
+            .env("HOME", state.home()?)
+            .env("STATE_DIR", temporary.join("state"))
+            .env("S3_DATA_DIR", temporary.join("s3"))
+            .env("TMPDIR", &temporary)
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors);
@@ -141,8 +152,7 @@ fn endpoint(port: u16) -> String {
 fn choose(port: Port) -> Result<u16, Failure> {
     match port {
         Port::Only(number) | Port::Preferred(number) if is_free(number) => Ok(number),
-        Port::Only(number) => Err(Failure::new(format!("port {number} is taken"))
-            .advise("name another one, or leave out --port to get a free one")),
+        Port::Only(number) => Err(taken(number)),
         Port::Preferred(number) => {
             let other = free_port()?;
             step::note(format_args!("Port {number} is taken: using {other} instead"));
@@ -150,6 +160,11 @@ fn choose(port: Port) -> Result<u16, Failure> {
         }
         Port::Any => free_port(),
     }
+}
+
+fn taken(port: u16) -> Failure {
+    Failure::new(format!("port {port} is taken"))
+        .advise("name another one, or leave out --port to get a free one")
 }
 
 fn is_free(port: u16) -> bool {

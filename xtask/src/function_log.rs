@@ -68,8 +68,12 @@ fn entry(mut fields: Map<String, Value>) -> String {
 fn add_fields(entry: &mut String, fields: &Map<String, Value>) {
     for (name, value) in fields {
         match value {
-            // The span that an entry belongs to says more about it; that it is a span says nothing.
-            Value::Object(inner) if name == "span" => add_fields(entry, inner),
+            // The invocation that an entry belongs to says more about it, but not by its name.
+            Value::Object(inner) if name == "span" => {
+                let mut inner = inner.clone();
+                inner.remove("name");
+                add_fields(entry, &inner);
+            }
             // The marker of a line of metrics, about how they are to be counted.
             Value::Object(_) if name == "_aws" => {}
             value => {
@@ -98,10 +102,7 @@ mod tests {
             r#"{"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","message":"stored","attempts":1,"#,
             r#""span":{"message_id":"m-1","name":"request"}}"#
         );
-        assert_eq!(
-            for_people(line),
-            "sync-insert     03:04:05.678 INFO  stored attempts=1 message_id=m-1 name=request"
-        );
+        assert_eq!(for_people(line), "sync-insert     03:04:05.678 INFO  stored attempts=1 message_id=m-1");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod http;
 mod interrupt;
 mod process;
 mod python;
+mod redrive;
 mod stack;
 mod step;
 mod test;

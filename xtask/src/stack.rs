@@ -28,6 +28,7 @@ impl Stack {
     /// Builds the functions and starts a stack of this name with them.
     pub(crate) fn start(name: &str, port: Port, more: &[Parameter]) -> Result<Self, Failure> {
         deployment::check_machine()?;
+        port.check()?;
         let state = StateFolder::claim(name)?;
         let environment = Environment::run()?;
         let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
@@ -54,7 +55,7 @@ impl Stack {
 
     /// The file that describes the stack to the end-to-end tests.
     pub(crate) fn description(&self) -> PathBuf {
-        self.state.file("stack.json")
+        self.state.description()
     }
 
     /// What the functions write.
@@ -99,7 +100,35 @@ impl Stack {
             "function_log": self.function_log(),
         });
         let path = self.description();
-        fs::write(&path, format!("{description:#}\n")).map_err(|error| Failure::file("write", &path, &error))
+        fs::write(&path, format!("{description:#}\n"))
+            .map_err(|error| Failure::file("write", &path, &error))?;
+        self.write_function_environment()
+    }
+
+    /// Writes what a function of this stack sees, for one that is run by itself: `cargo lambda watch --env-file`.
+    fn write_function_environment(&self) -> Result<(), Failure> {
+        let endpoint = self.emulator.endpoint();
+        let Outputs { websocket_url, messages_table, connections_table, .. } = &self.outputs;
+        let connections = websocket_url.replacen("ws://", "http://", 1);
+        let keys = DevelopmentKey::load_or_create(&DevelopmentKey::path())?.jwks();
+        let variables = [
+            ("AWS_ENDPOINT_URL", &*endpoint),
+            ("AWS_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("MESSAGES_TABLE", messages_table),
+            ("CONNECTIONS_TABLE", connections_table),
+            ("WEBSOCKET_ENDPOINT", &connections),
+            ("ALLOWED_ORIGIN", "*"),
+            ("MESSAGE_RETENTION_DAYS", "0"),
+            ("MAX_RECEIVE_COUNT", "5"),
+            ("TOKEN_ISSUER", token::ISSUER),
+            ("TOKEN_AUDIENCE", token::AUDIENCE),
+            ("TOKEN_JWKS", &keys),
+        ];
+        let lines: String = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+        let path = self.state.function_environment();
+        fs::write(&path, lines).map_err(|error| Failure::file("write", &path, &error))
     }
 }
 

@@ -151,7 +151,7 @@ fn template() -> Result<(), Failure> {
                 .arg("-m")
                 .args(arguments)
                 .env("SAM_CLI_TELEMETRY", "0")
-                .env("HOME", state.folder("home")?)
+                .env("HOME", state.home()?)
                 .current_dir(workspace::root());
             process::run_captured(&mut command, &state.file(log)).map(drop)
         })

@@ -57,10 +57,9 @@ Intake is up. Its functions' logs follow here; Ctrl-C takes it down.
     WebSocket   {websocket}
     Emulator    {emulator_log}
 
-In another terminal, first who you are (alice, for 12 hours; others: cargo xtask token --help):
+To use it, paste into another terminal. Who you are (alice, for 12 hours; others: cargo xtask token --help):
 
 INTAKE={http}
-INTAKE_WS={websocket}
 TOKEN={token}
 
 A message by request and response, and what became of it:
@@ -68,15 +67,15 @@ A message by request and response, and what became of it:
 curl -i -X PUT "$INTAKE/messages/hello-1" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'
 curl -i "$INTAKE/messages/hello-1" -H "Authorization: Bearer $TOKEN"
 
-A message through the queue, and what became of it:
+A message through the queue, and what became of it (ask again while it is still queued):
 
-curl -i -X PUT "$INTAKE/queue/hello-2" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello, later"}}'
-curl -i "$INTAKE/messages/hello-2" -H "Authorization: Bearer $TOKEN"
+QUEUED=$(curl -s -X PUT "$INTAKE/queue/hello-2" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello, later"}}'); echo "$QUEUED"
+curl -i "$INTAKE$(echo "$QUEUED" | sed 's/.*"statusPath":"\([^"]*\)".*/\1/')" -H "Authorization: Bearer $TOKEN"
 
-The outcomes of messages through the queue, as they happen (open it before you send):
+The outcomes of messages through the queue as they happen. Open this in a terminal of its own, then send
+(any WebSocket client will do, such as `npx wscat -c URL`):
 
-"{python}" -m websockets "$INTAKE_WS?token=$TOKEN"
-npx wscat -c "$INTAKE_WS?token=$TOKEN"
+"{python}" -m websockets "{websocket}?token={token}"
 "#,
         http = outputs.http_url,
         websocket = outputs.websocket_url,

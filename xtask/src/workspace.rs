@@ -77,9 +77,28 @@ impl StateFolder {
         self.path.join(name)
     }
 
-    /// A new folder in the folder.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, Failure> {
-        let path = self.path.join(name);
+    /// The file that describes the running stack to others.
+    pub(crate) fn description(&self) -> PathBuf {
+        self.file("stack.json")
+    }
+
+    /// The file with the environment of the functions.
+    pub(crate) fn function_environment(&self) -> PathBuf {
+        self.file("functions.env")
+    }
+
+    /// The home folder of the programs that run here: the user's has settings and accounts in it.
+    pub(crate) fn home(&self) -> Result<PathBuf, Failure> {
+        self.folder("home")
+    }
+
+    /// The folder of temporary files.
+    pub(crate) fn temporary(&self) -> Result<PathBuf, Failure> {
+        self.folder("tmp")
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.file(name);
         make_folder(&path)?;
         Ok(path)
     }
@@ -100,5 +119,18 @@ impl StateFolder {
             Ok(())
         };
         empty().map_err(|error| Failure::file("empty", &self.path, &error))
+    }
+}
+
+/// What is of use only while the stack runs goes with it; the logs stay for whoever wants to know what happened.
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the folder is claimed again.
+        for file in [self.description(), self.function_environment()] {
+            let _ = fs::remove_file(file);
+        }
+        for name in ["home", "tmp"] {
+            let _ = fs::remove_dir_all(self.file(name));
+        }
     }
 }
