@@ -216,6 +216,8 @@ async fn a_record_whose_body_is_no_message_is_recorded_as_rejected() {
         "\u{feff}{\"a\":1}",
         "a=1&MessageAttribute.2.Value.StringValue=bob&MessageBody={}",
         "<SendMessage><MessageBody>{}</MessageBody></SendMessage>",
+        &format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000)),
+        &format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)),
         &"[".repeat(5000),
         &"{\"a\":".repeat(5000),
         &"x".repeat(300 * 1024),

@@ -25,8 +25,6 @@ async fn any_other_frame_is_answered_with_an_error() {
         "\"ping\"",
         r#"{"action":"pong"}"#,
         r#"{"action":["ping"]}"#,
-        r#"{"action":"$disconnect"}"#,
-        r#"{"action":"$connect"}"#,
         "{\"action\":",
     ] {
         let answer = socket.say(frame).await;
@@ -34,6 +32,19 @@ async fn any_other_frame_is_answered_with_an_error() {
         assert!(answer["reason"].as_str().is_some_and(|reason| reason.contains("ping")), "{frame}: {answer}");
     }
     assert_eq!(socket.say(r#"{"action":"ping"}"#).await, json!({ "type": "pong" }));
+}
+
+#[tokio::test]
+async fn a_frame_that_names_a_route_of_the_gateway_is_a_frame_like_any_other() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let mut socket = caller.connect().await;
+    let noted = stack.connections(&caller.name).await;
+    for route in ["$default", "$disconnect", "$connect"] {
+        let answer = socket.say(&json!({ "action": route }).to_string()).await;
+        assert_eq!(answer["type"], "error", "{route}: {answer}");
+        assert_eq!(stack.connections(&caller.name).await, noted, "{route}");
+    }
 }
 
 #[tokio::test]
@@ -125,7 +136,7 @@ async fn an_owner_whose_connections_are_all_gone_still_has_messages_stored() {
     let caller = stack.caller();
     stack.note_connection(&caller.name, "dead").await;
     let queued = caller.queued(&unique("q"), r#"{"a":1}"#).await;
-    assert_eq!(caller.outcome(&queued).await.json()["status"], "stored");
+    assert_eq!(caller.outcome(&queued).await.state(), "stored");
 }
 
 fn ids(connections: &[Item]) -> Vec<String> {

@@ -177,7 +177,7 @@ impl Throttled {
 
         let original = stack.function("QueueConsumerFunction").await;
         let path = format!("/2015-03-31/functions/{original}");
-        let original = stack.operate("lambda", Method::GET, &path, &Value::Null).await;
+        let original = stack.operate("lambda", Method::GET, &path, "").await;
         let mut variables = original["Configuration"]["Environment"]["Variables"].clone();
         variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(database.url());
         variables["MAX_RECEIVE_COUNT"] = json!("2");
@@ -198,7 +198,7 @@ impl Throttled {
             "Environment": { "Variables": variables },
             "Code": { "ZipFile": STANDARD.encode(code) },
         });
-        stack.operate("lambda", Method::POST, "/2015-03-31/functions", &created).await;
+        stack.operate("lambda", Method::POST, "/2015-03-31/functions", &created.to_string()).await;
         let mapping = json!({
             "FunctionName": name,
             "EventSourceArn": arn(stack, &queue_url).await,
@@ -206,7 +206,7 @@ impl Throttled {
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         });
         let path = "/2015-03-31/event-source-mappings/";
-        let mapping = stack.operate("lambda", Method::POST, path, &mapping).await;
+        let mapping = stack.operate("lambda", Method::POST, path, &mapping.to_string()).await;
         Self {
             function: name,
             mapping: mapping["UUID"].as_str().expect("a UUID").to_owned(),
@@ -221,7 +221,7 @@ impl Throttled {
             format!("/2015-03-31/event-source-mappings/{}", self.mapping),
             format!("/2015-03-31/functions/{}", self.function),
         ] {
-            stack.operate("lambda", Method::DELETE, &path, &Value::Null).await;
+            stack.operate("lambda", Method::DELETE, &path, "").await;
         }
         for url in [&self.queue_url, &self.dead_letter_queue_url] {
             stack.sqs.delete_queue().queue_url(url).send().await.expect("it is there");

@@ -1,7 +1,7 @@
 //! Records in the queue that the gateway has not put there.
 
 use e2e::stack::{Record, Stack, eventually, text, unique};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::redelivery::delivery;
@@ -111,7 +111,7 @@ async fn in_a_batch_every_record_has_its_own_outcome() {
     let mut told = Vec::new();
     for _ in 0..4 {
         let event = of_alice.next_event().await;
-        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
         told.push((text(&event["type"]), text(&event["subject"])));
     }
     told.sort_unstable();
@@ -138,22 +138,23 @@ async fn in_a_batch_every_record_has_its_own_outcome() {
     assert_eq!(settled, [false; 6], "what has an outcome is no dead letter");
 }
 
-/// Texts that no queue takes, and records of no known form: what the function would make of them.
+/// What no queue hands out, so that it has to be given to the function itself.
 #[tokio::test]
 async fn a_record_of_another_form_is_a_batch_item_failure_and_its_neighbours_are_stored() {
     let stack = Stack::running();
     let caller = stack.caller();
     let receipt = || Uuid::new_v4().to_string();
-    let named =
-        |body: &str| delivery(&receipt(), &caller.name, &unique("odd"), body, 1)["Records"][0].clone();
-    let with = |pointer: &str, value: serde_json::Value| {
-        let mut record = named(BODY);
+    let with = |pointer: &str, value: Value| {
+        let mut record = delivery(&caller.name, &unique("odd"), BODY);
         *record.pointer_mut(pointer).expect("it is there") = value;
         record
     };
     let odd = [
         with("/body", json!({ "not": "text" })),
         with("/body", json!(["not", "text"])),
+        // Made to be half of a character below: no text at all.
+        with("/body", json!("half")),
+        with("/messageAttributes/owner/stringValue", json!("half")),
         with("/messageAttributes", json!("none")),
         with("/messageAttributes", json!([])),
         with("/messageAttributes/owner", json!("bob")),
@@ -165,9 +166,10 @@ async fn a_record_of_another_form_is_a_batch_item_failure_and_its_neighbours_are
     ];
     for record in odd {
         let neighbours = [unique("before"), unique("after")];
-        let neighbour = |id: &str| delivery(&receipt(), &caller.name, id, BODY, 1)["Records"][0].clone();
+        let neighbour = |id: &str| delivery(&caller.name, id, BODY);
         let event = json!({ "Records": [neighbour(&neighbours[0]), record, neighbour(&neighbours[1])] });
 
+        let event = event.to_string().replace("\"half\"", r#""\ud800""#);
         let answer = stack.invoke("QueueConsumerFunction", &event).await;
 
         let failures = json!({ "batchItemFailures": [{ "itemIdentifier": record["messageId"] }] });

@@ -16,7 +16,7 @@ async fn an_id_cannot_name_another_owner() {
         format!("{target}&MessageAttribute.2.Value.StringValue={name}"),
         format!("{target}%26MessageAttribute.2.Name%3Downer%26MessageAttribute.2.Value.StringValue%3D{name}"),
         format!("{target}%2526MessageAttribute.2.Value.StringValue%253D{name}"),
-        format!("{target}%0A&MessageAttribute.3.Name=owner&MessageAttribute.3.Value.StringValue={name}"),
+        format!("{target}%20&MessageAttribute.3.Name=owner&MessageAttribute.3.Value.StringValue={name}"),
         format!("{target}%23{name}"),
         format!("{target}%22%2C%22owner%22%3A%22{name}"),
     ];

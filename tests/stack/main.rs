@@ -18,6 +18,7 @@ mod payloads;
 mod pushes;
 mod queue_way;
 mod redelivery;
+mod redrive;
 mod states;
 mod sync_way;
 mod tokens;

@@ -58,7 +58,7 @@ async fn a_queued_payload_comes_back_exactly_as_it_was_sent() {
     }
     for (queued, payload) in sent {
         let answer = caller.outcome(&queued).await;
-        assert_eq!(answer.json()["status"], "stored", "{payload}: {answer:?}");
+        assert_eq!(answer.state(), "stored", "{payload}: {answer:?}");
         assert_eq!(answer.payload(), payload.trim());
         assert_eq!(text(&caller.item(&queued.id).await.expect("it is stored"), "payload"), payload);
     }

@@ -1,8 +1,10 @@
 //! What owners are told over their sockets.
 
-use e2e::stack::{Stack, unique};
+use e2e::stack::{Stack, text, unique};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::redelivery::delivery;
 
 #[tokio::test]
 async fn every_outcome_is_told_as_a_cloud_event() {
@@ -81,6 +83,30 @@ async fn each_of_two_owners_of_one_id_is_told_about_their_own() {
     assert_eq!(of_bob.told("stored", &id).await["data"]["receipt"], json!(receipts[1]));
 }
 
+/// The emulator's queue hands out ten at a time: what AWS does is given to the function itself.
+#[tokio::test]
+async fn a_large_batch_is_told_in_few_frames_that_are_not_too_long() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let mut socket = caller.connect().await;
+    let ids: Vec<_> = (0..200).map(|_| unique("q")).collect();
+    let records: Vec<_> = ids.iter().map(|id| delivery(&caller.name, id, r#"{"a":1}"#)).collect();
+
+    assert_eq!(stack.consume(&records).await, json!({ "batchItemFailures": [] }));
+
+    // In the order of the batch; that no frame is too long, the socket checks.
+    for id in &ids {
+        socket.told("stored", id).await;
+    }
+    assert!((2..=4).contains(&socket.frames), "{} frames", socket.frames);
+    for id in &ids {
+        assert_eq!(
+            caller.item(id).await.map(|item| text(&item, "status").to_owned()).as_deref(),
+            Some("stored")
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_is_told_is_already_there_to_look_up() {
     let stack = Stack::running();
@@ -90,7 +116,7 @@ async fn what_is_told_is_already_there_to_look_up() {
         let id = unique("q");
         caller.queued(&id, r#"{"a":1}"#).await;
         socket.told("stored", &id).await;
-        assert_eq!(caller.look_up(&id).await.json()["status"], "stored");
+        assert_eq!(caller.look_up(&id).await.state(), "stored");
     }
 }
 
@@ -100,7 +126,7 @@ async fn nobody_has_to_listen() {
     let caller = stack.caller();
     let id = unique("q");
     let queued = caller.queued(&id, r#"{"a":1}"#).await;
-    assert_eq!(caller.outcome(&queued).await.json()["status"], "stored");
+    assert_eq!(caller.outcome(&queued).await.state(), "stored");
 }
 
 /// The whole event as it has to be, with the time that it says itself.

@@ -128,7 +128,7 @@ async fn a_message_stored_by_one_way_is_known_to_the_other() {
     let id = unique("m");
 
     let queued = caller.queued(&id, r#"{"a":1,"b":2}"#).await;
-    assert_eq!(caller.outcome(&queued).await.json()["status"], "stored");
+    assert_eq!(caller.outcome(&queued).await.state(), "stored");
 
     assert_eq!(caller.put(&id, r#"{"b":2,"a":1}"#).await.status, 200);
     caller.put(&id, r#"{"a":3}"#).await.assert_problem(409, "conflict");

@@ -1,5 +1,7 @@
 //! Deliveries may repeat: the effect never does.
 
+use std::slice;
+
 use e2e::stack::{Stack, text, unique};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,16 +12,16 @@ async fn a_redelivered_message_is_stored_once() {
     let caller = stack.caller();
     let mut socket = caller.connect().await;
     let id = unique("q");
-    let event = delivery(&Uuid::new_v4().to_string(), &caller.name, &id, r#"{"a":1}"#, 1);
+    let record = delivery(&caller.name, &id, r#"{"a":1}"#);
 
-    assert_eq!(stack.invoke("QueueConsumerFunction", &event).await, json!({ "batchItemFailures": [] }));
+    assert_eq!(stack.consume(slice::from_ref(&record)).await, json!({ "batchItemFailures": [] }));
     let first = socket.told("stored", &id).await;
     let stored = caller.item(&id).await.expect("it is stored");
 
     // As if the answer to the first delivery had got lost.
-    let mut again = event;
-    again["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!("2");
-    assert_eq!(stack.invoke("QueueConsumerFunction", &again).await, json!({ "batchItemFailures": [] }));
+    let mut again = record;
+    again["attributes"]["ApproximateReceiveCount"] = json!("2");
+    assert_eq!(stack.consume(&[again]).await, json!({ "batchItemFailures": [] }));
     let second = socket.told("stored", &id).await;
 
     assert_eq!(caller.item(&id).await, Some(stored));
@@ -33,11 +35,9 @@ async fn a_record_that_is_twice_in_a_batch_is_stored_and_told_once() {
     let caller = stack.caller();
     let mut socket = caller.connect().await;
     let (id, last) = (unique("q"), unique("last"));
-    let mut event = delivery(&Uuid::new_v4().to_string(), &caller.name, &id, r#"{"a":1}"#, 1);
-    let records = event["Records"].as_array_mut().expect("records");
-    records.push(records[0].clone());
+    let record = delivery(&caller.name, &id, r#"{"a":1}"#);
 
-    assert_eq!(stack.invoke("QueueConsumerFunction", &event).await, json!({ "batchItemFailures": [] }));
+    assert_eq!(stack.consume(&[record.clone(), record]).await, json!({ "batchItemFailures": [] }));
 
     socket.told("stored", &id).await;
     caller.queued(&last, r#"{"a":1}"#).await;
@@ -112,17 +112,17 @@ async fn of_two_payloads_in_one_send_one_is_stored_and_the_other_a_conflict() {
     assert_eq!(text(&item, "payload"), [r#"{"a":1}"#, r#"{"a":2}"#][place]);
 }
 
-/// A batch of one record, as Lambda hands it to the consumer.
-pub(crate) fn delivery(receipt: &str, owner: &str, id: &str, body: &str, count: u32) -> Value {
-    json!({ "Records": [{
-        "messageId": receipt,
+/// A record as Lambda hands it to the consumer, delivered for the first time.
+pub(crate) fn delivery(owner: &str, id: &str, body: &str) -> Value {
+    json!({
+        "messageId": Uuid::new_v4().to_string(),
         "receiptHandle": "handle",
         "body": body,
-        "attributes": { "ApproximateReceiveCount": count.to_string(), "SentTimestamp": "1800000000000" },
+        "attributes": { "ApproximateReceiveCount": "1", "SentTimestamp": "1800000000000" },
         "messageAttributes": {
             "id": { "dataType": "String", "stringValue": id },
             "owner": { "dataType": "String", "stringValue": owner },
         },
         "eventSource": "aws:sqs",
-    }] })
+    })
 }

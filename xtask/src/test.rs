@@ -172,7 +172,9 @@ fn end_to_end(passed_on: &[String]) -> Result<(), Failure> {
         // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
         let mut command =
             cargo_command(&["test", "--workspace", "--locked", "--test", END_TO_END], passed_on);
-        process::run_shown(command.env("INTAKE_STACK", stack.description()))
+        command.env("INTAKE_STACK", stack.description());
+        // They wait more than they work, for a queue mostly.
+        process::run_shown(command.env("RUST_TEST_THREADS", "16"))
     });
     let logs = format!(
         "what the functions wrote is in {}, what the emulator wrote in {}",

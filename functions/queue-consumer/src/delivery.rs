@@ -75,7 +75,7 @@ impl Delivery {
 /// # Errors
 /// If a record has no message id. SQS takes an answer that names it wrongly for a success of the whole
 /// batch or a failure of it, depending on the mistake: so the batch fails as a whole.
-pub(crate) fn read(records: Vec<Box<RawValue>>) -> Result<Vec<Found>, Error> {
+pub fn read(records: Vec<Box<RawValue>>) -> Result<Vec<Found>, Error> {
     records.into_iter().map(|record| isolated(&record, found)).collect()
 }
 

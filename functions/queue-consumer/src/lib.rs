@@ -30,8 +30,9 @@ use crate::{
 /// cannot be read leaves the others alone.
 #[derive(Debug, Deserialize)]
 pub struct Batch {
+    /// What SQS delivered, each as it was written.
     #[serde(rename = "Records")]
-    records: Vec<Box<RawValue>>,
+    pub records: Vec<Box<RawValue>>,
 }
 
 /// The function, with what it needs for every batch.

@@ -18,7 +18,7 @@ pub struct Event {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestContext {
-    route_key: String,
+    event_type: String,
     connection_id: String,
     #[serde(default)]
     authorizer: Option<Authorizer>,
@@ -58,13 +58,14 @@ impl WebSocket {
     /// If the event does not say whose connection it is about.
     pub async fn handle(&self, event: Event) -> Result<Answer, Error> {
         let connection_id = event.request_context.connection_id.as_str();
-        let route = event.request_context.route_key.as_str();
-        let answer = match route {
-            "$connect" => self.connect(&owner(&event)?, connection_id).await,
-            "$disconnect" => self.disconnect(&owner(&event)?, connection_id).await,
+        // A client chooses the route of its frames, which may be called anything, but not the event's type.
+        let event_type = event.request_context.event_type.as_str();
+        let answer = match event_type {
+            "CONNECT" => self.connect(&owner(&event)?, connection_id).await,
+            "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
             _ => said(event.body.as_deref()),
         };
-        tracing::info!(route, connection_id, status = answer.status_code, "answered");
+        tracing::info!(event_type, connection_id, status = answer.status_code, "answered");
         Ok(answer)
     }
 
