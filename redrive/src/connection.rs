@@ -46,7 +46,13 @@ async fn look_for_credentials(config: &SdkConfig) -> Result<(), Problem> {
     };
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
-        Err(error) => Err(Problem::Credentials(format!("{} ({advice})", last_cause(&error)))),
+        Err(error) => {
+            // Where it has looked is a list of lines, of which the first says that there is nothing.
+            let cause = last_cause(&error);
+            let cause = cause.lines().next().unwrap_or_default().trim_end_matches(" Attempted:");
+            let cause = cause.trim_end_matches('.');
+            Err(Problem::Credentials(format!("{cause}: {advice}")))
+        }
     }
 }
 

@@ -157,18 +157,19 @@ async fn run(arguments: &Arguments, client: &Client, queues: &Queues) -> ExitCod
 
 /// Gives the account, and what to know and do about it.
 fn conclude(order: Order, account: Account, end: &End) -> ExitCode {
-    let count = |number: u64, text: &str| {
+    let count = |what: &str, number: u64, text: &str| {
         if number > 0 {
-            note(format_args!("{number} {text}"));
+            note(format_args!("{what}: {number}, {text}"));
         }
     };
-    count(account.nobodys, "name nobody, and would only come back: --all moves them too");
-    count(account.came_back, "failed again, and are back: look for the reason in the consumer's log");
+    count("names nobody", account.nobodys, "would only come back: --all moves such messages too");
+    count("back already", account.came_back, "failed again: look for the reason in the consumer's log");
     count(
+        "in both queues",
         account.not_deleted,
-        "are in both queues now: the next redrive sends them again, which does no harm",
+        "the next redrive sends such messages again, which does no harm",
     );
-    count(account.still_hidden, "could not be given back: they can be seen again within 5 minutes");
+    count("not given back", account.still_hidden, "can be received again within 5 minutes");
     match end {
         End::Empty => {}
         End::Enough => note("there may be more: --max is reached"),
@@ -201,7 +202,7 @@ fn line(letter: &Letter, fate: &Fate) -> String {
         "{:<36}  {:<8}  {:<8}  {:<24}  {:<24}  {then}",
         letter.receipt,
         letter.age().map_or_else(|| "?".to_owned(), age),
-        letter.receive_count.map_or_else(|| "?".to_owned(), |count| format!("{count} times")),
+        letter.receive_count.map_or_else(|| "?".to_owned(), |count| count.to_string()),
         printable(letter.id()),
         printable(letter.owner()),
     )

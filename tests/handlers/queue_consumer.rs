@@ -301,6 +301,16 @@ async fn a_batch_without_time_is_given_back_whole() {
 }
 
 #[tokio::test]
+async fn a_batch_without_a_deadline_is_handled() {
+    let bench = Bench::start().await;
+    let batch = batch(&[record(1, "alice", "m-1", "{}")]);
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(600);
+    let answer = bench.consumer.handle(batch, long_ago).await.expect("an answer");
+    assert!(answer.batch_item_failures.is_empty());
+    assert_eq!(bench.status("alice", "m-1").await, "stored");
+}
+
+#[tokio::test]
 async fn one_message_that_the_database_refuses_leaves_the_others_alone() {
     let bench = Bench::start().await;
     let records = [record(1, "alice", "m-1", "{}"), record(2, "alice", "m-2", "{}")];

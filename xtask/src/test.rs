@@ -144,11 +144,10 @@ fn test_targets(metadata: &str) -> Vec<String> {
 fn template() -> Result<(), Failure> {
     let environment = Environment::check()?;
     let state = StateFolder::claim("lint")?;
-    let linter = |name: &str, log: &str, arguments: &[&str]| {
-        step::quiet(name, || {
-            let mut command = environment.python();
-            command
-                .arg("-m")
+    let lint = |title: &str, log: &str, program: &str, arguments: &[&str]| {
+        step::quiet(title, || {
+            let mut command = Command::new(environment.programs().join(program));
+            environment::isolate(&mut command)
                 .args(arguments)
                 .env("SAM_CLI_TELEMETRY", "0")
                 .env("HOME", state.home()?)
@@ -156,13 +155,10 @@ fn template() -> Result<(), Failure> {
             process::run_captured(&mut command, &state.file(log)).map(drop)
         })
     };
-    linter("template.yaml: cfn-lint", "cfn-lint.log", &["cfnlint", "template.yaml"])?;
-    linter(
-        "template.yaml: sam validate",
-        "sam.log",
-        &["samcli", "validate", "--lint", "--template", "template.yaml"],
-    )?;
-    linter("openapi.yaml: openapi-spec-validator", "openapi.log", &["openapi_spec_validator", "openapi.yaml"])
+    lint("template.yaml: cfn-lint", "cfn-lint.log", "cfn-lint", &["template.yaml"])?;
+    let sam = ["validate", "--lint", "--template", "template.yaml"];
+    lint("template.yaml: sam validate", "sam.log", "sam", &sam)?;
+    lint("openapi.yaml: openapi-spec-validator", "openapi.log", "openapi-spec-validator", &["openapi.yaml"])
 }
 
 /// Runs the end-to-end tests on a stack of their own.
