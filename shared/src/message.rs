@@ -1,6 +1,6 @@
 //! The parts of a message, as types that can only hold valid values.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -160,21 +160,26 @@ impl Payload {
     /// [`InvalidPayload`], with the reason to tell the client.
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidPayload> {
         let text = text.into();
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+
+    fn check(text: &str) -> Result<(), InvalidPayload> {
         if text.trim_ascii().is_empty() {
             return Err(InvalidPayload::Empty);
         }
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidPayload::TooLarge { bytes: text.len() });
         }
-        let json: &RawValue = serde_json::from_str(&text)
+        let json: &RawValue = serde_json::from_str(text)
             .map_err(|error| InvalidPayload::NotJson { line: error.line(), column: error.column() })?;
         if !json.get().starts_with('{') {
             return Err(InvalidPayload::NotObject);
         }
-        if depth(&text) > Self::MAX_DEPTH {
+        if depth(text) > Self::MAX_DEPTH {
             return Err(InvalidPayload::TooDeep);
         }
-        Ok(Self(text))
+        Ok(())
     }
 
     /// The payload as it was sent.
@@ -185,7 +190,7 @@ impl Payload {
     /// Whether both are the same JSON: white space, key order and escapes make no difference.
     /// Numbers are compared as written, since `1.0` and `1` are not the same to every reader.
     pub fn is_same_as(&self, other: &str) -> bool {
-        self.0 == other || same_json(&self.0, other)
+        self.0 == other || (Self::check(other).is_ok() && comparison::same(&self.0, other))
     }
 }
 
@@ -214,49 +219,6 @@ fn depth(json: &str) -> usize {
         }
     }
     deepest
-}
-
-/// Compares two JSON texts level by level, without turning numbers into floats.
-/// It calls itself once per level: what it is given is at most [`Payload::MAX_DEPTH`] deep on one side,
-/// and it descends only as far as both sides agree.
-fn same_json(left: &str, right: &str) -> bool {
-    let kind = |text: &str| text.trim_ascii_start().bytes().next();
-    match (kind(left), kind(right)) {
-        (Some(b'{'), Some(b'{')) => {
-            let (Ok(left), Ok(right)) = (object(left), object(right)) else {
-                return false;
-            };
-            left.len() == right.len()
-                && left.iter().all(|(key, value)| {
-                    right.get(key).is_some_and(|other| same_json(value.get(), other.get()))
-                })
-        }
-        (Some(b'['), Some(b'[')) => {
-            let (Ok(left), Ok(right)) = (array(left), array(right)) else {
-                return false;
-            };
-            left.len() == right.len()
-                && left.iter().zip(&right).all(|(value, other)| same_json(value.get(), other.get()))
-        }
-        (Some(b'"'), Some(b'"')) => match (string(left), string(right)) {
-            (Ok(left), Ok(right)) => left == right,
-            // An escaped lone surrogate is no Unicode text; as written, the two may still be the same.
-            _ => left.trim_ascii() == right.trim_ascii(),
-        },
-        _ => left.trim_ascii() == right.trim_ascii(),
-    }
-}
-
-fn object(text: &str) -> serde_json::Result<HashMap<String, &RawValue>> {
-    serde_json::from_str(text)
-}
-
-fn array(text: &str) -> serde_json::Result<Vec<&RawValue>> {
-    serde_json::from_str(text)
-}
-
-fn string(text: &str) -> serde_json::Result<String> {
-    serde_json::from_str(text)
 }
 
 /// Which way a message came in.
@@ -295,5 +257,6 @@ impl Key {
     }
 }
 
+mod comparison;
 #[cfg(test)]
 mod tests;

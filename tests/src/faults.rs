@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,13 +53,27 @@ pub enum Fault {
 pub struct FaultProxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    under_way: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct State {
     next: VecDeque<Fault>,
     then: Fault,
+    /// How likely `then` is to happen to a request, from 0 to 1.
+    share: f64,
+    chance: fastrand::Rng,
     operations: Vec<String>,
+}
+
+impl State {
+    fn fault(&mut self) -> Fault {
+        match self.next.pop_front() {
+            Some(fault) => fault,
+            None if self.chance.f64() < self.share => self.then,
+            None => Fault::None,
+        }
+    }
 }
 
 impl FaultProxy {
@@ -64,10 +81,16 @@ impl FaultProxy {
     pub async fn before(database: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let state =
-            Arc::new(Mutex::new(State { next: VecDeque::new(), then: Fault::None, operations: Vec::new() }));
-        tokio::spawn(serve(listener, database, Arc::clone(&state)));
-        Self { address, state }
+        let state = Arc::new(Mutex::new(State {
+            next: VecDeque::new(),
+            then: Fault::None,
+            share: 1.0,
+            chance: fastrand::Rng::with_seed(0),
+            operations: Vec::new(),
+        }));
+        let under_way = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(serve(listener, database, Arc::clone(&state), Arc::clone(&under_way)));
+        Self { address, state, under_way }
     }
 
     /// Where it is.
@@ -80,6 +103,26 @@ impl FaultProxy {
         let mut state = self.state.lock().expect("not poisoned");
         state.next.clear();
         state.then = fault;
+        state.share = 1.0;
+    }
+
+    /// From now on, this happens to a share of the requests, from 0 to 1, chosen at random from a seed.
+    pub fn sometimes(&self, share: f64, fault: Fault, seed: u64) {
+        let mut state = self.state.lock().expect("not poisoned");
+        state.next.clear();
+        state.then = fault;
+        state.share = share;
+        state.chance = fastrand::Rng::with_seed(seed);
+    }
+
+    /// How many requests came since this, or [`FaultProxy::taken`] for their operation, was asked for the last time.
+    pub fn taken_all(&self) -> usize {
+        self.state.lock().expect("not poisoned").operations.drain(..).count()
+    }
+
+    /// How many requests have come and were neither answered nor cut yet.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     /// These happen to the next requests, one each; then requests are passed on.
@@ -87,6 +130,7 @@ impl FaultProxy {
         let mut state = self.state.lock().expect("not poisoned");
         state.next = faults.into_iter().collect();
         state.then = Fault::None;
+        state.share = 1.0;
     }
 
     /// How many requests for an operation came since this was asked for the last time.
@@ -98,16 +142,42 @@ impl FaultProxy {
     }
 }
 
-async fn serve(listener: TcpListener, database: SocketAddr, state: Arc<Mutex<State>>) {
+async fn serve(
+    listener: TcpListener,
+    database: SocketAddr,
+    state: Arc<Mutex<State>>,
+    under_way: Arc<AtomicUsize>,
+) {
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     while let Ok((socket, _)) = listener.accept().await {
-        let (client, state) = (client.clone(), Arc::clone(&state));
+        let (client, state, under_way) = (client.clone(), Arc::clone(&state), Arc::clone(&under_way));
         let service = service_fn(move |request| {
             let (client, state) = (client.clone(), Arc::clone(&state));
+            let under_way = UnderWay::one(&under_way);
             // An error of the service is how a connection is cut.
-            async move { answer(request, database, client, state).await.ok_or("cut") }
+            async move {
+                let answer = answer(request, database, client, state).await;
+                drop(under_way);
+                answer.ok_or("cut")
+            }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+    }
+}
+
+/// Counts a request until it is dropped, which also happens when its sender goes away.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn one(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -143,7 +213,7 @@ async fn answer(
     let fault = {
         let mut state = state.lock().expect("not poisoned");
         state.operations.push(operation.clone());
-        state.next.pop_front().unwrap_or(state.then)
+        state.fault()
     };
     let passing = Passing { url: format!("http://{database}{}", head.uri), headers: head.headers, client };
     match fault {

@@ -199,6 +199,21 @@ impl Stack {
         found.consistent_read(true).send().await.expect("the table can be read").item
     }
 
+    /// Everything that is in the table of messages.
+    pub async fn items(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let scan = self.dynamodb.scan().table_name(&self.at.messages_table).consistent_read(true);
+            let page = scan.set_exclusive_start_key(start).send().await.expect("the table can be read");
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return items;
+            }
+        }
+    }
+
     /// Puts something into the table of messages that the stack did not put there.
     pub async fn plant(&self, owner: &str, id: &str, attributes: &[(&str, &str)]) {
         let mut put = self.dynamodb.put_item().table_name(&self.at.messages_table);

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     interrupt,
     redrive::{self, RedriveArguments},
+    soak::{self, SoakArguments},
     step,
     test::{self, TestArguments},
     token::{self, DevelopmentKey},
@@ -26,6 +27,7 @@ struct Arguments {
 enum Verb {
     Up(UpArguments),
     Test(TestArguments),
+    Soak(SoakArguments),
     Redrive(RedriveArguments),
     Token(TokenArguments),
 }
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
     let result = interrupt::install().and_then(|()| match &arguments.command {
         Verb::Up(arguments) => up::up(arguments),
         Verb::Test(arguments) => test::test(arguments),
+        Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Redrive(arguments) => redrive::redrive(arguments),
         Verb::Token(arguments) => print_token(arguments),
     });

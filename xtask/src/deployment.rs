@@ -1,14 +1,15 @@
 //! Deploying template.yaml to the emulator, with the same two commands that deploy it to AWS.
 
-use std::{env, path::Path, process::Command};
+use std::{env, fs::File, path::Path, process::Command};
 
+use clap::Args;
 use serde_json::Value;
 
 use crate::{
     emulator::Emulator,
     environment::REGION,
     failure::Failure,
-    process,
+    lock, process,
     python::Environment,
     step,
     token::{self, DevelopmentKey},
@@ -50,6 +51,7 @@ pub(crate) fn deploy(
     environment: &Environment,
     state: &StateFolder,
     emulator: &Emulator,
+    functions: Functions,
     parameters: &[Parameter],
     token: &str,
 ) -> Result<Outputs, Failure> {
@@ -64,6 +66,7 @@ pub(crate) fn deploy(
             .arg("--output-template-file")
             .arg(&template);
         process::run_captured(&mut package, &state.file("package.log"))?;
+        drop(functions);
 
         let mut deploy = aws(environment, &endpoint);
         deploy
@@ -171,20 +174,40 @@ pub(crate) fn check_machine() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the functions as they are built for AWS, for this machine's processor.
-pub(crate) fn build(environment: &Environment) -> Result<(), Failure> {
+/// How the functions are built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Profile {
+    /// Build the functions without optimization, which takes seconds instead of minutes after a change; this is
+    /// not what runs on AWS
+    #[arg(long)]
+    dev: bool,
+}
+
+/// The built functions. As long as this is held, no other `cargo xtask` builds them anew.
+pub(crate) struct Functions {
+    _lock: File,
+}
+
+/// Builds the functions, as for AWS unless told otherwise, for this machine's processor.
+pub(crate) fn build(environment: &Environment, profile: Profile) -> Result<Functions, Failure> {
+    let lock = lock::open(&workspace::scratch().join("build.lock"))?;
+    lock::wait("Waiting for another `cargo xtask` that builds", || lock.try_lock())?;
     let mut command = Command::new("cargo");
     crate::environment::cargo(&mut command);
     // Its folder holds cargo-lambda and, behind `python3`, the linker that this uses.
     command
         .env("PATH", crate::environment::path_with(&environment.programs()))
-        .args(["lambda", "build", "--release", "--locked", "--lambda-dir"])
+        .args(["lambda", "build", "--locked", "--lambda-dir"])
         .arg(Path::new("target/lambda"))
         .current_dir(workspace::root());
+    if !profile.dev {
+        command.arg("--release");
+    }
     for function in workspace::functions()? {
         command.args(["--package", &function]);
     }
-    process::run_shown(&mut command)
+    step::shown("Building the functions", || process::run_shown(&mut command))?;
+    Ok(Functions { _lock: lock })
 }
 
 #[cfg(test)]

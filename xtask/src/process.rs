@@ -19,7 +19,7 @@ use crate::{failure::Failure, interrupt};
 /// How long a program may take to end in order before it is killed.
 const GRACE: Duration = Duration::from_secs(6);
 
-/// A running program. Dropping it ends it.
+/// A running program. Dropping it ends it, and what it started.
 pub(crate) struct Process {
     child: std::process::Child,
     group: Pid,
@@ -28,7 +28,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program without standard input, unless the command says otherwise.
+    /// Starts a program.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
         use std::os::unix::process::CommandExt;
 
@@ -71,10 +71,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A program that ended by itself may have left some of its own behind only if it crashed.
-        if self.ended.is_some_and(|status| status.success()) {
-            return;
-        }
+        // Also if the program has ended by itself: it may have left some of its own behind.
         let _ = killpg(self.group, Signal::SIGTERM);
         let start = Instant::now();
         while start.elapsed() < GRACE {
@@ -98,12 +95,23 @@ pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
 }
 
 /// Runs a program whose output goes to a file, and returns what it printed on standard output.
-/// If it fails, the failure has all of it.
+/// If it fails, the failure has the end of it.
 pub(crate) fn run_captured(command: &mut Command, log: &Path) -> Result<String, Failure> {
+    run_captured_with(Stdio::null(), command, log)
+}
+
+/// The same, for a program that works under a lock: it has the lock as its standard input, so that the lock is
+/// held until it ends, even if this process is killed before.
+pub(crate) fn run_locked(lock: &File, command: &mut Command, log: &Path) -> Result<String, Failure> {
+    let lock = lock.try_clone().map_err(|error| Failure::new(format!("cannot share a lock: {error}")))?;
+    run_captured_with(lock.into(), command, log)
+}
+
+fn run_captured_with(input: Stdio, command: &mut Command, log: &Path) -> Result<String, Failure> {
     let name = spoken(command);
     let error_log = log.with_extension("err");
     let create = |path: &Path| File::create(path).map_err(|error| Failure::file("write", path, &error));
-    command.stdin(Stdio::null()).stdout(create(log)?).stderr(create(&error_log)?);
+    command.stdin(input).stdout(create(log)?).stderr(create(&error_log)?);
     let status = Process::start(command)?.wait()?;
     let read = |path: &Path| fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned());
     let output = read(log).map_err(|error| Failure::file("read", log, &error))?;
@@ -111,7 +119,24 @@ pub(crate) fn run_captured(command: &mut Command, log: &Path) -> Result<String, 
         return Ok(output);
     }
     let errors = read(&error_log).map_err(|error| Failure::file("read", &error_log, &error))?;
-    Err(Failure::new(format!("`{name}` failed ({status})")).with_output(output + &errors))
+    let said = [last_lines(&output, log), last_lines(&errors, &error_log)].concat();
+    Err(Failure::new(format!("`{name}` failed ({status})")).with_output(said))
+}
+
+/// What of a program's output fits on a screen, which has the reason of a failure almost always.
+fn last_lines(text: &str, log: &Path) -> String {
+    const SCREEN: usize = 60;
+    let lines: Vec<_> = text.lines().collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(SCREEN));
+    let mut shown = String::new();
+    if !before.is_empty() {
+        shown = format!("({} lines before these are in {})\n", before.len(), log.display());
+    }
+    for line in last {
+        shown.push_str(line);
+        shown.push('\n');
+    }
+    shown
 }
 
 /// The command as one would type it, without the long values.
@@ -129,4 +154,18 @@ fn spoken(command: &Command) -> String {
         }
     }
     spoken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_output_is_cut_at_its_beginning() {
+        let text: String = (1..=100).map(|number| format!("line {number}\n")).collect();
+        let shown = last_lines(&text, Path::new("some.log"));
+        assert!(shown.starts_with("(40 lines before these are in some.log)\nline 41\n"), "{shown}");
+        assert!(shown.ends_with("line 100\n"), "{shown}");
+        assert_eq!(last_lines("one\ntwo\n", Path::new("some.log")), "one\ntwo\n");
+    }
 }

@@ -1,16 +1,15 @@
 //! The Python programs that the local stack is made of, pinned, in virtual environments under `target/`.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use ring::digest;
 
-use crate::{environment, failure::Failure, interrupt, process, step, workspace};
+use crate::{environment, failure::Failure, lock, process, step, workspace};
 
 /// The first Python that everything we install runs on.
 const OLDEST: (u32, u32) = (3, 10);
@@ -54,16 +53,19 @@ impl Environment {
         workspace::make_folder(&workspace::scratch())?;
         let wanted = stamp(&list, &folder)?;
         let lock_path = folder.with_extension("lock");
-        let lock = File::create(&lock_path).map_err(|error| Failure::file("write", &lock_path, &error))?;
+        let lock = lock::open(&lock_path)?;
         loop {
-            wait_to_share(&lock)?;
+            lock::wait("Waiting for another `cargo xtask` that installs", || lock.try_lock_shared())?;
             if is_complete(&folder, &wanted) {
                 return Ok(Self { folder, _in_use: lock });
             }
             lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
-            wait_to_own(&lock)?;
+            lock::wait("The tools change: waiting until no other `cargo xtask` uses the old ones", || {
+                lock.try_lock()
+            })?;
             if !is_complete(&folder, &wanted) {
-                step::quiet(step_name, || install(&list, &folder, &wanted))?;
+                let python = find_python()?;
+                step::quiet(step_name, || install(&lock, &python, &list, &folder, &wanted))?;
             }
             lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
         }
@@ -88,9 +90,8 @@ fn is_complete(folder: &Path, wanted: &str) -> bool {
         && runs(Command::new(folder.join("bin/python")).args(["-I", "-c", "import pip"]))
 }
 
-fn install(list: &Path, folder: &Path, stamp: &str) -> Result<(), Failure> {
+fn install(lock: &File, python: &Path, list: &Path, folder: &Path, stamp: &str) -> Result<(), Failure> {
     let log = folder.with_extension("log");
-    let python = find_python()?;
     // An environment without a stamp is one whose making was interrupted.
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -98,15 +99,15 @@ fn install(list: &Path, folder: &Path, stamp: &str) -> Result<(), Failure> {
         }
         _ => {}
     }
-    let mut make = Command::new(&python);
-    process::run_captured(environment::pip(&mut make).args(["-m", "venv"]).arg(folder), &log)?;
+    let mut make = Command::new(python);
+    process::run_locked(lock, environment::pip(&mut make).args(["-m", "venv"]).arg(folder), &log)?;
     let mut pip = Command::new(folder.join("bin/python"));
     environment::pip(&mut pip)
         .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"])
         // The list is complete: there is nothing to work out, and nothing else to come along.
         .args(["--no-deps", "--retries", "2", "--requirement"])
         .arg(list);
-    process::run_captured(&mut pip, &log).map_err(|failure| explain(failure, &log))?;
+    process::run_locked(lock, &mut pip, &log).map_err(|failure| explain(failure, &log))?;
     let path = stamp_path(folder);
     fs::write(&path, stamp).map_err(|error| Failure::file("write", &path, &error))
 }
@@ -145,9 +146,8 @@ fn find_python() -> Result<PathBuf, Failure> {
         }
     }
     Err(refused.unwrap_or_else(|| {
-        Failure::new("python3 was not found").advise(
-            "install Python 3.10 or later (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python)",
-        )
+        Failure::new("python3 was not found")
+            .advise("install Python 3.10 or later (Debian, Ubuntu: apt install python3 python3-venv)")
     }))
 }
 
@@ -189,28 +189,4 @@ fn runs(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
-}
-
-/// Waits as long as another process installs.
-fn wait_to_share(lock: &File) -> Result<(), Failure> {
-    wait_for_lock("Waiting for another `cargo xtask` that installs", || lock.try_lock_shared())
-}
-
-/// Waits as long as other processes use what is about to be replaced.
-fn wait_to_own(lock: &File) -> Result<(), Failure> {
-    wait_for_lock("The tools change: waiting until no other `cargo xtask` uses the old ones", || {
-        lock.try_lock()
-    })
-}
-
-fn wait_for_lock(step_name: &str, try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), Failure> {
-    let attempt = || match try_lock() {
-        Ok(()) => Ok(Some(())),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(Failure::new(format!("cannot lock: {error}"))),
-    };
-    if interrupt::wait_for(Duration::ZERO, attempt)?.is_none() {
-        step::quiet(step_name, || interrupt::wait_for(Duration::MAX, attempt))?;
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use serde_json::json;
 
 use crate::{
-    deployment::{self, Outputs, Parameter},
+    deployment::{self, Outputs, Parameter, Profile},
     emulator::{self, Emulator, Port},
     environment::REGION,
     failure::Failure,
@@ -26,17 +26,22 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Builds the functions and starts a stack of this name with them.
-    pub(crate) fn start(name: &str, port: Port, more: &[Parameter]) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        name: &str,
+        port: Port,
+        profile: Profile,
+        more: &[Parameter],
+    ) -> Result<Self, Failure> {
         deployment::check_machine()?;
         port.check()?;
         let state = StateFolder::claim(name)?;
         let environment = Environment::run()?;
         let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
-        step::shown("Building the functions", || deployment::build(&environment))?;
+        let functions = deployment::build(&environment, profile)?;
         let emulator = step::quiet("Starting the emulator", || Emulator::start(&environment, &state, port))?;
         let parameters = [&deployment::parameters(&key), more].concat();
         let token = key.mint(token::ISSUER, token::AUDIENCE, "xtask", Duration::from_secs(600));
-        let outputs = deployment::deploy(&environment, &state, &emulator, &parameters, &token)
+        let outputs = deployment::deploy(&environment, &state, &emulator, functions, &parameters, &token)
             .map_err(|failure| add_log(failure, &state))?;
         let stack = Self { emulator, outputs, environment, state };
         stack.describe()?;

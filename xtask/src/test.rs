@@ -9,12 +9,13 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::{
-    deployment::Parameter,
+    deployment::{Parameter, Profile},
     emulator::Port,
     environment,
     failure::Failure,
     process,
     python::Environment,
+    soak::{self, FLOOD, SoakArguments},
     stack::Stack,
     step,
     workspace::{self, StateFolder},
@@ -32,6 +33,8 @@ pub(crate) struct TestArguments {
     /// Run this step only; may be given several times
     #[arg(long = "step", value_enum, value_name = "STEP")]
     steps: Vec<Step>,
+    #[command(flatten)]
+    profile: Profile,
     /// Passed on to the tests: a part of the names of those to run, for example
     #[arg(last = true, value_name = "ARGUMENTS")]
     passed_on: Vec<String>,
@@ -52,6 +55,8 @@ enum Step {
     Template,
     /// End-to-end tests on a stack of their own
     Stack,
+    /// A short flood with faults on a stack of its own: `cargo xtask soak` is the long one
+    Soak,
 }
 
 pub(crate) fn test(arguments: &TestArguments) -> Result<(), Failure> {
@@ -62,7 +67,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<(), Failure> {
             continue;
         }
         let start = Instant::now();
-        result = step.run(&arguments.passed_on);
+        result = step.run(arguments);
         report.push((*step, start.elapsed(), result.is_ok()));
         if result.is_err() {
             break;
@@ -85,7 +90,8 @@ impl Step {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    fn run(self, passed_on: &[String]) -> Result<(), Failure> {
+    fn run(self, arguments: &TestArguments) -> Result<(), Failure> {
+        let passed_on = &arguments.passed_on;
         match self {
             Self::Format => step::shown("Formatting", || cargo(&["fmt", "--all", "--check"], &[]))
                 .map_err(|failure| failure.advise("`cargo fmt --all` does it")),
@@ -97,7 +103,8 @@ impl Step {
             }),
             Self::Tests => step::shown("Unit and integration tests", || unit_and_integration(passed_on)),
             Self::Template => template(),
-            Self::Stack => end_to_end(passed_on),
+            Self::Stack => end_to_end(arguments.profile, passed_on),
+            Self::Soak => soak::soak(&SoakArguments::short(arguments.profile)),
         }
     }
 }
@@ -124,7 +131,7 @@ fn unit_and_integration(passed_on: &[String]) -> Result<(), Failure> {
     // By name, because the end-to-end tests are to be left out. (Cargo can be told to leave them out by itself,
     // but then `clippy --all-targets` does so too.)
     let mut arguments = vec!["test", "--workspace", "--locked", "--lib", "--bins"];
-    for target in targets.iter().filter(|target| *target != END_TO_END) {
+    for target in targets.iter().filter(|target| ![END_TO_END, FLOOD].contains(&target.as_str())) {
         arguments.extend(["--test", target]);
     }
     cargo(&arguments, passed_on)?;
@@ -162,8 +169,8 @@ fn template() -> Result<(), Failure> {
 }
 
 /// Runs the end-to-end tests on a stack of their own.
-fn end_to_end(passed_on: &[String]) -> Result<(), Failure> {
-    let stack = Stack::start("test", Port::Any, &impatience())?;
+fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
+    let stack = Stack::start("test", Port::Any, profile, &impatience())?;
     let result = step::shown("End-to-end tests", || {
         // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
         let mut command =

@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 use clap::Args;
 
 use crate::{
+    deployment::Profile,
     emulator::Port,
     failure::Failure,
     function_log::FunctionLog,
@@ -32,11 +33,13 @@ pub(crate) struct UpArguments {
     /// Port of the emulator [default: 4566, or any free one if that is taken]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    #[command(flatten)]
+    profile: Profile,
 }
 
 pub(crate) fn up(arguments: &UpArguments) -> Result<(), Failure> {
     let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
-    let mut stack = Stack::start("up", port, &[])?;
+    let mut stack = Stack::start("up", port, arguments.profile, &[])?;
     introduce(&stack)?;
     let followed = follow(&mut stack);
     stack.stop();
@@ -60,6 +63,7 @@ Intake is up. Its functions' logs follow here; Ctrl-C takes it down.
 To use it, paste into another terminal. Who you are (alice, for 12 hours; others: cargo xtask token --help):
 
 INTAKE={http}
+INTAKE_WS={websocket}
 TOKEN={token}
 
 A message by request and response, and what became of it:

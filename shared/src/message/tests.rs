@@ -93,6 +93,24 @@ fn payloads_are_compared_as_json() {
 }
 
 #[test]
+fn half_a_surrogate_pair_is_compared_like_any_text() {
+    let same = |left: &str, right: &str| Payload::parse(left).expect(left).is_same_as(right);
+    assert!(same(r#"{"\ud800":"\ud800b"}"#, r#"{ "\uD800" : "\uD800\u0062" }"#));
+    assert!(!same(r#"{"a":"\ud800"}"#, r#"{"a":"\ud801"}"#));
+    assert!(!same(r#"{"a":"\ud800"}"#, r#"{"a":"\\ud800"}"#));
+}
+
+#[test]
+fn the_largest_and_deepest_payloads_are_compared() {
+    let levels = Payload::MAX_DEPTH - 1;
+    let numbers = "1,".repeat((Payload::MAX_BYTES - 2 * levels) / 2 - 8);
+    let text = |last| format!("{{\"a\":{}{numbers}{last}{}}}", "[".repeat(levels), "]".repeat(levels));
+    let payload = Payload::parse(text(1)).expect("a payload");
+    assert!(payload.is_same_as(&format!(" {}", text(1))));
+    assert!(!payload.is_same_as(&format!(" {}", text(2))));
+}
+
+#[test]
 fn a_payload_does_not_show_in_debug_output() {
     let payload = Payload::parse(r#"{"secret":1}"#).expect("valid");
     assert_eq!(format!("{payload:?}"), "Payload(12 bytes)");

@@ -1,0 +1,51 @@
+//! Floods the stack that `INTAKE_STACK` names, and accounts for every message that it accepted. Nobody else
+//! may use that stack meanwhile; `cargo xtask soak` starts one for it.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use e2e::{
+    soak::{Plan, soak},
+    stack::Stack,
+};
+
+/// How many findings of a kind are shown.
+const SHOWN: usize = 20;
+
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long)]
+    messages: usize,
+    #[arg(long)]
+    clients: usize,
+    #[arg(long)]
+    owners: usize,
+    #[arg(long)]
+    kills: usize,
+    #[arg(long)]
+    seed: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { messages, clients, owners, kills, seed } = Arguments::parse();
+    let plan = Plan { messages, clients, owners, kills, seed };
+    let stack = Stack::running();
+    say(&format!("seed {seed}: {messages} messages of {owners} owners by {clients} clients, {kills} kills"));
+    let account = soak(&stack, plan, say).await;
+    for (kind, findings) in account.findings() {
+        for finding in findings.iter().take(SHOWN) {
+            say(&format!("{kind}: {finding}"));
+        }
+    }
+    say(&format!("seed {seed}: {account}"));
+    if account.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn say(line: &str) {
+    // A reader that is gone is no reason to fail.
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
