@@ -69,7 +69,8 @@ pub struct Evidence {
     pub sent: Vec<Sent>,
     /// What their sockets got; an event that came several times once.
     pub told: HashSet<Told>,
-    /// What looking up messages showed as stored while everything was going on: the payload.
+    /// What looking up messages showed as stored while everything was going on: the payload, without the
+    /// blanks around it, which a value inside of an answer cannot have.
     pub looked_up: Vec<(Key, String)>,
     /// The table in the end.
     pub found: HashMap<Key, Found>,
@@ -125,7 +126,7 @@ impl Account {
         }
         for (key, payload) in &evidence.looked_up {
             let found = evidence.found.get(key);
-            if !found.is_some_and(|found| found.status == "stored" && found.payload == *payload) {
+            if !found.is_some_and(|found| found.status == "stored" && found.payload.trim_ascii() == payload) {
                 account.twice.push(format!("{key:?}: stored as {payload}, and then there is {found:?}"));
             }
         }
@@ -371,6 +372,15 @@ mod tests {
         let looked_up = vec![(key(), "{ }".to_owned())];
         let evidence = Evidence { told: HashSet::new(), looked_up, ..evidence };
         assert_eq!(account(&evidence), "stored 2, twice 1");
+
+        let sent = vec![self::sent("1", " {}\n")];
+        let evidence = Evidence {
+            sent,
+            looked_up: vec![(key(), "{}".to_owned())],
+            found: found("stored", "1", " {}\n"),
+            ..Evidence::default()
+        };
+        assert_eq!(account(&evidence), "stored 1");
     }
 
     #[test]
