@@ -4,7 +4,7 @@
 //! ("Using the Lambda environment variables", "Service-specific endpoints"). The usual chain of other
 //! sources (profiles, instance metadata) has no place in a function and is left out.
 
-use std::{fs, time::Duration};
+use std::{error::Error, fs, time::Duration};
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{
@@ -16,7 +16,12 @@ use aws_smithy_http_client::{
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 
-use crate::configuration::{ConfigurationError, optional, required};
+use tokio::time;
+
+use crate::{
+    configuration::{ConfigurationError, optional, required},
+    telemetry::chain,
+};
 
 /// The roots of Amazon Trust Services, which sign the certificates of all AWS endpoints
 /// (<https://www.amazontrust.com/repository/>). Parsing five certificates is quicker than the 140 of an
@@ -106,6 +111,22 @@ impl Aws {
     /// The one HTTP client, with its connection pool.
     pub fn http_client(&self) -> SharedHttpClient {
         self.http_client.clone()
+    }
+}
+
+/// How long a function waits for its connections while it starts. Lambda would let it take 10 seconds.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Makes a request while the function starts, only so that the first one that matters finds the connection
+/// open and everything on its way used once. A function has more processor while it starts than it has
+/// afterwards, and nobody waits for it yet ("Understanding the Lambda execution environment lifecycle").
+///
+/// What goes wrong is logged and of no consequence: the request that matters will show it, and is retried.
+pub async fn warm_up<T, E: Error>(request: impl Future<Output = Result<T, E>>) {
+    match time::timeout(WARM_UP_TIMEOUT, request).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(error = chain(&error), "not warmed up"),
+        Err(_) => tracing::warn!(error = "no answer in time", "not warmed up"),
     }
 }
 

@@ -11,6 +11,10 @@ use crate::{message::Owner, messages::StoreError};
 /// configuring and running a WebSocket API"), and does not promise to say so.
 const LONGEST_LIFE: Duration = Duration::from_secs(2 * 60 * 60 + 5 * 60);
 
+/// Who is never connected, by a connection that API Gateway never makes.
+const NOBODY: &str = "-";
+const NO_CONNECTION: &str = "-";
+
 /// The table of connections.
 #[derive(Clone, Debug)]
 pub struct Connections {
@@ -42,15 +46,35 @@ impl Connections {
             .map_err(StoreError::from_sdk)
     }
 
+    /// Forgets a connection that never was, for [`warm_up`](crate::aws::warm_up).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be written.
+    pub async fn write_nothing(&self) -> Result<(), StoreError> {
+        self.delete(NOBODY, NO_CONNECTION).await
+    }
+
+    /// Looks for nobody's connections, for [`warm_up`](crate::aws::warm_up).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn read_nothing(&self) -> Result<(), StoreError> {
+        self.query(NOBODY).await.map(|_| ())
+    }
+
     /// Forgets a connection; one that is not there is fine.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
     pub async fn remove(&self, owner: &Owner, connection_id: &str) -> Result<(), StoreError> {
+        self.delete(owner.as_str(), connection_id).await
+    }
+
+    async fn delete(&self, owner: &str, connection_id: &str) -> Result<(), StoreError> {
         self.client
             .delete_item()
             .table_name(&self.table)
-            .key("owner", AttributeValue::S(owner.as_str().to_owned()))
+            .key("owner", AttributeValue::S(owner.to_owned()))
             .key("connection_id", AttributeValue::S(connection_id.to_owned()))
             .send()
             .await
@@ -64,6 +88,10 @@ impl Connections {
     /// # Errors
     /// [`StoreError`] if the table cannot be read.
     pub async fn of(&self, owner: &Owner) -> Result<Vec<String>, StoreError> {
+        self.query(owner.as_str()).await
+    }
+
+    async fn query(&self, owner: &str) -> Result<Vec<String>, StoreError> {
         let now = Timestamp::now().as_second();
         let mut pages = self
             .client
@@ -73,7 +101,7 @@ impl Connections {
             .filter_expression("expires_at > :now")
             .projection_expression("connection_id")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", AttributeValue::S(owner.as_str().to_owned()))
+            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
             .expression_attribute_values(":now", AttributeValue::N(now.to_string()))
             // A client that has just connected is not to miss what it connected for.
             .consistent_read(true)

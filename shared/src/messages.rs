@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
+    operation::put_item::PutItemError,
     types::{
         AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest,
         ReturnValuesOnConditionCheckFailure,
@@ -17,6 +18,9 @@ use crate::{
     message::{Key, Receipt, Via},
     state::{Arrival, MAY_RECORD, Record, Status, Transition, transition},
 };
+
+/// A key that no message has: they all hold a `#`.
+const NOBODYS: &str = "-";
 
 /// The table of messages.
 #[derive(Clone, Debug)]
@@ -143,6 +147,29 @@ impl Messages {
         Self { client, table: table.into(), retention }
     }
 
+    /// A write whose condition never holds, for [`warm_up`](crate::aws::warm_up): it goes all the way and
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be written.
+    pub async fn write_nothing(&self) -> Result<(), StoreError> {
+        let is_refused = |error: &SdkError<PutItemError>| {
+            error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
+        };
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", text(NOBODYS))
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)")
+            .send()
+            .await;
+        match written {
+            Err(error) if is_refused(&error) => Ok(()),
+            written => written.map(|_| ()).map_err(StoreError::from_sdk),
+        }
+    }
+
     /// Takes an arrival to the state that [`transition`] says, in one conditional write.
     ///
     /// # Errors
@@ -164,9 +191,7 @@ impl Messages {
             Err(error) => error,
         };
         let failed = error.as_service_error().and_then(|error| match error {
-            aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed) => {
-                failed.item()
-            }
+            PutItemError::ConditionalCheckFailedException(failed) => failed.item(),
             _ => None,
         });
         match failed {
@@ -228,6 +253,15 @@ impl Messages {
             .await
             .map_err(StoreError::from_sdk)?;
         found.item().map(record_of).transpose()
+    }
+
+    /// A look at nobody's message, for [`warm_up`](crate::aws::warm_up).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn read_nothing(&self) -> Result<(), StoreError> {
+        let found = self.client.get_item().table_name(&self.table).key("pk", text(NOBODYS)).send().await;
+        found.map(|_| ()).map_err(StoreError::from_sdk)
     }
 
     fn insert_statement(&self, arrival: &Arrival) -> Result<BatchStatementRequest, StoreError> {

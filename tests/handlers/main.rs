@@ -6,6 +6,7 @@
 mod model;
 mod queue_consumer;
 mod shown_events;
+mod starting;
 mod status_lookup;
 mod sync_insert;
 mod websocket;

@@ -28,6 +28,7 @@ async fn serve() -> Result<(), Error> {
     let messages = Messages::new(database.clone(), required("MESSAGES_TABLE")?, retention);
     let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
     let push = Push::new(&aws, &required("WEBSOCKET_ENDPOINT")?, connections);
+    push.warm_up().await;
     let function = Consumer::new(messages, push, number("MAX_RECEIVE_COUNT")?);
     run(service_fn(|event: LambdaEvent<_>| {
         let deadline = event.context.deadline();

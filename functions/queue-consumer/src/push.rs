@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_sdk_apigatewaymanagement::{
     Client, Config,
     config::{BehaviorVersion, StalledStreamProtectionConfig},
+    error::SdkError,
+    operation::post_to_connection::PostToConnectionError,
     primitives::Blob,
 };
 use futures_util::{StreamExt, stream};
@@ -16,7 +18,10 @@ use intake::{
     notification::{Event, frames},
     telemetry::chain,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    join,
+    time::{Instant, timeout_at},
+};
 
 /// A push is small and its receiver close: an attempt that takes longer will not succeed.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,6 +70,20 @@ impl Push {
             .retry_config(aws::retries())
             .endpoint_url(endpoint);
         Self { client: Client::from_conf(config.build()), connections }
+    }
+
+    /// Opens the connections to the table and to the sockets while the function starts.
+    pub async fn warm_up(&self) {
+        join!(aws::warm_up(self.connections.read_nothing()), aws::warm_up(self.tell_nobody()));
+    }
+
+    /// There is no such connection, and that is a good answer.
+    async fn tell_nobody(&self) -> Result<(), SdkError<PostToConnectionError>> {
+        let post = self.client.post_to_connection().connection_id("-").data(Blob::new("[]"));
+        match post.send().await {
+            Err(error) if error.as_service_error().is_none() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Tells each owner its events, in their order and with as few frames as they fit in.

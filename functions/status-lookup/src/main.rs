@@ -2,7 +2,13 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use intake::{aws::Aws, configuration::required, messages::Messages, rest::Answers, telemetry};
+use intake::{
+    aws::{Aws, warm_up},
+    configuration::required,
+    messages::Messages,
+    rest::Answers,
+    telemetry,
+};
 use lambda_http::{Error, run, service_fn};
 use status_lookup::StatusLookup;
 
@@ -18,6 +24,7 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let messages = Messages::new(database, required("MESSAGES_TABLE")?, None);
+    warm_up(messages.read_nothing()).await;
     let function = StatusLookup::new(messages, Answers::from_env()?);
     run(service_fn(|request| function.handle(request))).await
 }

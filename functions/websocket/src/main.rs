@@ -2,7 +2,12 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use intake::{aws::Aws, configuration::required, connections::Connections, telemetry};
+use intake::{
+    aws::{Aws, warm_up},
+    configuration::required,
+    connections::Connections,
+    telemetry,
+};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use websocket::WebSocket;
 
@@ -17,6 +22,8 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
-    let function = WebSocket::new(Connections::new(database, required("CONNECTIONS_TABLE")?));
+    let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
+    warm_up(connections.write_nothing()).await;
+    let function = WebSocket::new(connections);
     run(service_fn(|event: LambdaEvent<_>| function.handle(event.payload))).await
 }
