@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    cost::{self, CostArguments},
     failure::Failure,
     interrupt,
     redrive::{self, RedriveArguments},
@@ -29,6 +30,7 @@ enum Verb {
     Test(TestArguments),
     Soak(SoakArguments),
     Redrive(RedriveArguments),
+    Cost(CostArguments),
     Token(TokenArguments),
 }
 
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Test(arguments) => test::test(arguments),
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Redrive(arguments) => redrive::redrive(arguments),
+        Verb::Cost(arguments) => cost::cost(arguments),
         Verb::Token(arguments) => print_token(arguments),
     });
     match result {

@@ -3,6 +3,7 @@
 //! It is a library for the sake of the end-to-end tests, which sign tokens with [`token`].
 
 mod cli;
+mod cost;
 mod deployment;
 mod emulator;
 mod environment;
