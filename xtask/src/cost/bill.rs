@@ -39,7 +39,7 @@ const WRITE_UNIT: f64 = 1024.0;
 const READ_UNIT: f64 = 4096.0;
 /// What an item has besides the payload, with UUIDs for the id and the owner. What came through the queue also
 /// has a receipt.
-const ITEM_BYTES: f64 = 172.0;
+const ITEM_BYTES: f64 = 180.0;
 const RECEIPT_BYTES: f64 = 43.0;
 
 /// One CloudEvent, in bytes, and the frame that it shares with others (`MAX_FRAME_BYTES` in `shared`).
