@@ -272,9 +272,9 @@ impl Books {
             Some((bursts, _)) => bursts * settings.consumers,
             None => at_once * MONTH_SECONDS / ENVIRONMENT_SECONDS,
         };
-        let largest = consumer.measured.largest()?;
-        fits(largest, settings.queue_consumer)?;
-        self.starts(&mut bill, traffic, starts, largest, settings.queue_consumer)?;
+        let case = consumer.measured.nearest(size)?;
+        fits(case, settings.queue_consumer)?;
+        self.starts(&mut bill, traffic, starts, case, settings.queue_consumer)?;
 
         let item_bytes = payload_bytes + ITEM_BYTES + RECEIPT_BYTES;
         // A repeat is refused twice, as an insert and by itself, and a refused write costs as much as one that

@@ -98,12 +98,12 @@ impl Measured {
             })
             .collect::<Option<Vec<_>>>()
             .ok_or("has a case without a function")?;
-        let machine = match &results["machine"] {
-            Value::Object(parts) => parts.values().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-            other => other.as_str().unwrap_or("an unnamed machine").to_owned(),
-        };
+        let machine = &results["machine"];
+        let cpu = machine["cpu"].as_str().unwrap_or("an unnamed processor");
+        let load =
+            machine["load_before"][0].as_f64().map(|load| format!(", load {load}")).unwrap_or_default();
         let date = results["date"].as_str().unwrap_or("an unknown day");
-        Ok(Self { origin: format!("{date}, {machine}"), cases })
+        Ok(Self { origin: format!("{date}, {cpu}{load}"), cases })
     }
 
     /// What was measured of a function whose work depends on the payload.
@@ -173,9 +173,18 @@ impl Batches {
         }
     }
 
-    /// The case with the largest batches, which is the one to learn about requests and memory from.
+    /// The case with batches of about this size.
+    pub(super) fn nearest(&self, batch: f64) -> Result<&Case, Failure> {
+        let distance = |case: &Case| (case.batch - batch).abs();
+        self.cases
+            .iter()
+            .min_by(|left, right| distance(left).total_cmp(&distance(right)))
+            .ok_or_else(|| Failure::new("the results have no case of queue-consumer"))
+    }
+
+    /// The case with the largest batches, which fill their requests.
     pub(super) fn largest(&self) -> Result<&Case, Failure> {
-        self.cases.last().ok_or_else(|| Failure::new("the results have no case of queue-consumer"))
+        self.nearest(self.points.last().map_or(0.0, |(size, _)| *size))
     }
 
     /// How many messages one `BatchExecuteStatement` takes.
