@@ -329,8 +329,9 @@ fn verdict(books: &Books, way: Way, traffic: Traffic, payload: f64, name: &str) 
         }
         text += &format!("    {}: {}\n", parameter.name(), parts.join(", "));
     }
-    if !steadfast.is_empty() {
-        text += &format!("    unchanged along {}\n", steadfast.join(", "));
+    let lines: Vec<_> = steadfast.chunks(3).map(|parts| parts.join(", ")).collect();
+    if !lines.is_empty() {
+        text += &format!("    unchanged along {}\n", lines.join(",\n        "));
     }
     Ok(text)
 }
