@@ -296,11 +296,11 @@ impl Parameter {
 
 /// Which of the two is cheaper, and where along each parameter that changes, all else being equal.
 fn verdict(books: &Books, way: Way, traffic: Traffic, payload: f64, name: &str) -> Result<String, Failure> {
-    let advantage = |books: &Books, way: Way, traffic: Traffic| {
+    let totals = |books: &Books, way: Way, traffic: Traffic| {
         let total = |way| books.bill(way, traffic, payload).map(|bill| bill.total());
         Ok::<_, Failure>((total(Way::Sync)?, total(way)?))
     };
-    let (sync, queue) = advantage(books, way, traffic)?;
+    let (sync, queue) = totals(books, way, traffic)?;
     let word = |queue: bool| if queue { "the queue" } else { "the microservice" };
     let is_cheaper = queue < sync;
     let mut text = format!(
@@ -314,7 +314,7 @@ fn verdict(books: &Books, way: Way, traffic: Traffic, payload: f64, name: &str) 
         let (low, high) = parameter.range();
         let found = crossings(low, high, |value| {
             let (books, way, traffic) = parameter.set(books, way, traffic, value);
-            advantage(&books, way, traffic).map(|(sync, queue)| sync - queue)
+            totals(&books, way, traffic).map(|(sync, queue)| sync - queue)
         })?;
         if found.at.is_empty() {
             steadfast.push(format!("{low} to {high} {}", parameter.name()));
