@@ -11,6 +11,7 @@ pub mod connections;
 pub mod message;
 #[cfg(feature = "stores")]
 pub mod messages;
+pub mod metrics;
 pub mod notification;
 pub mod problem;
 #[cfg(feature = "rest")]

@@ -80,6 +80,16 @@ impl Event {
         }
     }
 
+    /// What the queue knows the message by.
+    pub fn receipt(&self) -> &str {
+        &self.data.receipt
+    }
+
+    /// What it is about the message.
+    pub fn kind(&self) -> EventType {
+        self.kind
+    }
+
     /// What makes it this event: told again, it has the same.
     pub fn id(&self) -> &str {
         &self.id

@@ -19,7 +19,7 @@ use crate::{
     message::{Key, MessageId, Owner},
     messages::StoreError,
     problem::Problem,
-    telemetry::chain,
+    telemetry::{CorrelationId, chain},
 };
 
 /// Whose message a request is about, by the authorizer's word alone, and which, by its path.
@@ -46,6 +46,11 @@ fn owner(request: &Request) -> Option<Owner> {
 pub fn path(request: &Request) -> &str {
     let path = context(request).and_then(|context| context.path.as_deref());
     path.unwrap_or_else(|| request.raw_http_path())
+}
+
+/// What the log knows the request by.
+pub fn correlation_id(request: &Request) -> Option<CorrelationId> {
+    CorrelationId::parse(context(request)?.other.get("extendedRequestId")?.as_str()?)
 }
 
 fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {

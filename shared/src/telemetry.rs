@@ -1,12 +1,27 @@
 //! Logs: one JSON object a line on standard output, as Lambda's JSON log format wants it.
 //!
-//! Fields say which request, message and receipt a line is about. Payloads and tokens are never logged.
+//! Fields say what a line is about; they have the same names in all functions:
+//!
+//! | field | |
+//! |---|---|
+//! | `correlation_id` | the HTTP request that brought the message: [`CorrelationId`] |
+//! | `message_id` | the id that the sender has given the message |
+//! | `receipt` | the queue's name for the message, which the sender got with the `202` |
+//! | `connection_id` | a socket |
+//! | `outcome` | what became of the message |
+//! | `attempt` | which delivery of the message it is, from 1 |
+//! | `pushed`, `gone`, `push_failed` | how many sockets were told, were gone, could not be told |
+//! | `status`, `problem` | the answer to a request, and the kind of problem if it is one |
+//! | `error`, `reason` | why something went wrong |
+//! | `span.requestId` | the invocation, as Lambda names it in its own lines |
+//!
+//! Payloads and tokens are never logged. Lines of metrics are those of [`metrics`].
 
 use std::{error::Error, process::ExitCode};
 
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::configuration;
+use crate::{configuration, metrics};
 
 /// Runs a function with logging, and logs why it stopped if it did.
 pub async fn logged(running: impl Future<Output = Result<(), Box<dyn Error + Send + Sync>>>) -> ExitCode {
@@ -35,6 +50,35 @@ fn init() {
         .with_max_level(level)
         .with_target(false)
         .init();
+    if let Some(function) = configuration::optional("AWS_LAMBDA_FUNCTION_NAME") {
+        metrics::start(function, level.to_string().to_ascii_uppercase());
+    }
+}
+
+/// What joins all that is logged about one message, from the HTTP request through the queue to the push.
+///
+/// It is the request's extended request id, which API Gateway makes, hands to the authorizer and the functions,
+/// and answers in the header `x-amz-apigw-id`; the request id will not do, because a client can choose it
+/// ("Variables for access logging for API Gateway"). `openapi.yaml` sends it along with what is queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorrelationId(String);
+
+impl CorrelationId {
+    /// Longer than any that API Gateway makes.
+    const MAX_BYTES: usize = 64;
+
+    /// Takes what API Gateway makes, which is base64; nothing else, since whoever can write to the queue can
+    /// call anything a correlation id, and it goes into the log.
+    pub fn parse(text: &str) -> Option<Self> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        (fits && text.bytes().all(legal)).then(|| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// An error with all its causes in one line, for the log: what an error shows by itself leaves them out.
@@ -47,4 +91,20 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_api_gateway_makes_is_a_correlation_id() {
+        for legal in ["UfLxKHlvDoEFe2g=", "a", "c0ffee00-1111-4222-8333-444455556666", "a+/_-="] {
+            assert_eq!(CorrelationId::parse(legal).map(|id| id.as_str().to_owned()).as_deref(), Some(legal));
+        }
+        let long = "a".repeat(65);
+        for odd in ["", " ", "a b", "a\n", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", "{\"a\":1}", "é", &long] {
+            assert_eq!(CorrelationId::parse(odd), None, "{odd:?}");
+        }
+    }
 }

@@ -384,6 +384,13 @@ impl Stack {
         lines
     }
 
+    /// All that the functions have written so far, in its order: the function's name, a tab, the line.
+    pub fn function_log(&self) -> String {
+        let path = self.at.function_log.as_ref().expect("the stack has a log of its functions");
+        let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Waits until the consumer is done with a record.
     pub async fn settled(&self, message_id: &str) {
         eventually(&format!("the consumer to be done with the record {message_id}"), async || {
@@ -429,6 +436,18 @@ impl Stack {
         let address = self.at.endpoint.trim_start_matches("http://");
         address.parse().expect("the endpoint is an address and a port")
     }
+}
+
+/// The processes of this machine that have this variable in their environment, written as `NAME=value`. The
+/// functions of a local stack are such.
+pub fn processes_with(variable: &str) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").expect("the functions are Linux programs");
+    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_one = |id: &i32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|other| other == variable.as_bytes())
+    };
+    ids.filter(is_one).collect()
 }
 
 fn partition_key(owner: &str, id: &str) -> String {

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use e2e::stack::{Stack, eventually, unique};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -27,6 +27,65 @@ async fn a_message_can_be_followed_in_the_logs_by_its_id_and_its_receipt() {
         // By this the lines of one invocation belong together.
         assert!(has_request_id(&line), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_correlation_id_shows_every_step_of_a_message_in_their_order() {
+    let stack = Stack::running();
+    // Somebody new, about whom the authorizer has to be asked.
+    let caller = stack.caller();
+    let mut socket = caller.connect().await;
+    let (mine, queued) = (unique("m"), unique("q"));
+
+    let stored = caller.put(&mine, r#"{"a":1}"#).await;
+    let steps = ["authorizer: allowed", "sync-insert: settled", "gateway: answered"];
+    assert_steps(&stack, stored.header("x-amz-apigw-id"), &steps).await;
+
+    let answer = caller.queue(&queued, r#"{"a":1}"#).await;
+    let receipt = answer.json()["receipt"].clone();
+    socket.told("stored", &queued).await;
+    // The authorizer's answer is still known.
+    let steps = ["gateway: answered", "queue-consumer: settled", "queue-consumer: told"];
+    let lines = assert_steps(&stack, answer.header("x-amz-apigw-id"), &steps).await;
+    assert_eq!(lines[0]["status"], 202);
+    let about = |line: &Value| (line["receipt"].clone(), line["outcome"].clone());
+    assert_eq!(about(&lines[1]), (receipt.clone(), json!("stored")));
+    assert_eq!(about(&lines[2]), (receipt, json!("stored")));
+    assert_eq!(lines[2]["pushed"], 1);
+
+    let refused = caller.put("a.b", r#"{"a":1}"#).await;
+    let steps = ["sync-insert: not stored", "gateway: answered"];
+    assert_steps(&stack, refused.header("x-amz-apigw-id"), &steps).await;
+}
+
+/// Waits for the last step in the log, and checks that there are these. Answers the lines.
+async fn assert_steps(stack: &Stack, correlation_id: &str, expected: &[&str]) -> Vec<Value> {
+    assert!(!correlation_id.is_empty(), "the caller is told");
+    let mut lines = Vec::new();
+    eventually(&format!("{expected:?} of {correlation_id} in the log"), async || {
+        let log = stack.function_log();
+        let found = log.lines().filter(|line| line.contains(correlation_id));
+        let (steps, found): (Vec<_>, Vec<Value>) = found.map(step).unzip();
+        lines = found;
+        if steps == expected { Ok(()) } else { Err(format!("{steps:?}")) }
+    })
+    .await;
+    assert!(lines.iter().all(|line| line["correlation_id"] == correlation_id), "{lines:?}");
+    lines
+}
+
+/// Who wrote a line and what it says, and all of it.
+fn step(line: &str) -> (String, Value) {
+    let (writer, entry) = line.split_once('\t').expect("the writer and a tab");
+    let writers = [
+        ("AuthorizerFunction", "authorizer"),
+        ("SyncInsertFunction", "sync-insert"),
+        ("QueueConsumerFunction", "queue-consumer"),
+    ];
+    let function = writers.iter().find(|(logical, _)| writer.contains(logical));
+    let entry: Value = serde_json::from_str(entry).expect("JSON");
+    let message = entry["message"].as_str().unwrap_or_default();
+    (format!("{}: {message}", function.map_or(writer, |(_, name)| name)), entry)
 }
 
 #[tokio::test]

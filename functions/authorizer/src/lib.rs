@@ -6,6 +6,10 @@
 
 use std::time::SystemTime;
 
+use intake::{
+    metrics::{Metric, Metrics},
+    telemetry::CorrelationId,
+};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use thiserror::Error;
 
@@ -90,20 +94,34 @@ impl Authorizer {
             Err(refusal) => Err(refusal.into()),
         };
 
+        let correlation_id = request.correlation_id();
+        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+        let connection_id = request.connection_id();
+        let mut metrics = Metrics::default();
+        metrics.count(
+            match &verdict {
+                Ok(_) => Metric::Allowed,
+                Err(Denial::Refused(_)) => Metric::Refused,
+                Err(Denial::KeysUnavailable) => Metric::Unchecked,
+            },
+            1,
+        );
+        metrics.write();
+
         match (verdict, api) {
             (Ok(owner), _) => {
-                tracing::info!(%api, "allowed");
+                tracing::info!(correlation_id, connection_id, %api, "allowed");
                 Ok(Answer::allow(&owner, resource))
             }
             (Err(Denial::Refused(reason)), api) => {
-                tracing::info!(%api, %reason, "refused");
+                tracing::info!(correlation_id, connection_id, %api, %reason, "refused");
                 match api {
                     Api::Rest => Err(Failure::Unauthorized),
                     Api::WebSocket => Ok(Answer::deny(resource)),
                 }
             }
             (Err(Denial::KeysUnavailable), _) => {
-                tracing::error!(%api, "no keys to check the token with");
+                tracing::error!(correlation_id, connection_id, %api, "no keys to check the token with");
                 Err(Failure::Failed)
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use intake::telemetry::CorrelationId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -38,12 +39,22 @@ impl Request {
     /// The API that asks. Only a WebSocket has a connection, and its context is API Gateway's own
     /// word: a client has no say in it.
     pub fn api(&self) -> Api {
-        if self.0["requestContext"]["connectionId"].is_string() { Api::WebSocket } else { Api::Rest }
+        if self.connection_id().is_some() { Api::WebSocket } else { Api::Rest }
     }
 
     /// The ARN of the method that is called; empty if the event has none.
     pub fn method_arn(&self) -> &str {
         self.0["methodArn"].as_str().unwrap_or_default()
+    }
+
+    /// What the log knows the request by.
+    pub fn correlation_id(&self) -> Option<CorrelationId> {
+        CorrelationId::parse(self.0["requestContext"]["extendedRequestId"].as_str()?)
+    }
+
+    /// The connection that is to be opened; none for the HTTP way in.
+    pub fn connection_id(&self) -> Option<&str> {
+        self.0["requestContext"]["connectionId"].as_str()
     }
 
     /// The token, from the one place where the asking API has it.

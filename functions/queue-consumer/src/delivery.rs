@@ -7,6 +7,7 @@ use intake::{
     message::{Key, MessageId, Owner, Payload, Receipt, Via},
     notification::shortened,
     state::{Arrival, Content},
+    telemetry::CorrelationId,
 };
 use jiff::Timestamp;
 use lambda_runtime::Error;
@@ -29,6 +30,8 @@ pub enum Found {
 pub struct Delivery {
     /// The queue's name for the message, also in the answer to SQS.
     pub receipt: Receipt,
+    /// What the log knows the message by; none if the gateway has not sent it.
+    pub correlation_id: Option<CorrelationId>,
     /// What was delivered.
     pub arrival: Arrival,
 }
@@ -44,6 +47,10 @@ pub struct IllegalId {
     pub id: String,
     /// Why that is no id.
     pub reason: String,
+    /// What the log knows the message by; none if the gateway has not sent it.
+    pub correlation_id: Option<CorrelationId>,
+    /// Which delivery this is, from 1.
+    pub attempts: u32,
 }
 
 /// A record that is nobody's message.
@@ -53,6 +60,8 @@ pub struct Nobodys {
     pub message_id: String,
     /// What is wrong with it.
     pub reason: &'static str,
+    /// Which delivery this is, from 1; 0 if it does not say.
+    pub attempts: u32,
 }
 
 impl Delivery {
@@ -90,7 +99,7 @@ fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, E
         return Err("a record has an empty message id".into());
     }
     let reading = catch_unwind(|| serde_json::from_str(record.get()).map(read));
-    let nobodys = |reason| Found::Nobodys(Nobodys { message_id, reason });
+    let nobodys = |reason| Found::Nobodys(Nobodys { message_id, reason, attempts: 0 });
     Ok(match reading {
         Ok(Ok(found)) => found,
         Ok(Err(_)) => nobodys("it does not have the form of an SQS record"),
@@ -100,32 +109,39 @@ fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, E
 
 fn found(record: SqsMessage) -> Found {
     let message_id = record.message_id.unwrap_or_default();
+    let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
+    let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
+    let nobodys = |message_id, reason| {
+        Found::Nobodys(Nobodys { message_id, reason, attempts: attempts.unwrap_or_default() })
+    };
+    let attempts = attempts.unwrap_or(1);
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
     let Ok(receipt) = Receipt::parse(message_id.as_str()) else {
-        return Found::Nobodys(Nobodys { message_id, reason: "its message id is no UUID" });
+        return nobodys(message_id, "its message id is no UUID");
     };
     let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
-        return Found::Nobodys(Nobodys { message_id, reason: "it has no valid attribute 'owner'" });
+        return nobodys(message_id, "it has no valid attribute 'owner'");
     };
     let Some(id) = text("id") else {
-        return Found::Nobodys(Nobodys { message_id, reason: "it has no attribute 'id'" });
+        return nobodys(message_id, "it has no attribute 'id'");
     };
+    // A message without one is a message all the same.
+    let correlation_id = text("correlation_id").and_then(CorrelationId::parse);
     let id = match MessageId::parse(id) {
         Ok(id) => id,
         Err(error) => {
             let (id, reason) = (id.to_owned(), error.to_string());
-            return Found::IllegalId(IllegalId { receipt, owner, id, reason });
+            return Found::IllegalId(IllegalId { receipt, owner, id, reason, correlation_id, attempts });
         }
     };
-    let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
-    let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
     let sent = number("SentTimestamp").and_then(|sent| Timestamp::from_millisecond(sent).ok());
     Found::Message(Delivery {
         receipt: receipt.clone(),
+        correlation_id,
         arrival: Arrival {
             key: Key { id, owner },
             via: Via::Queue,
-            attempts: attempts.unwrap_or(1),
+            attempts,
             received_at: sent.unwrap_or_else(Timestamp::now),
             receipt: Some(receipt),
             content: content(record.body.as_deref().unwrap_or_default()),

@@ -64,7 +64,7 @@ impl Consumer {
             match found {
                 Found::Message(delivery) => deliveries.push(delivery),
                 Found::IllegalId(illegal) => report.illegal_id(&illegal),
-                Found::Nobodys(nobodys) => report.nobodys(nobodys),
+                Found::Nobodys(nobodys) => report.nobodys(nobodys, self.max_receive_count),
             }
         }
 
@@ -88,7 +88,7 @@ impl Consumer {
             }
         }
 
-        let told = self.push.tell(report.take_events(), schedule.pushing).await;
+        let told = self.push.tell(&report.take_notices(), schedule.pushing).await;
         Ok(report.answer(told))
     }
 }

@@ -16,7 +16,7 @@ use intake::{
     connections::Connections,
     message::Owner,
     notification::{Event, frames},
-    telemetry::chain,
+    telemetry::{CorrelationId, chain},
 };
 use tokio::{
     join,
@@ -34,6 +34,17 @@ const SIDE_BY_SIDE: usize = 4;
 pub struct Push {
     client: Client,
     connections: Connections,
+}
+
+/// Something that an owner is to be told.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// Whom to tell.
+    pub owner: Owner,
+    /// What to tell.
+    pub event: Event,
+    /// What the log knows the message by; none if the gateway has not sent it.
+    pub correlation_id: Option<CorrelationId>,
 }
 
 /// What became of the pushes of a batch, counted by connection.
@@ -87,14 +98,18 @@ impl Push {
     }
 
     /// Tells each owner its events, in their order and with as few frames as they fit in.
-    pub async fn tell(&self, events: impl IntoIterator<Item = (Owner, Event)>, until: Instant) -> Told {
-        let mut by_owner = BTreeMap::<Owner, Vec<Event>>::new();
-        for (owner, event) in events {
-            by_owner.entry(owner).or_default().push(event);
+    pub async fn tell(&self, notices: &[Notice], until: Instant) -> Told {
+        let mut by_owner = BTreeMap::<&Owner, Vec<&Notice>>::new();
+        for notice in notices {
+            by_owner.entry(&notice.owner).or_default().push(notice);
         }
         let mut told = Told::default();
         let mut telling = stream::iter(&by_owner)
-            .map(|(owner, events)| self.tell_owner(owner, events))
+            .map(|(owner, notices)| async move {
+                let told = self.tell_owner(owner, notices).await;
+                log(notices, told);
+                told
+            })
             .buffer_unordered(SIDE_BY_SIDE);
         loop {
             match timeout_at(until, telling.next()).await {
@@ -108,9 +123,9 @@ impl Push {
         }
     }
 
-    async fn tell_owner(&self, owner: &Owner, events: &[Event]) -> Told {
+    async fn tell_owner(&self, owner: &Owner, notices: &[&Notice]) -> Told {
         let failed = Told { failed: 1, ..Told::default() };
-        let frames = match frames(events) {
+        let frames = match frames(notices.iter().map(|notice| &notice.event)) {
             Ok(frames) => frames,
             Err(error) => {
                 tracing::error!(error = chain(&error), "events cannot be written");
@@ -148,5 +163,18 @@ impl Push {
             return Told { failed: 1, ..Told::default() };
         }
         Told { pushed: 1, ..Told::default() }
+    }
+}
+
+/// A line for each event, unless there was nobody to tell it to.
+fn log(notices: &[&Notice], told: Told) {
+    if told == Told::default() {
+        return;
+    }
+    let Told { pushed, gone, failed: push_failed } = told;
+    for Notice { event, correlation_id, .. } in notices {
+        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+        let (receipt, outcome) = (event.receipt(), event.kind().as_str());
+        tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, "told");
     }
 }

@@ -1,83 +1,95 @@
-//! What a batch came to: the answer to SQS, the events for the owners and the line in the log.
+//! What a batch came to: the answer to SQS, the events for the owners, and what is logged and counted.
 
 use std::collections::HashSet;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use intake::{
-    message::Owner,
     messages::Recorded,
+    metrics::{Metric, Metrics},
     notification::{Event, EventType},
     state::Content,
+    telemetry::CorrelationId,
 };
 use jiff::Timestamp;
 
 use crate::{
     delivery::{Delivery, IllegalId, Nobodys},
-    push::Told,
+    push::{Notice, Told},
 };
 
 #[derive(Debug)]
 pub(crate) struct Report {
     failures: Vec<String>,
-    events: Vec<(Owner, Event)>,
-    counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    records: usize,
-    stored: usize,
-    unchanged: usize,
-    conflicts: usize,
-    rejected: usize,
-    failed: usize,
-    retried: usize,
+    notices: Vec<Notice>,
+    metrics: Metrics,
 }
 
 impl Report {
     pub(crate) fn of(records: usize) -> Self {
-        let counts = Counts { records, ..Counts::default() };
-        Self { failures: Vec::new(), events: Vec::new(), counts }
+        let mut metrics = Metrics::default();
+        metrics.count(Metric::BatchSize, records);
+        Self { failures: Vec::new(), notices: Vec::new(), metrics }
     }
 
     /// The outcome is in the table, or a better one was there.
     pub(crate) fn settled(&mut self, delivery: &Delivery, recorded: Recorded) {
-        let id = delivery.arrival.key.id.as_str();
-        tracing::info!(message_id = id, receipt = delivery.receipt.as_str(), outcome = ?recorded, "settled");
-        match (&delivery.arrival.content, recorded) {
+        let (metric, outcome) = match (&delivery.arrival.content, recorded) {
             (Content::Invalid { reason, .. }, _) => {
-                self.counts.rejected += 1;
                 self.tell(EventType::Rejected, delivery, Some(reason.clone()));
+                (Metric::Rejected, "rejected")
             }
-            (Content::Exhausted { .. }, Recorded::New) => self.failed(delivery),
+            (Content::Exhausted { .. }, Recorded::New) => return self.failed(delivery),
             (_, Recorded::Conflict) => {
-                self.counts.conflicts += 1;
                 let reason = "Another message is stored under this id, and stays.".to_owned();
                 self.tell(EventType::Conflict, delivery, Some(reason));
+                (Metric::Conflict, "conflict")
             }
             // Out of this very delivery: whether the owner was told before is not known, so told again.
             (_, Recorded::New | Recorded::Already) => {
-                self.counts.stored += 1;
+                self.metrics.stored_since(delivery.arrival.received_at);
                 self.tell(EventType::Stored, delivery, None);
+                (Metric::Stored, "stored")
             }
-            (_, Recorded::Unchanged) => self.counts.unchanged += 1,
-        }
+            (_, Recorded::Unchanged) => (Metric::Duplicate, "duplicate"),
+        };
+        self.delivered(delivery.arrival.attempts);
+        self.metrics.count(metric, 1);
+        tracing::info!(
+            correlation_id = delivery.correlation_id.as_ref().map(CorrelationId::as_str),
+            message_id = delivery.arrival.key.id.as_str(),
+            receipt = delivery.receipt.as_str(),
+            attempt = delivery.arrival.attempts,
+            outcome,
+            "settled"
+        );
     }
 
     /// It is to be delivered again.
     pub(crate) fn retry(&mut self, delivery: &Delivery) {
-        self.counts.retried += 1;
+        tracing::warn!(
+            correlation_id = delivery.correlation_id.as_ref().map(CorrelationId::as_str),
+            message_id = delivery.arrival.key.id.as_str(),
+            receipt = delivery.receipt.as_str(),
+            attempt = delivery.arrival.attempts,
+            "not settled: to be delivered again"
+        );
+        self.delivered(delivery.arrival.attempts);
+        self.metrics.count(Metric::Retried, 1);
         self.failures.push(delivery.receipt.as_str().to_owned());
     }
 
     /// It was the last delivery. SQS moves the message to the dead-letter queue because it is reported.
     pub(crate) fn failed(&mut self, delivery: &Delivery) {
         tracing::error!(
+            correlation_id = delivery.correlation_id.as_ref().map(CorrelationId::as_str),
             message_id = delivery.arrival.key.id.as_str(),
             receipt = delivery.receipt.as_str(),
+            attempt = delivery.arrival.attempts,
+            outcome = "failed",
             "the last delivery failed: the message goes to the dead-letter queue"
         );
-        self.counts.failed += 1;
+        self.delivered(delivery.arrival.attempts);
+        self.metrics.count(Metric::Failed, 1);
         self.failures.push(delivery.receipt.as_str().to_owned());
         let kind = match delivery.arrival.content {
             Content::Invalid { .. } => EventType::Rejected,
@@ -88,45 +100,47 @@ impl Report {
 
     /// There is nothing to record, since nobody could look it up: telling the owner is all there is.
     pub(crate) fn illegal_id(&mut self, illegal: &IllegalId) {
-        tracing::info!(receipt = illegal.receipt.as_str(), "rejected: its id is illegal");
-        self.counts.rejected += 1;
-        let IllegalId { receipt, owner, id, reason } = illegal;
-        let reason = Some(reason.clone());
-        let event = Event::new(EventType::Rejected, id, receipt, reason, Timestamp::now());
-        self.events.push((owner.clone(), event));
+        let IllegalId { receipt, owner, id, reason, correlation_id, attempts } = illegal;
+        tracing::info!(
+            correlation_id = correlation_id.as_ref().map(CorrelationId::as_str),
+            receipt = receipt.as_str(),
+            attempt = attempts,
+            outcome = "rejected",
+            "its id is illegal"
+        );
+        self.delivered(*attempts);
+        self.metrics.count(Metric::Rejected, 1);
+        self.notices.push(Notice {
+            owner: owner.clone(),
+            event: Event::new(EventType::Rejected, id, receipt, Some(reason.clone()), Timestamp::now()),
+            correlation_id: correlation_id.clone(),
+        });
     }
 
     /// Nobody can be told: the record ends in the dead-letter queue, for an operator to see.
-    pub(crate) fn nobodys(&mut self, record: Nobodys) {
-        tracing::error!(receipt = record.message_id, reason = record.reason, "a record is nobody's");
-        self.counts.failed += 1;
-        self.failures.push(record.message_id);
+    pub(crate) fn nobodys(&mut self, record: Nobodys, max_receive_count: u32) {
+        let Nobodys { message_id, reason, attempts } = record;
+        tracing::error!(receipt = message_id, attempt = attempts, reason, "a record is nobody's");
+        self.delivered(attempts);
+        let last = attempts >= max_receive_count;
+        self.metrics.count(if last { Metric::Failed } else { Metric::Retried }, 1);
+        self.failures.push(message_id);
     }
 
     /// What to tell, and whom; each event once, even if its record was in the batch twice.
-    pub(crate) fn take_events(&mut self) -> Vec<(Owner, Event)> {
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         let mut known = HashSet::new();
-        let mut events = std::mem::take(&mut self.events);
-        events.retain(|(_, event)| known.insert(event.id().to_owned()));
-        events
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.retain(|notice| known.insert(notice.event.id().to_owned()));
+        notices
     }
 
-    pub(crate) fn answer(self, told: Told) -> SqsBatchResponse {
-        let Counts { records, stored, unchanged, conflicts, rejected, failed, retried } = self.counts;
-        let Told { pushed, gone, failed: push_failed } = told;
-        tracing::info!(
-            records,
-            stored,
-            unchanged,
-            conflicts,
-            rejected,
-            failed,
-            retried,
-            pushed,
-            gone,
-            push_failed,
-            "batch done"
-        );
+    pub(crate) fn answer(mut self, told: Told) -> SqsBatchResponse {
+        let Told { pushed, gone, failed } = told;
+        self.metrics.count(Metric::Pushed, pushed);
+        self.metrics.count(Metric::Gone, gone);
+        self.metrics.count(Metric::PushFailed, failed);
+        self.metrics.write();
         let item = |message_id| {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = message_id;
@@ -137,9 +151,15 @@ impl Report {
         answer
     }
 
+    /// No function is on the way in, so that a message is counted as accepted when it is delivered first.
+    fn delivered(&mut self, attempts: u32) {
+        self.metrics.count(Metric::Accepted, usize::from(attempts == 1));
+    }
+
     fn tell(&mut self, kind: EventType, delivery: &Delivery, reason: Option<String>) {
         let id = delivery.arrival.key.id.as_str();
         let event = Event::new(kind, id, &delivery.receipt, reason, Timestamp::now());
-        self.events.push((delivery.arrival.key.owner.clone(), event));
+        let owner = delivery.arrival.key.owner.clone();
+        self.notices.push(Notice { owner, event, correlation_id: delivery.correlation_id.clone() });
     }
 }

@@ -3,9 +3,11 @@
 use intake::{
     message::{Key, Receipt, Via},
     messages::Messages,
+    metrics::Metrics,
     problem::Problem,
-    rest::{Answers, key, store_problem},
+    rest::{Answers, correlation_id, key, store_problem},
     state::{Record, Status},
+    telemetry::CorrelationId,
 };
 use jiff::Timestamp;
 use lambda_http::{Body, Error, Request, RequestExt, Response, http::StatusCode};
@@ -57,6 +59,10 @@ impl StatusLookup {
     /// # Errors
     /// Only when an answer cannot be built: whatever is wrong with a request has an answer.
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
+        // There is nothing to count, except for the first time.
+        Metrics::default().write();
+        let correlation_id = correlation_id(&request);
+        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
         match self.look_up(&request).await {
             Ok((key, found, receipt)) => {
                 let status = match &found {
@@ -64,6 +70,7 @@ impl StatusLookup {
                     None => queued(&key, receipt.as_ref()),
                 };
                 tracing::info!(
+                    correlation_id,
                     message_id = key.id.as_str(),
                     receipt = status.receipt,
                     outcome = status.status,
@@ -72,7 +79,8 @@ impl StatusLookup {
                 self.answers.json(StatusCode::OK, &status)
             }
             Err(problem) => {
-                tracing::info!(status = problem.status, problem = problem.kind, "not found");
+                let Problem { status, kind, .. } = problem;
+                tracing::info!(correlation_id, status, problem = kind, "not found");
                 self.answers.problem(&problem)
             }
         }

@@ -3,9 +3,11 @@
 use intake::{
     message::{InvalidPayload, Payload, Via},
     messages::{Messages, Recorded},
+    metrics::{Metric, Metrics},
     problem::Problem,
-    rest::{Answers, key, path, store_problem},
+    rest::{Answers, correlation_id, key, path, store_problem},
     state::{Arrival, Content, Status},
+    telemetry::CorrelationId,
 };
 use jiff::Timestamp;
 use lambda_http::{
@@ -32,20 +34,30 @@ impl SyncInsert {
     /// # Errors
     /// Only when an answer cannot be built: whatever is wrong with a request has an answer.
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
-        match self.store(&request).await {
+        let received_at = Timestamp::now();
+        let correlation_id = correlation_id(&request);
+        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+        let stored = self.store(&request, received_at, correlation_id).await;
+        count(&stored, received_at).write();
+        match stored {
             Ok((status, id)) => {
                 let body = json!({ "id": id, "status": Status::Stored });
                 self.answers.json_at(status, path(&request), &body)
             }
             Err(problem) => {
-                tracing::info!(status = problem.status, problem = problem.kind, "not stored");
+                let Problem { status, kind, .. } = problem;
+                tracing::info!(correlation_id, status, problem = kind, "not stored");
                 self.answers.problem(&problem)
             }
         }
     }
 
-    async fn store(&self, request: &Request) -> Result<(StatusCode, String), Problem> {
-        let received_at = Timestamp::now();
+    async fn store(
+        &self,
+        request: &Request,
+        received_at: Timestamp,
+        correlation_id: Option<&str>,
+    ) -> Result<(StatusCode, String), Problem> {
         let key = key(request)?;
         if !is_json(request) {
             return Err(Problem::unsupported_media_type("Send the message as application/json, in UTF-8."));
@@ -61,7 +73,12 @@ impl SyncInsert {
             content: Content::Valid(payload),
         };
         let recorded = self.messages.record(&arrival).await.map_err(|error| store_problem(&error))?;
-        tracing::info!(message_id = id, outcome = ?recorded, "settled");
+        let outcome = match recorded {
+            Recorded::New => "stored",
+            Recorded::Already | Recorded::Unchanged => "duplicate",
+            Recorded::Conflict => "conflict",
+        };
+        tracing::info!(correlation_id, message_id = id, outcome, "settled");
         match recorded {
             Recorded::New => Ok((StatusCode::CREATED, id)),
             Recorded::Already | Recorded::Unchanged => Ok((StatusCode::OK, id)),
@@ -70,6 +87,26 @@ impl SyncInsert {
             )),
         }
     }
+}
+
+/// What a request adds to the metrics.
+fn count(stored: &Result<(StatusCode, String), Problem>, received_at: Timestamp) -> Metrics {
+    let mut metrics = Metrics::default();
+    let outcome = match stored {
+        Ok((StatusCode::CREATED, _)) => Metric::Stored,
+        Ok(_) => Metric::Duplicate,
+        Err(problem) if problem.status == StatusCode::CONFLICT => Metric::Conflict,
+        Err(problem) if problem.status >= 500 => Metric::Failed,
+        Err(_) => Metric::Rejected,
+    };
+    metrics.count(outcome, 1);
+    if outcome != Metric::Rejected {
+        metrics.count(Metric::Accepted, 1);
+    }
+    if outcome == Metric::Stored {
+        metrics.stored_since(received_at);
+    }
+    metrics
 }
 
 /// Whether the body is declared as JSON, or not at all: API Gateway takes an undeclared one as JSON, too.

@@ -1,7 +1,12 @@
 //! The WebSocket API: notes who connects and forgets who leaves. What clients say is answered, but means
 //! nothing except for a ping, which keeps an idle socket open.
 
-use intake::{connections::Connections, message::Owner, telemetry::chain};
+use intake::{
+    connections::Connections,
+    message::Owner,
+    metrics::{Metric, Metrics},
+    telemetry::chain,
+};
 use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -60,11 +65,18 @@ impl WebSocket {
         let connection_id = event.request_context.connection_id.as_str();
         // A client chooses the route of its frames, which may be called anything, but not the event's type.
         let event_type = event.request_context.event_type.as_str();
+        let mut metrics = Metrics::default();
         let answer = match event_type {
             "CONNECT" => self.connect(&owner(&event)?, connection_id).await,
             "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
             _ => said(event.body.as_deref()),
         };
+        match (event_type, answer.status_code) {
+            ("CONNECT", 200) => metrics.count(Metric::Connected, 1),
+            ("DISCONNECT", _) => metrics.count(Metric::Disconnected, 1),
+            _ => {}
+        }
+        metrics.write();
         tracing::info!(event_type, connection_id, status = answer.status_code, "answered");
         Ok(answer)
     }

@@ -1,6 +1,6 @@
 //! The faults: they switch on and off at random, and consumers are killed.
 
-use std::{fs, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use fastrand::Rng;
 use nix::{
@@ -10,7 +10,10 @@ use nix::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Phase, Shared};
-use crate::faults::{Fault, FaultProxy};
+use crate::{
+    faults::{Fault, FaultProxy},
+    stack::processes_with,
+};
 
 /// Longer than the functions wait for an answer of the table.
 const TOO_LATE: Duration = Duration::from_secs(6);
@@ -112,18 +115,7 @@ pub(super) async fn kill_consumers(shared: &Shared, seed: u64) {
 }
 
 fn kill_one(shared: &Shared, chance: &mut Rng) -> bool {
-    let consumers = consumers(&shared.mark);
-    let Some(consumer) = chance.choice(consumers) else { return false };
+    // No other process has this variable.
+    let Some(consumer) = chance.choice(processes_with(&shared.mark)) else { return false };
     kill(Pid::from_raw(consumer), Signal::SIGKILL).is_ok()
-}
-
-/// The processes of this stack's consumer: no other process has this variable.
-fn consumers(mark: &str) -> Vec<i32> {
-    let processes = fs::read_dir("/proc").expect("the functions are Linux programs");
-    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let is_one = |id: &i32| {
-        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
-    };
-    ids.filter(is_one).collect()
 }

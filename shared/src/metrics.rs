@@ -1,0 +1,326 @@
+//! What is counted: every metric with its name and unit, and how CloudWatch gets them.
+//!
+//! They are written to the log as lines in CloudWatch's embedded metric format ("Specification: Embedded
+//! metric format"), from which CloudWatch makes metrics by itself: nothing is called, and nobody waits. They
+//! are in the namespace `Intake`, with the function's name as their one dimension, as Lambda's own are.
+//! `docs/observability.md` says what each means on each way in.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// The namespace of all of them.
+pub const NAMESPACE: &str = "Intake";
+
+/// The dimension of all of them. Its value is the name of the function.
+pub const DIMENSION: &str = "FunctionName";
+
+/// The most values that one metric may have in one line ("Target members").
+const MOST_VALUES: usize = 100;
+
+/// One thing that is counted or timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Messages that came in, each once however often it is delivered.
+    Accepted,
+    /// Messages that are in the table now.
+    Stored,
+    /// Messages that were there before with the same payload.
+    Duplicate,
+    /// Messages whose id has another payload already.
+    Conflict,
+    /// Messages that are invalid.
+    Rejected,
+    /// Messages that were given up: answered with an error, or on their way to the dead-letter queue.
+    Failed,
+    /// Deliveries that did not settle a message, which SQS therefore repeats.
+    Retried,
+    /// Sockets that were told all there was for them.
+    Pushed,
+    /// Sockets that were gone when they were to be told.
+    Gone,
+    /// Sockets, or owners with all their sockets, that could not be told.
+    PushFailed,
+    /// How long it took from when a message was accepted until it was stored.
+    TimeToStored,
+    /// How many records a batch had.
+    BatchSize,
+    /// Processes that were started.
+    ColdStart,
+    /// Callers whose token was taken.
+    Allowed,
+    /// Callers whose token was refused.
+    Refused,
+    /// Callers whose token could not be checked.
+    Unchecked,
+    /// Sockets that were opened.
+    Connected,
+    /// Sockets that were closed, as far as API Gateway says so.
+    Disconnected,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Accepted,
+        Self::Stored,
+        Self::Duplicate,
+        Self::Conflict,
+        Self::Rejected,
+        Self::Failed,
+        Self::Retried,
+        Self::Pushed,
+        Self::Gone,
+        Self::PushFailed,
+        Self::TimeToStored,
+        Self::BatchSize,
+        Self::ColdStart,
+        Self::Allowed,
+        Self::Refused,
+        Self::Unchecked,
+        Self::Connected,
+        Self::Disconnected,
+    ];
+
+    /// Its name in CloudWatch.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Stored => "Stored",
+            Self::Duplicate => "Duplicate",
+            Self::Conflict => "Conflict",
+            Self::Rejected => "Rejected",
+            Self::Failed => "Failed",
+            Self::Retried => "Retried",
+            Self::Pushed => "Pushed",
+            Self::Gone => "Gone",
+            Self::PushFailed => "PushFailed",
+            Self::TimeToStored => "TimeToStored",
+            Self::BatchSize => "BatchSize",
+            Self::ColdStart => "ColdStart",
+            Self::Allowed => "Allowed",
+            Self::Refused => "Refused",
+            Self::Unchecked => "Unchecked",
+            Self::Connected => "Connected",
+            Self::Disconnected => "Disconnected",
+        }
+    }
+
+    /// Its unit, as CloudWatch calls it.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::TimeToStored => "Milliseconds",
+            _ => "Count",
+        }
+    }
+}
+
+/// What one invocation has counted.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    values: BTreeMap<Metric, Vec<u64>>,
+}
+
+impl Metrics {
+    /// Counts so many more.
+    pub fn count(&mut self, metric: Metric, more: usize) {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        let values = self.values.entry(metric).or_default();
+        match values.first_mut() {
+            Some(sum) => *sum += more,
+            None => values.push(more),
+        }
+    }
+
+    /// Notes one more value, beside those that there are.
+    pub fn note(&mut self, metric: Metric, value: u64) {
+        self.values.entry(metric).or_default().push(value);
+    }
+
+    /// Notes that a message that was accepted then is stored now.
+    pub fn stored_since(&mut self, accepted: Timestamp) {
+        // The clocks of SQS and of this function may differ by a little.
+        let took = Timestamp::now().as_millisecond() - accepted.as_millisecond();
+        self.note(Metric::TimeToStored, u64::try_from(took).unwrap_or_default());
+    }
+
+    /// Writes what there is to the log, and that the process is new if this is its first time. What is zero
+    /// is left out. Outside of a function that [`start`] was called in, nothing is written.
+    pub fn write(mut self) {
+        let Some(source) = SOURCE.get() else { return };
+        if !STARTED.swap(true, Ordering::Relaxed) {
+            self.count(Metric::ColdStart, 1);
+        }
+        let mut text = String::new();
+        for line in self.lines(source, Timestamp::now()) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        // Whoever does not read the log any more cannot be told so either.
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// One line, or as many as the longest list of values needs.
+    fn lines(mut self, source: &Source, now: Timestamp) -> Vec<String> {
+        self.values.retain(|metric, values| *metric == Metric::TimeToStored || values != &[0]);
+        let mut lines = Vec::new();
+        while !self.values.is_empty() {
+            let mut rest = BTreeMap::new();
+            for (metric, values) in &mut self.values {
+                if values.len() > MOST_VALUES {
+                    rest.insert(*metric, values.split_off(MOST_VALUES));
+                }
+            }
+            lines.push(line(&self.values, source, now));
+            self.values = rest;
+        }
+        lines
+    }
+}
+
+fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source, now: Timestamp) -> String {
+    let metrics: Vec<_> =
+        values.keys().map(|metric| json!({ "Name": metric.name(), "Unit": metric.unit() })).collect();
+    let mut line = Map::new();
+    // Lambda takes a line without a level and a time for INFO ("Log-level filtering"), and would hold all
+    // metrics back where only warnings are to be logged: so they have the level that just passes.
+    line.insert("timestamp".to_owned(), json!(now));
+    line.insert("level".to_owned(), json!(source.level));
+    line.insert("message".to_owned(), json!("metrics"));
+    line.insert(DIMENSION.to_owned(), json!(source.function));
+    for (metric, values) in values {
+        let value = match values.as_slice() {
+            [one] => json!(one),
+            several => json!(several),
+        };
+        line.insert(metric.name().to_owned(), value);
+    }
+    let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics });
+    let marker = json!({ "Timestamp": now.as_millisecond(), "CloudWatchMetrics": [directive] });
+    line.insert("_aws".to_owned(), marker);
+    Value::Object(line).to_string()
+}
+
+/// Where the lines come from.
+#[derive(Debug)]
+struct Source {
+    function: String,
+    level: String,
+}
+
+static SOURCE: OnceLock<Source> = OnceLock::new();
+
+/// Whether this process has written metrics before.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets metrics be written, in the name of this function. `level` is the least severe that is logged.
+pub(crate) fn start(function: String, level: String) {
+    // A second start would change nothing.
+    let _ = SOURCE.set(Source { function, level });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(metrics: Metrics) -> Vec<Value> {
+        let source = Source { function: "intake-SyncInsert-1".to_owned(), level: "INFO".to_owned() };
+        let now = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let lines = metrics.lines(&source, now);
+        lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn a_line_is_in_the_embedded_metric_format() {
+        let mut metrics = Metrics::default();
+        metrics.count(Metric::Stored, 1);
+        metrics.count(Metric::Stored, 2);
+        metrics.count(Metric::Conflict, 0);
+        metrics.note(Metric::TimeToStored, 0);
+        metrics.note(Metric::TimeToStored, 12);
+
+        let expected = json!({
+            "timestamp": "2026-11-22T12:00:00Z",
+            "level": "INFO",
+            "message": "metrics",
+            "FunctionName": "intake-SyncInsert-1",
+            "Stored": 3,
+            "TimeToStored": [0, 12],
+            "_aws": {
+                "Timestamp": 1_795_348_800_000_i64,
+                "CloudWatchMetrics": [{
+                    "Namespace": "Intake",
+                    "Dimensions": [["FunctionName"]],
+                    "Metrics": [
+                        { "Name": "Stored", "Unit": "Count" },
+                        { "Name": "TimeToStored", "Unit": "Milliseconds" },
+                    ],
+                }],
+            },
+        });
+        assert_eq!(written(metrics), [expected]);
+    }
+
+    #[test]
+    fn the_dashboard_the_alarms_and_the_documentation_name_the_metrics_that_there_are() {
+        let template = include_str!("../../template.yaml");
+        let on_the_dashboard =
+            template.split("[\"Intake\", \"").skip(1).filter_map(|rest| rest.split('"').next());
+        let alarmed = template
+            .split("Namespace: Intake\n      MetricName: ")
+            .skip(1)
+            .filter_map(|rest| rest.lines().next());
+        let shown: Vec<_> = on_the_dashboard.chain(alarmed).collect();
+        let documentation = include_str!("../../docs/observability.md");
+        for metric in Metric::ALL {
+            assert!(shown.contains(&metric.name()), "{metric:?} is not on the dashboard");
+            assert!(documentation.contains(&format!("`{}`", metric.name())), "{metric:?} is not documented");
+        }
+        for name in shown {
+            assert!(Metric::ALL.iter().any(|metric| metric.name() == name), "there is no metric {name}");
+        }
+    }
+
+    #[test]
+    fn nothing_counted_is_nothing_written() {
+        let mut metrics = Metrics::default();
+        metrics.count(Metric::Pushed, 0);
+        assert!(written(metrics).is_empty());
+    }
+
+    #[test]
+    fn no_line_has_more_values_of_a_metric_than_it_may() {
+        let mut metrics = Metrics::default();
+        metrics.count(Metric::Stored, 1000);
+        (0..1000).for_each(|time| metrics.note(Metric::TimeToStored, time));
+
+        let lines = written(metrics);
+
+        assert_eq!(lines.len(), 10);
+        let times: Vec<_> = lines
+            .iter()
+            .flat_map(|line| {
+                let times = line["TimeToStored"].as_array().expect("several");
+                assert!(times.len() <= MOST_VALUES);
+                times.iter().filter_map(Value::as_u64)
+            })
+            .collect();
+        assert!(times.into_iter().eq(0..1000));
+        let counted: Vec<_> = lines.iter().filter_map(|line| line["Stored"].as_u64()).collect();
+        assert_eq!(counted, [1000], "counted once");
+        for line in &lines {
+            for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().expect("metrics") {
+                let name = metric["Name"].as_str().expect("a name");
+                assert!(line.get(name).is_some(), "{name} is announced and missing");
+            }
+        }
+    }
+}
