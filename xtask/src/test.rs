@@ -26,6 +26,9 @@ use crate::{
 /// The end-to-end tests get a stack of their own, on a free port, which is taken down again in any case; it
 /// does not get in the way of `cargo xtask up`. The first failing step ends it.
 ///
+/// With arguments passed on, the end-to-end tests that need the stack for themselves run only if these say so:
+/// -- --ignored metrics
+///
 /// To run end-to-end tests against a stack that is up already:
 /// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --test stack
 #[derive(Args, Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct TestArguments {
 
 /// The test target that needs a running stack.
 const END_TO_END: &str = "stack";
+/// Those of its tests that need the stack for themselves before all others, and after them.
+const ALONE: [&str; 2] = ["metrics::", "afterwards::"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -171,13 +176,22 @@ fn template() -> Result<(), Failure> {
 /// Runs the end-to-end tests on a stack of their own.
 fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
     let stack = Stack::start("test", Port::Any, profile, &impatience())?;
-    let result = step::shown("End-to-end tests", || {
+    let run = |passed_on: &[String]| {
         // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
         let mut command =
             cargo_command(&["test", "--workspace", "--locked", "--test", END_TO_END], passed_on);
         command.env("INTAKE_STACK", stack.description());
         // They wait more than they work, for a queue mostly.
         process::run_shown(command.env("RUST_TEST_THREADS", "16"))
+    };
+    let result = step::shown("End-to-end tests", || {
+        if !passed_on.is_empty() {
+            return run(passed_on);
+        }
+        let [before, after] = ALONE.map(|tests| ["--ignored".to_owned(), tests.to_owned()]);
+        run(&before)?;
+        run(&[])?;
+        run(&after)
     });
     let logs = format!(
         "what the functions wrote is in {}, what the emulator wrote in {}",
