@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    bench::{self, BenchArguments},
     cost::{self, CostArguments},
     failure::Failure,
     interrupt,
@@ -29,6 +30,7 @@ enum Verb {
     Up(UpArguments),
     Test(TestArguments),
     Soak(SoakArguments),
+    Bench(BenchArguments),
     Redrive(RedriveArguments),
     Cost(CostArguments),
     Token(TokenArguments),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Verb::Up(arguments) => up::up(arguments),
         Verb::Test(arguments) => test::test(arguments),
         Verb::Soak(arguments) => soak::soak(arguments),
+        Verb::Bench(arguments) => bench::bench(arguments),
         Verb::Redrive(arguments) => redrive::redrive(arguments),
         Verb::Cost(arguments) => cost::cost(arguments),
         Verb::Token(arguments) => print_token(arguments),

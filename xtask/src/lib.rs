@@ -2,6 +2,7 @@
 //!
 //! It is a library for the sake of the end-to-end tests, which sign tokens with [`token`].
 
+mod bench;
 mod cli;
 mod cost;
 mod deployment;

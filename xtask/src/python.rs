@@ -1,4 +1,5 @@
-//! The Python programs that the local stack is made of, pinned, in virtual environments under `target/`.
+//! The Python programs that the local stack and the benchmark's peer are made of, pinned, in virtual
+//! environments under `target/`.
 
 use std::{
     fs::{self, File},
@@ -27,12 +28,20 @@ pub(crate) struct Environment {
 impl Environment {
     /// The emulator, the deploying client and the builder of the functions.
     pub(crate) fn run() -> Result<Self, Failure> {
-        Self::ensure("venv", "run.txt", "Installing the local stack (once, about 130 MB)")
+        let list = workspace::emulator().join("run.txt");
+        Self::ensure("venv", &list, "Installing the local stack (once, about 130 MB)")
     }
 
     /// The linters.
     pub(crate) fn check() -> Result<Self, Failure> {
-        Self::ensure("venv-check", "check.txt", "Installing the linters (once, about 70 MB)")
+        let list = workspace::emulator().join("check.txt");
+        Self::ensure("venv-check", &list, "Installing the linters (once, about 70 MB)")
+    }
+
+    /// What the benchmark's peer in Python is made of.
+    pub(crate) fn peer() -> Result<Self, Failure> {
+        let list = workspace::peers().join("python/requirements.txt");
+        Self::ensure("venv-bench", &list, "Installing the peer in Python (once, about 40 MB)")
     }
 
     /// The folder of its programs.
@@ -47,11 +56,10 @@ impl Environment {
         command
     }
 
-    fn ensure(folder: &str, list: &str, step_name: &str) -> Result<Self, Failure> {
-        let list = workspace::emulator().join(list);
+    fn ensure(folder: &str, list: &Path, step_name: &str) -> Result<Self, Failure> {
         let folder = workspace::scratch().join(folder);
         workspace::make_folder(&workspace::scratch())?;
-        let wanted = stamp(&list, &folder)?;
+        let wanted = stamp(list, &folder)?;
         let lock_path = folder.with_extension("lock");
         let lock = lock::open(&lock_path)?;
         loop {
@@ -65,7 +73,7 @@ impl Environment {
             })?;
             if !is_complete(&folder, &wanted) {
                 let python = find_python()?;
-                step::quiet(step_name, || install(&lock, &python, &list, &folder, &wanted))?;
+                step::quiet(step_name, || install(&lock, &python, list, &folder, &wanted))?;
             }
             lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
         }

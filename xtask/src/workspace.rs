@@ -23,6 +23,16 @@ pub(crate) fn emulator() -> PathBuf {
     root().join("xtask/emulator")
 }
 
+/// The folder of the programs that the functions are measured against.
+pub(crate) fn peers() -> PathBuf {
+    root().join("bench/peers")
+}
+
+/// The folder of what is built of them, and of the results.
+pub(crate) fn bench() -> PathBuf {
+    root().join("target/bench")
+}
+
 /// The packages of the functions, by name.
 pub(crate) fn functions() -> Result<Vec<String>, Failure> {
     let folder = root().join("functions");

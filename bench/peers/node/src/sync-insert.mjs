@@ -1,0 +1,56 @@
+// PUT /messages/{id} as the examples of the AWS SDK and of Powertools for AWS Lambda write it.
+
+import { Logger } from "@aws-lambda-powertools/logger";
+import { ConditionalCheckFailedException, DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
+
+const logger = new Logger();
+const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}));
+const table = process.env.MESSAGES_TABLE;
+const legalId = /^[A-Za-z0-9_-]{1,64}$/;
+
+const answer = (statusCode, body) => ({
+  statusCode,
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+const isObject = (text) => {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+};
+
+export const handler = async (event, context) => {
+  logger.addContext(context);
+  const owner = event.requestContext.authorizer.principalId;
+  const id = event.pathParameters.id;
+  if (!legalId.test(id)) return answer(400, { message: "illegal id" });
+  if (!isObject(event.body)) return answer(400, { message: "the body is not a JSON object" });
+  const now = new Date().toISOString();
+  try {
+    await dynamodb.send(
+      new PutCommand({
+        TableName: table,
+        Item: {
+          pk: `${id}#${owner}`,
+          status: "stored",
+          payload: event.body,
+          via: "sync",
+          attempts: 1,
+          received_at: now,
+          stored_at: now,
+        },
+        ConditionExpression: "attribute_not_exists(pk)",
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof ConditionalCheckFailedException)) throw error;
+    return answer(409, { message: "there is a message with this id" });
+  }
+  logger.info("stored", { message_id: id });
+  return answer(201, { id, status: "stored" });
+};

@@ -1,0 +1,88 @@
+//! `PUT /messages/{id}` as the examples of the AWS SDK and of lambda_http write it.
+
+use std::{
+    env,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use lambda_http::{
+    Body, Error, Request, RequestExt, Response, request::RequestContext, run, service_fn, tracing,
+};
+use serde_json::{Value, json};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let client = Client::new(&config);
+    let table = env::var("MESSAGES_TABLE")?;
+    run(service_fn(|request| handle(&client, &table, request))).await
+}
+
+async fn handle(client: &Client, table: &str, request: Request) -> Result<Response<Body>, Error> {
+    let Some(owner) = owner(&request) else {
+        return answer(500, &json!({ "message": "no owner" }));
+    };
+    let parameters = request.path_parameters();
+    let id = parameters.first("id").unwrap_or_default();
+    if !is_legal(id) {
+        return answer(400, &json!({ "message": "illegal id" }));
+    }
+    let Ok(payload) = str::from_utf8(request.body().as_ref()) else {
+        return answer(400, &json!({ "message": "the body is not UTF-8" }));
+    };
+    if !serde_json::from_str::<Value>(payload).is_ok_and(|value| value.is_object()) {
+        return answer(400, &json!({ "message": "the body is not a JSON object" }));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().to_string();
+    let result = client
+        .put_item()
+        .table_name(table)
+        .item("pk", AttributeValue::S(format!("{id}#{owner}")))
+        .item("status", AttributeValue::S("stored".into()))
+        .item("payload", AttributeValue::S(payload.into()))
+        .item("via", AttributeValue::S("sync".into()))
+        .item("attempts", AttributeValue::N("1".into()))
+        .item("received_at", AttributeValue::N(now.clone()))
+        .item("stored_at", AttributeValue::N(now))
+        .condition_expression("attribute_not_exists(pk)")
+        .send()
+        .await;
+    match result {
+        Ok(_) => {
+            tracing::info!(message_id = id, "stored");
+            answer(201, &json!({ "id": id, "status": "stored" }))
+        }
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+        {
+            answer(409, &json!({ "message": "there is a message with this id" }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn owner(request: &Request) -> Option<String> {
+    match request.request_context() {
+        RequestContext::ApiGatewayV1(context) => {
+            context.authorizer.fields.get("principalId")?.as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn is_legal(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+fn answer(status: u16, body: &Value) -> Result<Response<Body>, Error> {
+    Ok(Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(body.to_string().into())?)
+}

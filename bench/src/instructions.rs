@@ -1,0 +1,59 @@
+//! Instruction counts by valgrind's callgrind: unlike times, they repeat, on a busy machine too.
+
+use std::fs;
+
+use crate::{
+    Failure,
+    contestants::{Launch, find_program},
+    sandbox::{Case, Surroundings, live},
+};
+
+/// What a function's process executes, kernel excluded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instructions {
+    /// From the start of the process until it has answered once.
+    pub(crate) first: u64,
+    /// For each invocation after the first.
+    pub(crate) warm: u64,
+}
+
+/// Why instructions cannot be counted here.
+pub(crate) fn missing() -> Option<&'static str> {
+    let found = find_program("valgrind").is_some();
+    (!found).then_some("valgrind was not found (Debian, Ubuntu: apt install valgrind)")
+}
+
+/// Counts twice, with no and with `warm` further invocations.
+///
+/// # Errors
+/// If valgrind or the function fails.
+pub(crate) async fn count(
+    surroundings: &Surroundings,
+    case: Case,
+    launch: &Launch,
+    warm: usize,
+) -> Result<Instructions, Failure> {
+    let first = once(surroundings, case, launch, 0).await?;
+    let all = once(surroundings, case, launch, warm).await?;
+    Ok(Instructions { first, warm: all.saturating_sub(first) / u64::try_from(warm.max(1))? })
+}
+
+async fn once(surroundings: &Surroundings, case: Case, launch: &Launch, warm: usize) -> Result<u64, Failure> {
+    let out = surroundings.folder.join("callgrind.out");
+    let valgrind = find_program("valgrind").ok_or("valgrind was not found")?;
+    let under = [
+        valgrind.to_string_lossy().into_owned(),
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={}", out.display()),
+        format!("--log-file={}", surroundings.folder.join("callgrind.log").display()),
+    ];
+    // What an earlier process left must not be taken for this one's.
+    if out.exists() {
+        fs::remove_file(&out)?;
+    }
+    live(surroundings, case, launch, warm, &under).await?;
+    let text = fs::read_to_string(&out).map_err(|error| format!("callgrind left no result: {error}"))?;
+    let total =
+        text.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("callgrind left no total")?;
+    Ok(total.trim().parse()?)
+}
