@@ -11,7 +11,7 @@ use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
     fuzz_target,
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Reasons are this program's own sentences; the longest has some 150 bytes.
 const MAX_REASON_BYTES: usize = 1024;
@@ -63,11 +63,12 @@ fuzz_target!(|told: Vec<Told>| {
     let mut left = events.iter().peekable();
     for frame in &frames {
         assert!(frame.len() <= MAX_FRAME_BYTES);
-        let array: Vec<Value> = serde_json::from_str(frame).expect("a JSON array");
+        // As text: a `Value` would take two spellings of one number or string for the same.
+        let array: Vec<&RawValue> = serde_json::from_str(frame).expect("a JSON array");
         assert!(!array.is_empty());
         for told in array {
             let event = left.next().expect("an event that was to be told");
-            assert_eq!(told, serde_json::to_value(event).expect("JSON"));
+            assert_eq!(told.get(), serde_json::to_string(event).expect("JSON"));
         }
         if let Some(next) = left.peek() {
             let next = serde_json::to_string(next).expect("JSON");
