@@ -4,6 +4,7 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -27,12 +28,15 @@ struct Arguments {
     kills: usize,
     #[arg(long)]
     seed: u64,
+    #[arg(long)]
+    throttle: Option<u64>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { messages, clients, owners, kills, seed } = Arguments::parse();
-    let plan = Plan { messages, clients, owners, kills, seed };
+    let Arguments { messages, clients, owners, kills, seed, throttle } = Arguments::parse();
+    let throttle = throttle.map(Duration::from_secs);
+    let plan = Plan { messages, clients, owners, kills, seed, throttle };
     let stack = Stack::running();
     say(&format!("seed {seed}: {messages} messages of {owners} owners by {clients} clients, {kills} kills"));
     let account = soak(&stack, plan, say).await;

@@ -33,7 +33,8 @@ use crate::{
 /// The functions that use the table.
 const FUNCTIONS: [&str; 3] = ["QueueConsumerFunction", "StatusLookupFunction", "WebSocketFunction"];
 
-/// How long these functions may take.
+/// How long these functions may take in a flood with all faults. The consumer tries for as long as it has
+/// time, and its messages are to come back now and then.
 const TIMEOUT_SECONDS: u32 = 3;
 
 /// How many sockets an owner has open, when they are open.
@@ -61,6 +62,10 @@ pub struct Plan {
     pub kills: usize,
     /// Where everything random comes from.
     pub seed: u64,
+    /// Instead of all the faults: for so long, from the beginning, the database throttles every request. The
+    /// functions keep their timeouts, each client sends a valid message every second, and every one of them
+    /// has to be stored in the end.
+    pub throttle: Option<Duration>,
 }
 
 /// Somebody who sends and listens.
@@ -130,7 +135,8 @@ impl Shared {
 pub async fn soak(stack: &Stack, plan: Plan, say: impl Fn(&str)) -> Account {
     let table = Arc::new(FaultProxy::before(stack.address()).await);
     let connections = Arc::new(FaultProxy::before(stack.address()).await);
-    let endpoint = redirect(stack, &table, &connections).await;
+    let timeout = plan.throttle.is_none().then_some(TIMEOUT_SECONDS);
+    let endpoint = redirect(stack, &table, &connections, timeout).await;
 
     let names = (0..plan.owners).map(|number| format!("owner-{number}"));
     let owner = |name: String| {
@@ -168,12 +174,17 @@ pub async fn soak(stack: &Stack, plan: Plan, say: impl Fn(&str)) -> Account {
     let mut disturbing = JoinSet::new();
     let (shared_table, proxy, seed) = (Arc::clone(&shared), Arc::clone(&table), seeds.u64(..));
     disturbing.spawn(async move {
-        chaos::disturb_the_table(&shared_table, &proxy, seed).await;
+        match plan.throttle {
+            None => chaos::disturb_the_table(&shared_table, &proxy, seed).await,
+            Some(duration) => chaos::throttle_the_table(&shared_table, &proxy, duration).await,
+        }
     });
     let (shared_sockets, proxy, seed) = (Arc::clone(&shared), Arc::clone(&connections), seeds.u64(..));
-    disturbing.spawn(async move {
-        chaos::disturb_the_sockets(&shared_sockets, &proxy, seed).await;
-    });
+    if plan.throttle.is_none() {
+        disturbing.spawn(async move {
+            chaos::disturb_the_sockets(&shared_sockets, &proxy, seed).await;
+        });
+    }
     let (killing, seed) = (Arc::clone(&shared), seeds.u64(..));
     let mut kills = JoinSet::new();
     kills.spawn(async move { chaos::kill_consumers(&killing, seed).await });
@@ -189,10 +200,11 @@ pub async fn soak(stack: &Stack, plan: Plan, say: impl Fn(&str)) -> Account {
     let accepted = shared.accepted.load(Ordering::Relaxed);
     assert!(accepted >= plan.messages, "only {accepted} messages were accepted");
     let sent = Instant::now();
+    let aftermath = AFTERMATH + plan.throttle.unwrap_or_default();
     watch
         .until("draining, with faults", PROGRESS, async |queue: Queue| {
             let killed = kills.is_empty() || joined(&mut kills);
-            sent.elapsed() > AFTERMATH || (killed && queue.waiting + queue.in_flight <= plan.messages / 50)
+            sent.elapsed() > aftermath || (killed && queue.waiting + queue.in_flight <= plan.messages / 50)
         })
         .await;
     kills.shutdown().await;
@@ -224,7 +236,12 @@ pub async fn soak(stack: &Stack, plan: Plan, say: impl Fn(&str)) -> Account {
     let mut evidence = std::mem::take(&mut *shared.evidence.lock().expect("not poisoned"));
     evidence.letters = letters.iter().map(letter).collect();
     evidence.found = items.iter().map(found).collect();
-    Account::of(&evidence)
+    let mut account = Account::of(&evidence);
+    account.killed(shared.killed.load(Ordering::Relaxed), plan.kills);
+    if plan.throttle.is_some() {
+        account.all_stored();
+    }
+    account
 }
 
 fn joined(set: &mut JoinSet<()>) -> bool {
@@ -235,8 +252,13 @@ fn joined(set: &mut JoinSet<()>) -> bool {
 }
 
 /// Lets the functions reach the table, and the consumer the sockets, through proxies. Answers where the
-/// consumer finds the sockets then.
-async fn redirect(stack: &Stack, table: &FaultProxy, connections: &FaultProxy) -> String {
+/// consumer finds the sockets then. The functions keep their timeouts unless there is another.
+async fn redirect(
+    stack: &Stack,
+    table: &FaultProxy,
+    connections: &FaultProxy,
+    timeout_seconds: Option<u32>,
+) -> String {
     let mut endpoint = String::new();
     for logical_id in FUNCTIONS {
         let path = format!("/2015-03-31/functions/{}/configuration", stack.function(logical_id).await);
@@ -248,8 +270,10 @@ async fn redirect(stack: &Stack, table: &FaultProxy, connections: &FaultProxy) -
             assert_ne!(*original, endpoint, "the sockets are behind the emulator's address");
             variables["WEBSOCKET_ENDPOINT"] = json!(endpoint);
         }
-        // The consumer tries for as long as it has time, and its messages are to come back now and then.
-        let change = json!({ "Environment": { "Variables": variables }, "Timeout": TIMEOUT_SECONDS });
+        let mut change = json!({ "Environment": { "Variables": variables } });
+        if let Some(seconds) = timeout_seconds {
+            change["Timeout"] = json!(seconds);
+        }
         stack.operate("lambda", Method::PUT, &path, &change.to_string()).await;
     }
     endpoint

@@ -26,7 +26,8 @@ pub(crate) const FLOOD: &str = "soak";
 /// throttles, fails, answers late, never or half, and consumers are killed, at random from a seed. In the end
 /// every message that got a 202 has to be stored exactly as it was sent, be rejected or failed with a reason,
 /// or be in the dead-letter queue; nothing may have happened twice, and nobody may have been told of a
-/// message of another. It prints this account, and fails if it does not come out even.
+/// message of another. It prints this account, and fails if it does not come out even, or if fewer consumers
+/// were killed than were to be.
 #[derive(Args, Debug)]
 pub(crate) struct SoakArguments {
     /// How many messages have to be accepted
@@ -44,6 +45,11 @@ pub(crate) struct SoakArguments {
     /// Where everything random comes from [default: another one each time]
     #[arg(long)]
     seed: Option<u64>,
+    /// Instead of all faults: the database throttles everything for so many seconds, at ten messages a second,
+    /// and then every message has to be stored
+    #[arg(long, value_name = "SECONDS", value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600),
+          conflicts_with_all = ["messages", "clients", "kills"])]
+    throttle: Option<u64>,
     #[command(flatten)]
     profile: Profile,
 }
@@ -55,12 +61,27 @@ fn number(least: u64) -> RangedU64ValueParser {
 impl SoakArguments {
     /// The short form, which is always the same.
     pub(crate) fn short(profile: Profile) -> Self {
-        Self { messages: 1_500, clients: 50, owners: 4, kills: 3, seed: Some(1), profile }
+        Self { messages: 1_500, clients: 50, owners: 4, kills: 3, seed: Some(1), throttle: None, profile }
+    }
+
+    /// With what the flood is started: names and values.
+    fn passed_on(&self) -> Vec<(&'static str, u64)> {
+        let Self { messages, clients, owners, kills, throttle, .. } = *self;
+        let seed = self.seed.unwrap_or_else(random);
+        let others = [("owners", owners), ("seed", seed)];
+        let flood = match throttle {
+            None => vec![("messages", messages), ("clients", clients), ("kills", kills)],
+            // Each client sends one message a second.
+            Some(seconds) => {
+                vec![("messages", 10 * seconds), ("clients", 10), ("kills", 0), ("throttle", seconds)]
+            }
+        };
+        [flood, others.to_vec()].concat()
     }
 }
 
 pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
-    let mut stack = Stack::start("soak", Port::Any, arguments.profile, &impatience())?;
+    let mut stack = Stack::start("soak", Port::Any, arguments.profile, &parameters(arguments.throttle))?;
     let result = step::shown("Flood", || {
         // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
         let mut command = Command::new("cargo");
@@ -68,15 +89,7 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
             .args(["test", "--workspace", "--locked", "--test", FLOOD, "--"])
             .env("INTAKE_STACK", stack.description())
             .current_dir(workspace::root());
-        let SoakArguments { messages, clients, owners, kills, seed, .. } = arguments;
-        let seed = seed.unwrap_or_else(random);
-        for (name, value) in [
-            ("messages", messages),
-            ("clients", clients),
-            ("owners", owners),
-            ("kills", kills),
-            ("seed", &seed),
-        ] {
+        for (name, value) in arguments.passed_on() {
             command.arg(format!("--{name}")).arg(value.to_string());
         }
         process::run_shown(&mut command)
@@ -92,10 +105,16 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
     result.map_err(|failure| failure.advise(logs))
 }
 
-/// What failed comes again while the flood goes on. A fault of seconds ends before the deliveries do; one of
-/// many seconds does not, so that some messages are given up.
-fn impatience() -> [Parameter; 2] {
-    [("VisibilityTimeoutSeconds", "4".to_owned()), ("MaxReceiveCount", "3".to_owned())]
+/// How often and how soon what failed comes again.
+fn parameters(throttle: Option<u64>) -> [Parameter; 2] {
+    let (visibility, deliveries) = match throttle {
+        // While the flood goes on. A fault of seconds ends before the deliveries do; one of many seconds does
+        // not, so that some messages are given up.
+        None => (4, 3),
+        // As soon as the consumer's timeout allows, and the deliveries last for longer than the fault.
+        Some(seconds) => (30, seconds / 30 + 3),
+    };
+    [("VisibilityTimeoutSeconds", visibility.to_string()), ("MaxReceiveCount", deliveries.to_string())]
 }
 
 /// Another one each time. Small, because somebody may have to type it.

@@ -93,6 +93,8 @@ pub struct Account {
     pub dead_lettered: usize,
     /// Found another payload stored under their id.
     pub conflicts: usize,
+    /// How often a consumer was killed.
+    pub kills: usize,
     /// Are nowhere.
     pub lost: Vec<String>,
     /// Are not what was sent.
@@ -103,6 +105,8 @@ pub struct Account {
     pub strangers: Vec<String>,
     /// Were told to have become something else than they became.
     pub told_wrongly: Vec<String>,
+    /// What was to be shown, and was not.
+    pub not_shown: Vec<String>,
 }
 
 impl Account {
@@ -134,6 +138,22 @@ impl Account {
         account
     }
 
+    /// Notes how many kills there were. With fewer than there were to be, the account shows less than it
+    /// was made for.
+    pub fn killed(&mut self, kills: usize, to_be: usize) {
+        self.kills = kills;
+        if kills < to_be {
+            self.not_shown.push(format!("{kills} kills instead of {to_be}"));
+        }
+    }
+
+    /// Every accepted message has to be stored: no other outcome is good enough.
+    pub fn all_stored(&mut self) {
+        if self.accepted == 0 || self.stored < self.accepted {
+            self.not_shown.push(format!("{} of {} are stored", self.stored, self.accepted));
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.findings().all(|(_, findings)| findings.is_empty())
@@ -147,6 +167,7 @@ impl Account {
             ("twice", &*self.twice),
             ("told to a stranger", &*self.strangers),
             ("told wrongly", &*self.told_wrongly),
+            ("not shown", &*self.not_shown),
         ]
         .into_iter()
     }
@@ -234,11 +255,11 @@ impl Account {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accepted, stored, rejected, failed, dead_lettered, conflicts, .. } = self;
+        let Self { accepted, stored, rejected, failed, dead_lettered, conflicts, kills, .. } = self;
         write!(
             f,
             "accepted {accepted}, stored {stored}, rejected {rejected}, failed {failed}, \
-             dead-lettered {dead_lettered}, conflicts {conflicts}"
+             dead-lettered {dead_lettered}, conflicts {conflicts}, kills {kills}"
         )?;
         self.findings().try_for_each(|(kind, findings)| write!(f, ", {kind} {}", findings.len()))
     }
@@ -360,6 +381,27 @@ mod tests {
         ] {
             assert_eq!(account(&Evidence { sent: sent.clone(), ..altered }), "altered 1");
         }
+    }
+
+    #[test]
+    fn an_account_of_fewer_kills_or_of_messages_that_are_not_stored_is_not_what_was_asked_for() {
+        let mut account = Account::default();
+        account.killed(20, 20);
+        assert!(account.is_clean());
+        account.killed(19, 20);
+        assert_eq!(account.not_shown, ["19 kills instead of 20"]);
+        assert!(!account.is_clean());
+
+        let sent = vec![sent("1", "{}")];
+        let stored = Evidence { sent, found: found("stored", "1", "{}"), ..Evidence::default() };
+        let mut account = Account::of(&stored);
+        account.all_stored();
+        assert!(account.is_clean());
+        let failed = Evidence { found: found("failed", "1", "{}"), letters: letters("1", "{}"), ..stored };
+        let mut account = Account::of(&failed);
+        assert!(account.is_clean());
+        account.all_stored();
+        assert_eq!(account.not_shown, ["0 of 1 are stored"]);
     }
 
     #[test]

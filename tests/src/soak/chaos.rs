@@ -41,6 +41,13 @@ pub(super) async fn disturb_the_table(shared: &Shared, proxy: &FaultProxy, seed:
     }
 }
 
+/// Throttles every request to the table from now on, for so long.
+pub(super) async fn throttle_the_table(shared: &Shared, proxy: &FaultProxy, duration: Duration) {
+    proxy.always(Fault::Throttle);
+    pause(shared, duration.as_millis().try_into().unwrap_or(u64::MAX)).await;
+    proxy.always(Fault::None);
+}
+
 /// Switches faults on and off before the sockets.
 pub(super) async fn disturb_the_sockets(shared: &Shared, proxy: &FaultProxy, seed: u64) {
     let mut chance = Rng::with_seed(seed);

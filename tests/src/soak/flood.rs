@@ -7,7 +7,7 @@ use std::{
 
 use fastrand::Rng;
 use intake::message::Payload;
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 
 use super::{Shared, account::Sent};
 use crate::stack::Queued;
@@ -21,7 +21,11 @@ pub(super) async fn client(shared: &Shared, seed: u64) {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
     let http = http.expect("a client");
     let mut own = Vec::<Sent>::new();
+    let mut pace = interval(Duration::from_secs(1));
     while shared.take_turn() {
+        if shared.plan.throttle.is_some() {
+            pace.tick().await;
+        }
         let (owner, sent, refused) = shared.next_message(&mut chance, &own);
         let token = &shared.owners[owner].token;
         let url = format!("{}/queue/{}", shared.http_url, sent.key.1);
@@ -85,7 +89,8 @@ impl Shared {
     /// Whose message to send next, the message, and whether the gateway has to refuse it.
     fn next_message(&self, chance: &mut Rng, own: &[Sent]) -> (usize, Sent, bool) {
         let known = chance.choice(own).cloned();
-        let what = chance.u32(0..100);
+        // What has to be stored is something new.
+        let what = if self.plan.throttle.is_some() { 50 } else { chance.u32(0..100) };
         let owner_of = |name: &str| self.owners.iter().position(|owner| owner.name == name);
         if let (Some(known), 0..10) = (known, what) {
             let owner = owner_of(&known.key.0).expect("one of ours");
