@@ -58,9 +58,14 @@ impl Bench {
     }
 }
 
-async fn connect(database: &Database, owner: &str, connection_id: &str) {
+pub(crate) async fn connect(database: &Database, owner: &str, connection_id: &str) {
     let owner = Owner::parse(owner).expect("legal");
     database.connections().add(&owner, connection_id).await.expect("noted");
+}
+
+/// The connections of an owner that are noted.
+pub(crate) async fn connected(database: &Database, owner: &str) -> Vec<String> {
+    database.connections().of(&Owner::parse(owner).expect("legal")).await.expect("read")
 }
 
 fn told(kind: &str, ids: &[&str]) -> Vec<(String, String)> {
@@ -379,7 +384,7 @@ async fn all_sockets_of_an_owner_are_told_and_one_that_is_gone_is_forgotten() {
     assert!(bench.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
     assert_eq!(bench.pushes.told("alice-1"), told("stored", &["m-1"]));
     assert_eq!(bench.pushes.told("alice-2"), told("stored", &["m-1"]));
-    let left = bench.database.connections().of(&Owner::parse("alice").expect("legal")).await.expect("read");
+    let left = connected(&bench.database, "alice").await;
     assert_eq!(left, ["alice-1", "alice-2", "broken"]);
     assert_eq!(bench.database.count(CONNECTIONS).await, 4, "and bob's");
 }

@@ -41,8 +41,8 @@ impl Database {
         let address = listener.local_addr().expect("bound");
         tokio::spawn(serve_on(listener, Dynoxide::memory().expect("in memory")));
         let faults = FaultProxy::before(address).await;
-        let direct = aws_at(format!("http://{address}")).dynamodb(Duration::from_secs(10));
-        let aws = aws_at(faults.url());
+        let direct = aws_at(format!("http://{address}"), "direct").dynamodb(Duration::from_secs(10));
+        let aws = aws_at(faults.url(), &format!("port-{}", address.port()));
         let database = Self { faults, aws, direct };
         database.create(MESSAGES, &[("pk", KeyType::Hash)]).await;
         database.create(CONNECTIONS, &[("owner", KeyType::Hash), ("connection_id", KeyType::Range)]).await;
@@ -56,7 +56,12 @@ impl Database {
 
     /// The table of messages, as the functions see it.
     pub fn messages(&self) -> Messages {
-        Messages::new(self.aws.dynamodb(Duration::from_secs(1)), MESSAGES, None)
+        self.messages_within(Duration::from_secs(1))
+    }
+
+    /// The same, with attempts that may take this long.
+    pub fn messages_within(&self, attempt_timeout: Duration) -> Messages {
+        Messages::new(self.aws.dynamodb(attempt_timeout), MESSAGES, None)
     }
 
     /// The table of connections, as the functions see it.
@@ -93,12 +98,17 @@ impl Database {
 
     /// How many items a table has.
     pub async fn count(&self, table: &str) -> usize {
+        self.items(table).await.len()
+    }
+
+    /// All items of a table, past all faults.
+    pub async fn items(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
         let mut pages = self.direct.scan().table_name(table).into_paginator().send();
-        let mut count = 0;
+        let mut items = Vec::new();
         while let Some(page) = pages.next().await {
-            count += page.expect("read").items().len();
+            items.extend(page.expect("read").items.unwrap_or_default());
         }
-        count
+        items
     }
 
     async fn create(&self, table: &str, keys: &[(&str, KeyType)]) {
@@ -115,7 +125,10 @@ impl Database {
     }
 }
 
-fn aws_at(endpoint: String) -> Aws {
+/// All clients of a process for the same service and region draw their retries from one quota ("Retry behavior"
+/// in the AWS SDKs and Tools Reference Guide). With a region of its own, no test uses up those of another.
+fn aws_at(endpoint: String, region: &str) -> Aws {
     let credentials = Credentials::new("test", "test", None, None, "test");
-    Aws::new(Region::new("us-east-1"), credentials, Some(endpoint), AMAZON_ROOTS.to_vec()).expect("roots")
+    Aws::new(Region::new(region.to_owned()), credentials, Some(endpoint), AMAZON_ROOTS.to_vec())
+        .expect("roots")
 }

@@ -44,8 +44,10 @@ pub enum Fault {
     CutAfter,
     /// There is no answer, ever.
     Hang,
-    /// The answer comes late.
+    /// The request is passed on late, if its sender still waits then.
     Delay(Duration),
+    /// The request takes effect late, even if its sender has given it up by then.
+    Late(Duration),
 }
 
 /// An HTTP proxy before a DynamoDB endpoint.
@@ -58,6 +60,8 @@ pub struct FaultProxy {
 
 #[derive(Debug)]
 struct State {
+    /// The one operation that faults happen to; all, if there is none.
+    only: Option<String>,
     next: VecDeque<Fault>,
     then: Fault,
     /// How likely `then` is to happen to a request, from 0 to 1.
@@ -67,7 +71,10 @@ struct State {
 }
 
 impl State {
-    fn fault(&mut self) -> Fault {
+    fn fault(&mut self, operation: &str) -> Fault {
+        if self.only.as_ref().is_some_and(|only| only != operation) {
+            return Fault::None;
+        }
         match self.next.pop_front() {
             Some(fault) => fault,
             None if self.chance.f64() < self.share => self.then,
@@ -82,6 +89,7 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let state = Arc::new(Mutex::new(State {
+            only: None,
             next: VecDeque::new(),
             then: Fault::None,
             share: 1.0,
@@ -96,6 +104,11 @@ impl FaultProxy {
     /// Where it is.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// From now on, faults happen to requests for this operation only.
+    pub fn only(&self, operation: &str) {
+        self.state.lock().expect("not poisoned").only = Some(operation.to_owned());
     }
 
     /// From now on, this happens to every request.
@@ -120,7 +133,7 @@ impl FaultProxy {
         self.state.lock().expect("not poisoned").operations.drain(..).count()
     }
 
-    /// How many requests have come and were neither answered nor cut yet.
+    /// How many requests have come and were neither answered nor cut yet, or have yet to take effect.
     pub fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
     }
@@ -155,11 +168,7 @@ async fn serve(
             let (client, state) = (client.clone(), Arc::clone(&state));
             let under_way = UnderWay::one(&under_way);
             // An error of the service is how a connection is cut.
-            async move {
-                let answer = answer(request, database, client, state).await;
-                drop(under_way);
-                answer.ok_or("cut")
-            }
+            async move { answer(request, database, client, state, under_way).await.ok_or("cut") }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
@@ -205,6 +214,7 @@ async fn answer(
     database: SocketAddr,
     client: reqwest::Client,
     state: Arc<Mutex<State>>,
+    under_way: UnderWay,
 ) -> Option<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
@@ -213,7 +223,7 @@ async fn answer(
     let fault = {
         let mut state = state.lock().expect("not poisoned");
         state.operations.push(operation.clone());
-        state.fault()
+        state.fault(&operation)
     };
     let passing = Passing { url: format!("http://{database}{}", head.uri), headers: head.headers, client };
     match fault {
@@ -240,6 +250,16 @@ async fn answer(
         Fault::Delay(delay) => {
             sleep(delay).await;
             passing.pass(body).await
+        }
+        Fault::Late(delay) => {
+            // A task of its own: what the sender does cannot stop it.
+            let late = tokio::spawn(async move {
+                sleep(delay).await;
+                let answer = passing.pass(body).await;
+                drop(under_way);
+                answer
+            });
+            late.await.ok().flatten()
         }
     }
 }
