@@ -5,6 +5,7 @@
 
 mod matrix;
 mod model;
+mod process_faults;
 mod queue_consumer;
 mod shown_events;
 mod starting;

@@ -18,7 +18,7 @@ use e2e::{
     stack::eventually,
 };
 use intake::rest::Answers;
-use queue_consumer::{Consumer, push::Push};
+use queue_consumer::Consumer;
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;
@@ -29,7 +29,7 @@ use tokio::{
 };
 use websocket::WebSocket;
 
-use crate::queue_consumer::{MAX_RECEIVE_COUNT, connect, connected};
+use crate::queue_consumer::{Bench, MAX_RECEIVE_COUNT, connect, connected, consumer_of};
 
 /// How long an attempt at storing a part of a batch may take. Single requests and pushes have a second.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const TOO_LATE: Duration = Duration::from_secs(3);
 
 /// The seconds that a batch has if its fault ends before them, and if it does not.
-const PLENTY: u64 = 60;
+pub(crate) const PLENTY: u64 = 60;
 const SHORT: u64 = 3;
 
 /// A fault of the table, and what has become of a request when whoever made it is answered.
@@ -211,16 +211,16 @@ impl Row {
 }
 
 /// A message through the queue.
-struct Sent {
-    number: usize,
-    owner: &'static str,
-    id: String,
-    body: String,
+pub(crate) struct Sent {
+    pub(crate) number: usize,
+    pub(crate) owner: &'static str,
+    pub(crate) id: String,
+    pub(crate) body: String,
 }
 
 impl Sent {
     /// Messages of two owners, who use the same ids. No reader could write them in the same way again.
-    fn many(count: usize) -> Vec<Self> {
+    pub(crate) fn many(count: usize) -> Vec<Self> {
         let one = |number| Self {
             number,
             owner: if number % 2 == 0 { "alice" } else { "bob" },
@@ -230,12 +230,12 @@ impl Sent {
         (0..count).map(one).collect()
     }
 
-    fn record(&self, delivery: u32) -> Value {
+    pub(crate) fn record(&self, delivery: u32) -> Value {
         delivered(record(self.number, self.owner, &self.id, &self.body), delivery)
     }
 
     /// Whether the table has exactly this message as stored.
-    fn is_stored(&self, items: &Items) -> bool {
+    pub(crate) fn is_stored(&self, items: &Items) -> bool {
         let Some(item) = items.get(&self.key()) else { return false };
         let has = |name: &str, value: &str| {
             item.get(name).and_then(|text| text.as_s().ok()).is_some_and(|text| text == value)
@@ -262,19 +262,22 @@ impl Sent {
 }
 
 /// The table of messages.
-type Items = HashMap<String, HashMap<String, AttributeValue>>;
+pub(crate) type Items = HashMap<String, HashMap<String, AttributeValue>>;
 
-async fn items(database: &Database) -> Items {
+pub(crate) async fn items(database: &Database) -> Items {
     let items = database.items(MESSAGES).await;
     items.into_iter().map(|item| (item["pk"].as_s().expect("text").clone(), item)).collect()
 }
 
-fn patient(database: &Database, pushes: &Pushes) -> Consumer {
-    let push = Push::new(database.aws(), &pushes.url(), database.connections());
-    Consumer::new(database.messages_within(ATTEMPT_TIMEOUT), push, MAX_RECEIVE_COUNT)
+/// A bench whose consumer gives its attempts [`ATTEMPT_TIMEOUT`].
+pub(crate) async fn patient() -> Bench {
+    let bench = Bench::start().await;
+    let messages = bench.database.messages_within(ATTEMPT_TIMEOUT);
+    let consumer = consumer_of(messages, &bench.database, &bench.pushes);
+    Bench { consumer, ..bench }
 }
 
-async fn deliver(consumer: &Consumer, records: &[Value], seconds: u64) -> HashSet<String> {
+pub(crate) async fn deliver(consumer: &Consumer, records: &[Value], seconds: u64) -> HashSet<String> {
     let deadline = SystemTime::now() + Duration::from_secs(seconds);
     let answer = consumer.handle(batch(records), deadline).await.expect("an answer");
     let failures: Vec<_> =
@@ -287,7 +290,7 @@ async fn deliver(consumer: &Consumer, records: &[Value], seconds: u64) -> HashSe
 
 /// What the sockets of the owners were told: the receipt and the last word of the event's type, each event
 /// once. Fails if anybody was told of a message of another.
-fn told(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<(String, String)> {
+pub(crate) fn told(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<(String, String)> {
     let mut all = BTreeSet::new();
     let sent: HashMap<_, _> = sent.iter().map(|sent| (receipt(sent.number), sent)).collect();
     for owner in ["alice", "bob"] {
@@ -304,10 +307,7 @@ fn told(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<(String, String)> {
 }
 
 async fn batch_of(count: usize, row: Row) {
-    let (database, pushes) = (Database::start().await, Pushes::start().await);
-    connect(&database, "alice", "alice-1").await;
-    connect(&database, "bob", "bob-1").await;
-    let consumer = patient(&database, &pushes);
+    let Bench { database, pushes, consumer } = patient().await;
     let sent = Sent::many(count);
 
     row.begins(&database);
@@ -369,10 +369,7 @@ async fn a_batch_of_1000() {
 #[tokio::test]
 async fn the_last_delivery_of_a_batch() {
     each_fault("last delivery", ROWS.len(), |row| async move {
-        let (database, pushes) = (Database::start().await, Pushes::start().await);
-        connect(&database, "alice", "alice-1").await;
-        connect(&database, "bob", "bob-1").await;
-        let consumer = patient(&database, &pushes);
+        let Bench { database, pushes, consumer } = patient().await;
         let sent = Sent::many(10);
 
         row.begins(&database);
@@ -538,10 +535,7 @@ async fn a_connect() {
 #[tokio::test]
 async fn a_notification_whose_receivers_have_to_be_found() {
     each_fault("finding the sockets", ROWS.len(), |row| async move {
-        let (database, pushes) = (Database::start().await, Pushes::start().await);
-        connect(&database, "alice", "alice-1").await;
-        connect(&database, "bob", "bob-1").await;
-        let consumer = patient(&database, &pushes);
+        let Bench { database, pushes, consumer } = patient().await;
         let sent = Sent::many(10);
 
         database.faults.only("Query");
@@ -572,12 +566,10 @@ async fn a_notification_of_sockets_some_of_which_fail() {
         |row| row.name,
         PUSH_ROWS.len(),
         |row| async move {
-            let (database, pushes) = (Database::start().await, Pushes::start().await);
-            for connection_id in [&["alice-1"], FAILING.as_slice(), &["alice-9"]].concat() {
+            let Bench { database, pushes, consumer } = patient().await;
+            for connection_id in [FAILING.as_slice(), &["alice-9"]].concat() {
                 connect(&database, "alice", connection_id).await;
             }
-            connect(&database, "bob", "bob-1").await;
-            let consumer = patient(&database, &pushes);
             let sent = Sent::many(10);
 
             FAILING.iter().for_each(|id| pushes.fail(id, row.fault, row.times));
@@ -609,13 +601,12 @@ async fn a_notification_of_sockets_some_of_which_fail() {
 /// No push is answered any more. The batch is, before Lambda would kill the consumer.
 #[tokio::test]
 async fn pushes_that_hang_leave_time_for_the_answer() {
-    let (database, pushes) = (Database::start().await, Pushes::start().await);
+    let Bench { database, pushes, consumer } = patient().await;
     for number in 1..=100 {
         let id = format!("alice-{number}");
         connect(&database, "alice", &id).await;
         pushes.fail(&id, PushFault::Hang, ON);
     }
-    let consumer = patient(&database, &pushes);
     let sent = Sent::many(10);
     let records: Vec<_> = sent.iter().map(|sent| sent.record(1)).collect();
     let killed = Instant::now() + Duration::from_secs(10);

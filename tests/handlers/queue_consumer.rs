@@ -6,15 +6,19 @@ use e2e::{
     faults::Fault,
     pushes::Pushes,
 };
-use intake::message::Owner;
+use intake::{message::Owner, messages::Messages};
 use queue_consumer::{Consumer, push::Push};
 use serde_json::{Value, json};
 
 pub(crate) const MAX_RECEIVE_COUNT: u32 = 5;
 
 pub(crate) fn consumer(database: &Database, pushes: &Pushes) -> Consumer {
+    consumer_of(database.messages(), database, pushes)
+}
+
+pub(crate) fn consumer_of(messages: Messages, database: &Database, pushes: &Pushes) -> Consumer {
     let push = Push::new(database.aws(), &pushes.url(), database.connections());
-    Consumer::new(database.messages(), push, MAX_RECEIVE_COUNT)
+    Consumer::new(messages, push, MAX_RECEIVE_COUNT)
 }
 
 /// Handles an event with time enough, and gives the records that are to be delivered again.
@@ -35,8 +39,8 @@ fn event(records: &[Value]) -> Value {
 /// A function with its database and its sockets: alice has one, called `alice-1`, and bob has `bob-1`.
 pub(crate) struct Bench {
     pub(crate) database: Database,
-    pushes: Pushes,
-    consumer: Consumer,
+    pub(crate) pushes: Pushes,
+    pub(crate) consumer: Consumer,
 }
 
 impl Bench {
