@@ -238,6 +238,15 @@ fn a_token_is_accepted_from_nbf_to_exp_give_or_take_a_minute() {
 }
 
 #[test]
+fn when_a_token_was_issued_does_not_matter() {
+    // RFC 7519, section 4.1.6: `iat` tells a token's age. When it counts, `nbf` and `exp` say.
+    let now = seconds();
+    for iat in [0, now, now + TokenVerifier::LEEWAY_SECONDS, now + 3600] {
+        assert!(verdict(&with("iat", iat.into())).is_ok(), "{iat}");
+    }
+}
+
+#[test]
 fn a_time_that_is_no_number_is_refused() {
     let text = (seconds() + 3600).to_string();
     for odd in [json!(text), json!(true), json!([]), json!({}), json!(-1), json!(1e300)] {
