@@ -5,6 +5,9 @@
 
 mod matrix;
 mod model;
+// The limit is that of Linux, and so are the functions.
+#[cfg(target_os = "linux")]
+mod out_of_memory;
 mod process_faults;
 mod queue_consumer;
 mod shown_events;

@@ -100,18 +100,24 @@ async fn a_whole_batch_that_is_delivered_twice_changes_nothing() {
     assert_eq!(told(&pushes, &sent), told_once, "the same events, by their ids");
 }
 
+/// Messages of so many bytes.
+pub(crate) fn long(count: usize, bytes: usize) -> Vec<Sent> {
+    let mut sent = Sent::many(count);
+    for sent in &mut sent {
+        sent.body = format!("{{\"n\":{},\"a\":\"", sent.number);
+        sent.body += &"x".repeat(bytes - sent.body.len() - "\"}".len());
+        sent.body += "\"}";
+        assert_eq!(sent.body.len(), bytes);
+    }
+    sent
+}
+
 #[tokio::test]
 async fn a_batch_as_large_as_an_event_may_be_is_stored() {
     // 1 MiB, and 6 MB, which is the most that Lambda hands on.
     for count in [4, 23] {
         let Bench { database, pushes, consumer } = patient().await;
-        let mut sent = Sent::many(count);
-        for sent in &mut sent {
-            sent.body = format!("{{\"n\":{},\"a\":\"", sent.number);
-            sent.body += &"x".repeat(Payload::MAX_BYTES - sent.body.len() - "\"}".len());
-            sent.body += "\"}";
-            assert_eq!(sent.body.len(), Payload::MAX_BYTES);
-        }
+        let sent = long(count, Payload::MAX_BYTES);
         let records: Vec<_> = sent.iter().map(|sent| sent.record(1)).collect();
         assert_eq!(deliver(&consumer, &records, PLENTY).await, HashSet::new());
         let items = items(&database).await;

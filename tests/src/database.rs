@@ -125,9 +125,11 @@ impl Database {
     }
 }
 
+/// What clients of an endpoint are built from.
+///
 /// All clients of a process for the same service and region draw their retries from one quota ("Retry behavior"
 /// in the AWS SDKs and Tools Reference Guide). With a region of its own, no test uses up those of another.
-fn aws_at(endpoint: String, region: &str) -> Aws {
+pub fn aws_at(endpoint: String, region: &str) -> Aws {
     let credentials = Credentials::new("test", "test", None, None, "test");
     Aws::new(Region::new(region.to_owned()), credentials, Some(endpoint), AMAZON_ROOTS.to_vec())
         .expect("roots")
