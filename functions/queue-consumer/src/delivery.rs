@@ -1,6 +1,6 @@
 //! From an SQS record to a message.
 
-use std::panic::catch_unwind;
+use std::{fmt, panic::catch_unwind};
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use intake::{
@@ -11,7 +11,10 @@ use intake::{
 };
 use jiff::Timestamp;
 use lambda_runtime::Error;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 /// What a record turns out to be.
@@ -79,13 +82,37 @@ impl Delivery {
     }
 }
 
-/// Reads each record by itself: whatever is wrong with one, be it a panic, is its own matter.
+/// Reads the records of a batch one by one, each as soon as it is cut out of the event: a batch can have
+/// megabytes, which are not to be there more often than needed.
+pub(crate) fn read_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Found>, D::Error> {
+    struct Records;
+
+    impl<'de> Visitor<'de> for Records {
+        type Value = Vec<Found>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of records")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(record) = records.next_element::<Box<RawValue>>()? {
+                all.push(read(&record).map_err(A::Error::custom)?);
+            }
+            Ok(all)
+        }
+    }
+
+    records.deserialize_seq(Records)
+}
+
+/// Reads a record by itself: whatever is wrong with it, be it a panic, is its own matter.
 ///
 /// # Errors
-/// If a record has no message id. SQS takes an answer that names it wrongly for a success of the whole
-/// batch or a failure of it, depending on the mistake: so the batch fails as a whole.
-pub fn read(records: Vec<Box<RawValue>>) -> Result<Vec<Found>, Error> {
-    records.into_iter().map(|record| isolated(&record, found)).collect()
+/// If it has no message id. SQS takes an answer that names it wrongly for a success of the whole batch or a
+/// failure of it, depending on the mistake: so the batch fails as a whole.
+pub fn read(record: &RawValue) -> Result<Found, Error> {
+    isolated(record, found)
 }
 
 fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, Error> {
@@ -188,15 +215,15 @@ mod tests {
             r#"{"messageId":"a","body":{"not":"text"}}"#,
             r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
         ] {
-            let found = read(vec![record(json)]).expect("it has a name");
-            assert!(matches!(&found[..], [Found::Nobodys(_)]), "{json}");
+            let found = read(&record(json)).expect("it has a name");
+            assert!(matches!(found, Found::Nobodys(_)), "{json}");
         }
     }
 
     #[test]
     fn a_record_that_cannot_be_named_fails_the_batch() {
         for json in [r#"{"messageId":""}"#, "{}", "null", r#"{"messageId":null}"#] {
-            assert!(read(vec![record(json)]).is_err(), "{json}");
+            assert!(read(&record(json)).is_err(), "{json}");
         }
     }
 }

@@ -14,25 +14,24 @@ use std::time::SystemTime;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use intake::messages::Messages;
-use lambda_runtime::Error;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::{
-    delivery::{Found, read},
+    delivery::{Found, read_each},
     push::Push,
     report::Report,
     schedule::Schedule,
     storing::store,
 };
 
-/// A batch as Lambda hands it on. The records stay text until each is read by itself, so that one that
-/// cannot be read leaves the others alone.
+/// A batch as Lambda hands it on, each record read by itself, so that one that cannot be read leaves the
+/// others alone. Only a record that cannot even be named in an answer makes the batch unreadable, and Lambda
+/// delivers it again as a whole.
 #[derive(Debug, Deserialize)]
 pub struct Batch {
-    /// What SQS delivered, each as it was written.
-    #[serde(rename = "Records")]
-    pub records: Vec<Box<RawValue>>,
+    /// What SQS delivered.
+    #[serde(rename = "Records", deserialize_with = "read_each")]
+    pub records: Vec<Found>,
 }
 
 /// The function, with what it needs for every batch.
@@ -52,15 +51,12 @@ impl Consumer {
 
     /// Handles one batch, and answers which records are to be delivered again. It is done before
     /// `deadline`, when Lambda would kill it: what is not settled by then is among them.
-    ///
-    /// # Errors
-    /// If a record cannot even be named in an answer. Then the whole batch has to come again.
-    pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> Result<SqsBatchResponse, Error> {
+    pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> SqsBatchResponse {
         let schedule = Schedule::until(deadline);
         let mut report = Report::of(batch.records.len());
 
         let mut deliveries = Vec::with_capacity(batch.records.len());
-        for found in read(batch.records)? {
+        for found in batch.records {
             match found {
                 Found::Message(delivery) => deliveries.push(delivery),
                 Found::IllegalId(illegal) => report.illegal_id(&illegal),
@@ -89,6 +85,6 @@ impl Consumer {
         }
 
         let told = self.push.tell(&report.take_notices(), schedule.pushing).await;
-        Ok(report.answer(told))
+        report.answer(told)
     }
 }

@@ -29,10 +29,10 @@ async fn serve() -> Result<(), Error> {
     let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
     let push = Push::new(&aws, &required("WEBSOCKET_ENDPOINT")?, connections);
     push.warm_up().await;
-    let function = Consumer::new(messages, push, number("MAX_RECEIVE_COUNT")?);
+    let function = &Consumer::new(messages, push, number("MAX_RECEIVE_COUNT")?);
     run(service_fn(|event: LambdaEvent<_>| {
         let deadline = event.context.deadline();
-        function.handle(event.payload, deadline)
+        async move { Ok::<_, Error>(function.handle(event.payload, deadline).await) }
     }))
     .await
 }

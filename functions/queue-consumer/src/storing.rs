@@ -15,6 +15,10 @@ use crate::delivery::Delivery;
 /// How many requests are under way at once. More would open more connections than they save time.
 const SIDE_BY_SIDE: usize = 4;
 
+/// How many bytes of payload are under way at once, unless a single request has more. A request holds its
+/// payloads three times over: as they came, as parameters, and written out.
+const BYTES_SIDE_BY_SIDE: usize = 1024 * 1024;
+
 /// The first pause after a round that left something open, doubled each time. A pause is a random part
 /// of this, so that consumers that were throttled together do not come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -70,6 +74,11 @@ pub(crate) async fn store(
 async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Progress]) {
     let (inserts, mut singles) = plan(deliveries, progress);
 
+    let bytes = |chunk: &[usize]| {
+        chunk.iter().map(|&place| deliveries[place].arrival.content.text().len()).sum::<usize>()
+    };
+    let largest = inserts.chunks(Messages::BATCH_LIMIT).map(bytes).max().unwrap_or_default();
+    let side_by_side = (BYTES_SIDE_BY_SIDE / largest.max(1)).clamp(1, SIDE_BY_SIDE);
     let mut inserting = stream::iter(inserts.chunks(Messages::BATCH_LIMIT))
         .map(|chunk| async move {
             let arrivals: Vec<_> = chunk.iter().map(|&place| &deliveries[place].arrival).collect();
@@ -77,7 +86,7 @@ async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Pro
             let inserted = AssertUnwindSafe(messages.insert(&arrivals)).catch_unwind().await;
             (chunk, inserted)
         })
-        .buffer_unordered(SIDE_BY_SIDE);
+        .buffer_unordered(side_by_side);
     while let Some((chunk, inserted)) = inserting.next().await {
         match inserted {
             Ok(Ok(outcomes)) => {
