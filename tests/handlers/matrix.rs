@@ -236,24 +236,18 @@ impl Sent {
 
     /// Whether the table has exactly this message as stored.
     pub(crate) fn is_stored(&self, items: &Items) -> bool {
+        self.is("stored", items)
+    }
+
+    /// Whether the table has exactly this message in this state.
+    fn is(&self, status: &str, items: &Items) -> bool {
         let Some(item) = items.get(&self.key()) else { return false };
-        let has = |name: &str, value: &str| {
-            item.get(name).and_then(|text| text.as_s().ok()).is_some_and(|text| text == value)
-        };
-        has("status", "stored")
+        let has = |name: &str, value: &str| item.get(name) == Some(&AttributeValue::S(value.to_owned()));
+        has("status", status)
             && has("payload", &self.body)
             && has("receipt", &receipt(self.number))
             && has("via", "queue")
-            && !item.contains_key("reason")
-    }
-
-    /// Whether the table has exactly this message as failed.
-    fn is_failed(&self, items: &Items) -> bool {
-        let Some(item) = items.get(&self.key()) else { return false };
-        let has = |name: &str, value: &str| {
-            item.get(name).and_then(|text| text.as_s().ok()).is_some_and(|text| text == value)
-        };
-        has("status", "failed") && has("payload", &self.body) && item.contains_key("reason")
+            && item.contains_key("reason") == (status != "stored")
     }
 
     fn key(&self) -> String {
@@ -381,7 +375,7 @@ async fn the_last_delivery_of_a_batch() {
         let told_before = told(&pushes, &sent);
         for sent in &sent {
             let receipt = receipt(sent.number);
-            let (stored, failed) = (sent.is_stored(&before), sent.is_failed(&before));
+            let (stored, failed) = (sent.is_stored(&before), sent.is("failed", &before));
             let reported = failures.contains(&receipt);
             assert!(stored || reported, "{} is neither stored nor a dead letter", sent.id);
             assert!(stored || failed || !before.contains_key(&sent.key()), "{} is altered", sent.id);
