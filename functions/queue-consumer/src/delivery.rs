@@ -72,7 +72,7 @@ impl Delivery {
     pub(crate) fn exhausted(mut self) -> Self {
         if let Content::Valid(payload) = self.arrival.content {
             let reason = format!(
-                "The message could not be stored in {} deliveries: the database was throttling or away. \
+                "The message was not confirmed as stored in {} deliveries: the database was throttling or away. \
                  It is in the dead-letter queue.",
                 self.arrival.attempts
             );
