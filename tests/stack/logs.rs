@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use e2e::stack::{Stack, eventually, unique};
+use e2e::stack::{Record, Stack, eventually, unique};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -58,6 +58,30 @@ async fn a_correlation_id_shows_every_step_of_a_message_in_their_order() {
     assert_steps(&stack, refused.header("x-amz-apigw-id"), &steps).await;
 }
 
+#[tokio::test]
+async fn a_correlation_id_outlives_failures_and_a_redrive() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let mut socket = caller.connect().await;
+    let id = unique("blocked");
+    stack.plant(&caller.name, &id, &[("status", "stored"), ("something", "else")]).await;
+
+    let answer = caller.queue(&id, r#"{"a":1}"#).await;
+    let receipt = answer.json()["receipt"].as_str().expect("a receipt").to_owned();
+    socket.told("failed", &id).await;
+    let letter = stack.dead_letter(&receipt).await;
+    stack.uproot(&caller.name, &id).await;
+    stack.send(Record::again(&letter)).await;
+    socket.told("stored", &id).await;
+
+    let retries = stack.max_receive_count().await as usize - 1;
+    let mut steps = vec!["authorizer: allowed", "gateway: answered"];
+    steps.extend(vec!["queue-consumer: not settled: to be delivered again"; retries]);
+    let failed = "queue-consumer: the last delivery failed: the message goes to the dead-letter queue";
+    steps.extend([failed, "queue-consumer: told", "queue-consumer: settled", "queue-consumer: told"]);
+    assert_steps(&stack, answer.header("x-amz-apigw-id"), &steps).await;
+}
+
 /// Waits for the last step in the log, and checks that there are these. Answers the lines.
 async fn assert_steps(stack: &Stack, correlation_id: &str, expected: &[&str]) -> Vec<Value> {
     assert!(!correlation_id.is_empty(), "the caller is told");
@@ -111,7 +135,7 @@ async fn neither_payloads_nor_tokens_are_logged() {
     socket.told("rejected", &bad).await;
     stack.send(caller.record("a b", &secret)).await;
     socket.told("rejected", "a b").await;
-    let nobodys = stack.send(e2e::stack::Record::bare(&secret)).await;
+    let nobodys = stack.send(Record::bare(&secret)).await;
     socket.say(&secret).await;
     caller.look_up(&mine).await;
     caller.look_up(&bad).await;

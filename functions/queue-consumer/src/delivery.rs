@@ -195,6 +195,8 @@ fn content(body: &str) -> Content {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn record(json: &str) -> Box<RawValue> {
@@ -206,6 +208,31 @@ mod tests {
         let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
         let found = isolated(&record, |_| panic!("on purpose")).expect("it has a name");
         assert!(matches!(found, Found::Nobodys(nobodys) if nobodys.reason.contains("panic")));
+    }
+
+    #[test]
+    fn a_message_without_a_usable_correlation_id_is_a_message_all_the_same() {
+        let attribute = |kind: &str, value: &str| json!({ "dataType": kind, "stringValue": value });
+        for (sent, expected) in [
+            (Some(attribute("String", "UfLxKHlvDoEFe2g=")), Some("UfLxKHlvDoEFe2g=")),
+            (Some(attribute("String", "not {one}")), None),
+            (Some(attribute("String", "")), None),
+            (Some(attribute("Number", "42")), None),
+            (None, None),
+        ] {
+            let mut message = json!({
+                "messageId": "5fea7756-0ea4-451a-a703-a558b933e274",
+                "body": "{}",
+                "attributes": {},
+                "messageAttributes": { "id": attribute("String", "m"), "owner": attribute("String", "bob") },
+            });
+            if let Some(sent) = sent {
+                message["messageAttributes"]["correlation_id"] = sent;
+            }
+            let found = read(&record(&message.to_string())).expect("it has a name");
+            let Found::Message(delivery) = found else { panic!("{message} is {found:?}") };
+            assert_eq!(delivery.correlation_id.as_ref().map(CorrelationId::as_str), expected, "{message}");
+        }
     }
 
     #[test]
