@@ -25,7 +25,7 @@ use crate::{failure::Failure, step, workspace};
 /// It takes what `cargo xtask bench` measured, the prices in bench/prices.json and the settings in template.yaml,
 /// and prints a bill for steady traffic and one for bursts, for each size of payload, with the assumptions that
 /// it rests on. Then it computes where one way becomes cheaper than the other. Left out is what costs the same
-/// both ways, which is keeping the messages (table, backup), and every free tier.
+/// both ways (keeping the messages, and the fixed sums for metrics, alarms and the dashboard), and every free tier.
 #[derive(Args, Debug)]
 pub(crate) struct CostArguments {
     /// What was measured [default: target/bench/results.json]

@@ -30,8 +30,8 @@ const SQS_BATCH: f64 = 10.0;
 const LONG_POLL_SECONDS: f64 = 20.0;
 /// How long a receive takes that finds something. Not measured: it decides how many messages come together.
 const RECEIVE_SECONDS: f64 = 0.010;
-/// Names, types and values of the attributes `id` and `owner`, with UUIDs in them, which count as the body does.
-const SQS_ATTRIBUTE_BYTES: f64 = 91.0;
+/// Names, types and values of the attributes `id`, `owner` and `correlation_id`, which count as the body does.
+const SQS_ATTRIBUTE_BYTES: f64 = 127.0;
 
 /// DynamoDB counts a write unit for every KB of an item, and a read unit for every 4 KB ("DynamoDB read and
 /// write operations"), names and values of its attributes together ("DynamoDB item sizes and formats").
@@ -53,14 +53,16 @@ const SOCKET_SECONDS: f64 = 2.0 * 3600.0;
 const PING_SECONDS: f64 = 300.0;
 
 /// Log bytes at level INFO. What Lambda writes about an invocation (`platform.start` and `platform.report`) is
-/// an estimate; the others are lines as the functions write them.
+/// an estimate; the others are the lines that the functions write, metrics included.
 const PLATFORM_LOG: f64 = 500.0;
-const SYNC_LOG: f64 = 230.0;
-const BATCH_LOG: f64 = 310.0;
-const BATCH_MESSAGE_LOG: f64 = 275.0;
-const LOOK_UP_LOG: f64 = 260.0;
-const AUTHORIZER_LOG: f64 = 190.0;
-const WEBSOCKET_LOG: f64 = 240.0;
+const SYNC_LOG: f64 = 730.0;
+const BATCH_LOG: f64 = 470.0;
+const BATCH_MESSAGE_LOG: f64 = 400.0;
+/// For every message that somebody is told about.
+const TOLD_LOG: f64 = 360.0;
+const LOOK_UP_LOG: f64 = 730.0;
+const AUTHORIZER_LOG: f64 = 620.0;
+const WEBSOCKET_LOG: f64 = 650.0;
 
 /// An answer with its headers, besides the payload that a look-up has in it.
 const ANSWER_BYTES: f64 = 700.0;
@@ -332,7 +334,7 @@ impl Books {
         );
 
         let logs = batches * (PLATFORM_LOG + BATCH_LOG)
-            + messages * BATCH_MESSAGE_LOG
+            + messages * (BATCH_MESSAGE_LOG + TOLD_LOG * (sockets / owners).min(1.0))
             + asked * (PLATFORM_LOG + LOOK_UP_LOG)
             + events * (PLATFORM_LOG + WEBSOCKET_LOG)
             + opened * (PLATFORM_LOG + AUTHORIZER_LOG);
@@ -378,6 +380,11 @@ impl Books {
             prices.lambda_gb_second,
         );
         let log_bytes = log_bytes + asked * (PLATFORM_LOG + AUTHORIZER_LOG);
+        // X-Ray keeps the first request of a second and 5 % of the others, if it is not told otherwise
+        // ("Configuring sampling rules").
+        let in_a_second = (traffic.flowing() * http_requests / MESSAGES).max(1.0);
+        let kept = (1.0 + 0.05 * (in_a_second - 1.0)) / in_a_second;
+        bill.add("X-Ray: traces", http_requests * kept, prices.xray_trace);
         bill.add("CloudWatch: GB of logs", log_bytes / GB, prices.log_gb);
         bill.add("Transfer: GB out", bytes_out / GB, prices.transfer_out_gb);
         Ok(())

@@ -19,6 +19,7 @@ pub(super) struct Prices {
     pub(super) lambda_gb_second: f64,
     pub(super) dynamodb_write_unit: f64,
     pub(super) dynamodb_read_unit: f64,
+    pub(super) xray_trace: f64,
     pub(super) log_gb: f64,
     pub(super) transfer_out_gb: f64,
 }
@@ -51,6 +52,7 @@ impl Prices {
             lambda_gb_second: price(&format!("lambda_gb_second_{architecture}"))?,
             dynamodb_write_unit: price("dynamodb_write_unit")?,
             dynamodb_read_unit: price("dynamodb_read_unit")?,
+            xray_trace: price("xray_trace")?,
             log_gb: price("log_gb")?,
             transfer_out_gb: price("transfer_out_gb")?,
         })

@@ -47,6 +47,7 @@ fn books() -> Books {
             lambda_gb_second: 1e-5,
             dynamodb_write_unit: 0.6e-6,
             dynamodb_read_unit: 0.1e-6,
+            xray_trace: 5e-6,
             log_gb: 0.5,
             transfer_out_gb: 0.1,
         },
@@ -135,12 +136,14 @@ fn the_bill_of_the_microservice_is_as_computed_by_hand() {
     assert_line(&bill, "DynamoDB: write units", 2e6, 1.2);
     assert_line(&bill, "Lambda: authorizer, invocations", 1e5, 0.02);
     assert_line(&bill, "Lambda: authorizer, GB-seconds", 200.0, 0.002);
-    // 730 bytes for each, and 690 for each of the authorizer's.
-    assert_line(&bill, "CloudWatch: GB of logs", 0.799, 0.3995);
+    // Of 10 requests in a second, 1 and a twentieth of the other 9.
+    assert_line(&bill, "X-Ray: traces", 145_000.0, 0.725);
+    // 1,230 bytes for each, and 1,120 for each of the authorizer's.
+    assert_line(&bill, "CloudWatch: GB of logs", 1.342, 0.671);
     assert_line(&bill, "Transfer: GB out", 0.7, 0.07);
     let sum: f64 = bill.lines.iter().map(|line| line.usd).sum();
     assert_near(bill.total(), sum);
-    assert_eq!(bill.lines.len(), 9);
+    assert_eq!(bill.lines.len(), 10);
 }
 
 #[test]
@@ -191,8 +194,8 @@ fn a_message_through_the_queue_counts_for_every_64_kb_with_its_attributes() {
         let books = Books { measured: Measured::parse(&results).unwrap(), ..books() };
         line(&books.bill(BATCHES_OF_100, STEADY, payload).unwrap(), "SQS: send").0
     };
-    assert_near(sends(65_536.0 - 91.0), 1e6);
-    assert_near(sends(65_536.0 - 90.0), 2e6);
+    assert_near(sends(65_536.0 - 127.0), 1e6);
+    assert_near(sends(65_536.0 - 126.0), 2e6);
     assert_near(sends(102_400.0), 2e6);
 }
 
