@@ -83,9 +83,13 @@ impl Push {
         Self { client: Client::from_conf(config.build()), connections }
     }
 
-    /// Opens the connections to the table and to the sockets while the function starts.
+    /// Opens connections to the tables and to the sockets while the function starts: two of each, because a
+    /// batch of more than one owner uses several at once, and seldom more.
     pub async fn warm_up(&self) {
-        join!(aws::warm_up(self.connections.read_nothing()), aws::warm_up(self.tell_nobody()));
+        let once = async || {
+            join!(aws::warm_up(self.connections.read_nothing()), aws::warm_up(self.tell_nobody()));
+        };
+        join!(once(), once());
     }
 
     /// There is no such connection, and that is a good answer.
