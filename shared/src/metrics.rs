@@ -12,10 +12,15 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tracing_subscriber::fmt::{
+    format::Writer,
+    time::{self, FormatTime},
+};
 
 /// The namespace of all of them.
 pub const NAMESPACE: &str = "Intake";
@@ -160,7 +165,7 @@ impl Metrics {
             self.count(Metric::ColdStart, 1);
         }
         let mut text = String::new();
-        for line in self.lines(source, Timestamp::now()) {
+        for line in self.lines(source) {
             text.push_str(&line);
             text.push('\n');
         }
@@ -169,7 +174,7 @@ impl Metrics {
     }
 
     /// One line, or as many as the longest list of values needs.
-    fn lines(mut self, source: &Source, now: Timestamp) -> Vec<String> {
+    fn lines(mut self, source: &Source) -> Vec<String> {
         self.values.retain(|metric, values| *metric == Metric::TimeToStored || values != &[0]);
         let mut lines = Vec::new();
         while !self.values.is_empty() {
@@ -179,20 +184,20 @@ impl Metrics {
                     rest.insert(*metric, values.split_off(MOST_VALUES));
                 }
             }
-            lines.push(line(&self.values, source, now));
+            lines.push(line(&self.values, source));
             self.values = rest;
         }
         lines
     }
 }
 
-fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source, now: Timestamp) -> String {
+fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source) -> String {
     let metrics: Vec<_> =
         values.keys().map(|metric| json!({ "Name": metric.name(), "Unit": metric.unit() })).collect();
     let mut line = Map::new();
     // Lambda takes a line without a level and a time for INFO ("Log-level filtering"), and would hold all
     // metrics back where only warnings are to be logged: so they have the level that just passes.
-    line.insert("timestamp".to_owned(), json!(now));
+    line.insert("timestamp".to_owned(), json!(now()));
     line.insert("level".to_owned(), json!(source.level));
     line.insert("message".to_owned(), json!("metrics"));
     line.insert(DIMENSION.to_owned(), json!(source.function));
@@ -204,9 +209,19 @@ fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source, now: Timestamp) ->
         line.insert(metric.name().to_owned(), value);
     }
     let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics });
-    let marker = json!({ "Timestamp": now.as_millisecond(), "CloudWatchMetrics": [directive] });
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+    let marker = json!({ "Timestamp": milliseconds, "CloudWatchMetrics": [directive] });
     line.insert("_aws".to_owned(), marker);
     Value::Object(line).to_string()
+}
+
+/// The time as all other lines of the log have it.
+fn now() -> String {
+    let mut text = String::new();
+    // Writing to a text does not fail.
+    let _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 /// Where the lines come from.
@@ -233,8 +248,7 @@ mod tests {
 
     fn written(metrics: Metrics) -> Vec<Value> {
         let source = Source { function: "intake-SyncInsert-1".to_owned(), level: "INFO".to_owned() };
-        let now = "2026-11-22T12:00:00Z".parse().expect("a time");
-        let lines = metrics.lines(&source, now);
+        let lines = metrics.lines(&source);
         lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
@@ -247,15 +261,23 @@ mod tests {
         metrics.note(Metric::TimeToStored, 0);
         metrics.note(Metric::TimeToStored, 12);
 
+        let mut lines = written(metrics);
+
+        let [line] = lines.as_mut_slice() else { panic!("{lines:?}: not one line") };
+        let timestamp = line["timestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+        let timestamp = timestamp.expect("RFC 3339").as_millisecond();
+        let milliseconds = line["_aws"]["Timestamp"].take().as_i64().expect("milliseconds since 1970");
+        let day = 24 * 60 * 60 * 1000;
+        assert!((0..day).contains(&(milliseconds - timestamp)), "{milliseconds} and {timestamp}");
         let expected = json!({
-            "timestamp": "2026-11-22T12:00:00Z",
+            "timestamp": line["timestamp"],
             "level": "INFO",
             "message": "metrics",
             "FunctionName": "intake-SyncInsert-1",
             "Stored": 3,
             "TimeToStored": [0, 12],
             "_aws": {
-                "Timestamp": 1_795_348_800_000_i64,
+                "Timestamp": null,
                 "CloudWatchMetrics": [{
                     "Namespace": "Intake",
                     "Dimensions": [["FunctionName"]],
@@ -266,7 +288,7 @@ mod tests {
                 }],
             },
         });
-        assert_eq!(written(metrics), [expected]);
+        assert_eq!(*line, expected);
     }
 
     #[test]
