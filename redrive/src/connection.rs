@@ -2,11 +2,15 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_sdk_sqs::{
     Client,
-    config::{Credentials, ProvideCredentials, SharedHttpClient, retry::RetryConfig, timeout::TimeoutConfig},
+    config::{
+        Credentials, ProvideCredentials, SharedCredentialsProvider, SharedHttpClient, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
 };
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -19,11 +23,12 @@ use crate::{
 };
 
 /// A client with the credentials, region and endpoint of the environment and the chosen profile, like any AWS
-/// tool. The region of `queue`, if its address tells one, goes before: SQS finds a queue in its own only.
+/// tool. The region of `queue`, if its address tells one, goes before: SQS finds a queue in its own only. With
+/// `role`, an ARN, the credentials are only used to take that role.
 ///
 /// # Errors
-/// [`Problem`] if there are no credentials or no region.
-pub async fn from_environment(queue: Option<&str>) -> Result<Client, Problem> {
+/// [`Problem`] if there are no credentials or no region, or the role may not be taken.
+pub async fn from_environment(queue: Option<&str>, role: Option<&str>) -> Result<Client, Problem> {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client());
     if let Some(region) = queue.and_then(region_of) {
         loader = loader.region(Region::new(region.to_owned()));
@@ -33,9 +38,30 @@ pub async fn from_environment(queue: Option<&str>) -> Result<Client, Problem> {
         return Err(Problem::Unfit("no AWS region: set AWS_REGION, or one in your profile".to_owned()));
     }
     look_for_credentials(&config).await?;
+    match role {
+        Some(role) => in_role(&config, role).await,
+        None => Ok(client(&config)),
+    }
+}
+
+fn client(config: &SdkConfig) -> Client {
     let config =
-        aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts()).retry_config(retries());
-    Ok(Client::from_conf(config.build()))
+        aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts()).retry_config(retries());
+    Client::from_conf(config.build())
+}
+
+/// A client that is in a role.
+async fn in_role(config: &SdkConfig, role: &str) -> Result<Client, Problem> {
+    let provider = AssumeRoleProvider::builder(role).session_name("redrive").configure(config).build().await;
+    // Before anything else, as with the credentials themselves.
+    if let Err(error) = provider.provide_credentials().await {
+        return Err(Problem::Credentials(format!(
+            "the role {role} may not be taken: {}",
+            last_cause(&error)
+        )));
+    }
+    let provider = SharedCredentialsProvider::new(provider);
+    Ok(client(&config.to_builder().credentials_provider(provider).build()))
 }
 
 /// Before anything else, because the first operation would only say that it could not be signed.
@@ -57,11 +83,11 @@ async fn look_for_credentials(config: &SdkConfig) -> Result<(), Problem> {
 }
 
 /// The stack that `cargo xtask up` runs, from the file that describes it, and nothing of the user's
-/// environment: no real account is ever reached.
+/// environment: no real account is ever reached. As on AWS, only a role may put dead letters back.
 ///
 /// # Errors
 /// [`Problem`] if there is none.
-pub fn to_local_stack(description: &Path) -> Result<(Client, Queues), Problem> {
+pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Problem> {
     let none = || {
         Problem::Unfit(
             "no local stack is running: start it with `cargo xtask up`, or name a deployed one with --stack"
@@ -71,17 +97,24 @@ pub fn to_local_stack(description: &Path) -> Result<(Client, Queues), Problem> {
     let text = fs::read_to_string(description).map_err(|_| none())?;
     let described: Value = serde_json::from_str(&text).map_err(|_| none())?;
     let value = |name: &str| described[name].as_str().map(str::to_owned).ok_or_else(none);
-    let config = aws_sdk_sqs::Config::builder()
+    let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(value("region")?))
-        // The emulator takes any.
-        .credentials_provider(Credentials::new("test", "test", None, None, "local stack"))
+        // The emulator takes these for the account itself.
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "test",
+            "test",
+            None,
+            None,
+            "local stack",
+        )))
         .endpoint_url(value("endpoint")?)
+        .sleep_impl(TokioSleep::new())
+        .time_source(SystemTimeSource::new())
         .http_client(http_client())
-        .timeout_config(timeouts())
-        .retry_config(retries());
+        .build();
     let queues = Queues { from: value("dead_letter_queue_url")?, to: value("queue_url")? };
-    Ok((Client::from_conf(config.build()), queues))
+    Ok((in_role(&config, &value("redrive_role")?).await?, queues))
 }
 
 /// ring instead of aws-lc, as everywhere in Intake; the certificate authorities of this machine.
@@ -121,9 +154,9 @@ mod tests {
         assert_eq!(region_of("q"), None);
     }
 
-    #[test]
-    fn without_a_description_there_is_no_local_stack() {
-        let problem = to_local_stack(Path::new("does/not/exist.json")).unwrap_err();
+    #[tokio::test]
+    async fn without_a_description_there_is_no_local_stack() {
+        let problem = to_local_stack(Path::new("does/not/exist.json")).await.unwrap_err();
         assert!(problem.to_string().contains("cargo xtask up"), "{problem}");
     }
 }

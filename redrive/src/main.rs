@@ -30,9 +30,10 @@ use redrive::{
 ///
 /// Without --stack, --from and --to it redrives the local stack that `cargo xtask up` runs. With them it goes
 /// to AWS, or where AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_SQS point, with the credentials and the region that
-/// the AWS CLI would use. It needs sqs:GetQueueAttributes on both queues, sqs:SendMessage on the one,
-/// sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility on the other, and with --stack
-/// sqs:ListQueues.
+/// the AWS CLI would use. The queue of a stack takes messages only from a role of that stack: give its ARN with
+/// --role, and be allowed sts:AssumeRole on it, and with --stack sqs:ListQueues. Between other queues it needs
+/// sqs:GetQueueAttributes on both, sqs:SendMessage on the one, and sqs:ReceiveMessage, sqs:DeleteMessage and
+/// sqs:ChangeMessageVisibility on the other.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask redrive", bin_name = "cargo xtask redrive")]
 struct Arguments {
@@ -45,6 +46,9 @@ struct Arguments {
     /// Address of the queue that the messages go back to (stack output QueueUrl)
     #[arg(long, value_name = "QUEUE_URL", requires = "from")]
     to: Option<String>,
+    /// The role to take first (stack output RedriveRoleArn)
+    #[arg(long, value_name = "ARN")]
+    role: Option<String>,
     /// List the messages and what would become of them, and change nothing but their receive counts
     #[arg(long)]
     dry_run: bool,
@@ -94,17 +98,23 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Problem> {
 
 /// Finds the queues, and tells what there is.
 async fn prepare(arguments: &Arguments) -> Result<(Client, Queues), Problem> {
+    let role = arguments.role.as_deref();
     let (client, queues) = match (&arguments.stack, &arguments.from, &arguments.to) {
         (Some(stack), ..) => {
-            let client = connection::from_environment(None).await?;
+            // With one's own credentials: the role is about these two queues, and cannot list any.
+            let client = connection::from_environment(None, None).await?;
             let queues = Queues::of_stack(&client, stack).await?;
+            let client = match role {
+                Some(role) => connection::from_environment(None, Some(role)).await?,
+                None => client,
+            };
             (client, queues)
         }
         (None, Some(from), Some(to)) => {
-            let client = connection::from_environment(Some(from)).await?;
+            let client = connection::from_environment(Some(from), role).await?;
             (client, Queues { from: from.clone(), to: to.clone() })
         }
-        _ => connection::to_local_stack(&local_stack())?,
+        _ => connection::to_local_stack(&local_stack()).await?,
     };
     let checked = queues.check(&client).await?;
     note(format_args!("from  {}  (about {} messages)", queues.from, checked.waiting));

@@ -23,12 +23,13 @@ use aws_sdk_sqs::{
 };
 use futures_util::{SinkExt, StreamExt};
 use intake::aws::{AMAZON_ROOTS, Aws};
+use redrive::connection;
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::{
     net::TcpStream,
-    sync::Mutex,
+    sync::{Mutex, OnceCell},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_tungstenite::{
@@ -85,6 +86,8 @@ pub struct Description {
     pub queue_url: String,
     /// Where its dead letters go.
     pub dead_letter_queue_url: String,
+    /// The role that puts them back.
+    pub redrive_role: String,
     /// The table of messages.
     pub messages_table: String,
     /// The table of open sockets.
@@ -110,8 +113,10 @@ pub struct Stack {
     pub key: DevelopmentKey,
     /// For requests that no [`Caller`] would make.
     pub http: reqwest::Client,
-    /// The client of its queues.
+    /// The client of queues, with all that the account itself may do.
     pub sqs: aws_sdk_sqs::Client,
+    path: PathBuf,
+    redriving: OnceCell<aws_sdk_sqs::Client>,
     dynamodb: aws_sdk_dynamodb::Client,
 }
 
@@ -132,7 +137,7 @@ impl Stack {
         let at: Description = serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{path} does not say where a stack is: {error}"));
 
-        // The emulator takes any credentials.
+        // The emulator takes these for the account itself.
         let credentials = Credentials::new("test", "test", None, None, "tests");
         let region = Region::new(at.region.clone());
         let endpoint = Some(at.endpoint.clone());
@@ -151,8 +156,22 @@ impl Stack {
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             sqs: aws_sdk_sqs::Client::from_conf(sqs),
             dynamodb: aws.dynamodb(ATTEMPT_TIMEOUT),
+            path: path.into(),
+            redriving: OnceCell::new(),
             at,
         }
+    }
+
+    /// A client of queues in the stack's role for redrives, the only one besides the gateway's that may send to
+    /// its queue.
+    pub async fn redriving(&self) -> &aws_sdk_sqs::Client {
+        let take = async || connection::to_local_stack(&self.path).await.expect("the role can be taken").0;
+        self.redriving.get_or_init(take).await
+    }
+
+    /// A client that may send to this queue.
+    async fn sender(&self, queue_url: &str) -> &aws_sdk_sqs::Client {
+        if queue_url == self.at.queue_url { self.redriving().await } else { &self.sqs }
     }
 
     /// Somebody whom no other test knows.
@@ -268,7 +287,7 @@ impl Stack {
 
     /// Puts a record into some queue by hand, and answers its message id.
     pub async fn send_to(&self, queue_url: &str, record: Record) -> String {
-        let send = self.sqs.send_message().queue_url(queue_url).message_body(record.body);
+        let send = self.sender(queue_url).await.send_message().queue_url(queue_url).message_body(record.body);
         let sent = send.set_message_attributes(Some(record.attributes)).send().await;
         sent.expect("the queue takes it").message_id.expect("a message id")
     }
@@ -288,7 +307,8 @@ impl Stack {
                 .expect("complete")
         });
         let entries = Some(entries.collect());
-        let sent = self.sqs.send_message_batch().queue_url(queue_url).set_entries(entries).send().await;
+        let send = self.sender(queue_url).await.send_message_batch().queue_url(queue_url);
+        let sent = send.set_entries(entries).send().await;
         let sent = sent.expect("the queue takes the batch");
         assert_eq!(sent.failed(), [], "the queue takes all of it");
         let mut ids: Vec<_> = sent.successful().iter().map(|one| (one.id(), one.message_id())).collect();

@@ -18,6 +18,7 @@ mod logs;
 mod metrics;
 mod owners;
 mod payloads;
+mod permissions;
 mod pushes;
 mod queue_way;
 mod redelivery;

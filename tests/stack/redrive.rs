@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::stack::{Record, Stack, text, unique};
 use redrive::{
     queues::Queues,
@@ -23,7 +24,12 @@ struct Redriven<'a> {
 
 impl<'a> Redriven<'a> {
     async fn of(stack: &'a Stack) -> Self {
-        let created = stack.sqs.create_queue().queue_name(unique("redriven")).send().await;
+        let role = &stack.at.redrive_role;
+        let everything =
+            json!({ "Effect": "Allow", "Principal": { "AWS": role }, "Action": "sqs:*", "Resource": "*" });
+        let policy = json!({ "Version": "2012-10-17", "Statement": [everything] }).to_string();
+        let create = stack.sqs.create_queue().queue_name(unique("redriven"));
+        let created = create.attributes(QueueAttributeName::Policy, policy).send().await;
         let from = created.expect("a queue can be made").queue_url.expect("it has an address");
         Self { stack, queues: Queues { from, to: stack.at.queue_url.clone() } }
     }
@@ -35,7 +41,7 @@ impl<'a> Redriven<'a> {
     async fn redrive(&self, order: Order) -> (Account, Vec<(String, Fate)>) {
         let fates = Mutex::new(Vec::new());
         let (account, end) = redrive(
-            &self.stack.sqs,
+            self.stack.redriving().await,
             &self.queues,
             order,
             || false,

@@ -161,8 +161,9 @@ class RestApi:
             **given(
                 type=before["type"],
                 integrationHttpMethod=before.get("httpMethod"),
-                # With the intrinsic functions resolved. The role is left out: the emulator asks for none.
+                # With the intrinsic functions resolved.
                 uri=before.get("uri"),
+                credentials=self._role(integration.get("credentials")),
                 requestParameters=self.stack.resolve_all(integration.get("requestParameters")),
                 requestTemplates=integration.get("requestTemplates"),
                 passthroughBehavior=integration.get("passthroughBehavior", "when_no_match").upper(),
@@ -179,6 +180,16 @@ class RestApi:
                     responseTemplates=response.get("responseTemplates"),
                 ),
             )
+
+    def _role(self, reference):
+        """The ARN of the role that a method calls its service with."""
+        if reference is None:
+            return None
+        name, attribute = reference["Fn::GetAtt"]
+        physical = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in self.stack.resources}
+        if attribute != "Arn" or name not in physical:
+            raise GapError(f"openapi.yaml has {json.dumps(reference)} where the ARN of a role is expected")
+        return f"arn:aws:iam::{self.stack.id.split(':')[4]}:role/{physical[name]}"
 
     def _gateway_responses(self):
         for kind, response in self.document.get("x-amazon-apigateway-gateway-responses", {}).items():

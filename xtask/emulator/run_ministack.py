@@ -1,5 +1,6 @@
 """Starts the emulator with what template.yaml and `cargo xtask up` need and it does not have: a type of resource,
-a log of the functions that can be followed, and one id of a request in all its places.
+a log of the functions that can be followed, one id of a request in all its places, and some of the checks of who may
+do what.
 """
 
 import base64
@@ -7,11 +8,13 @@ import contextvars
 import datetime
 import json
 import os
+import re
 import sys
 
 from ministack import app
-from ministack.core import lambda_runtime
-from ministack.services import apigateway, apigateway_v1
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import apigateway, apigateway_v1, sqs
 from ministack.services.cloudformation import provisioners
 
 
@@ -120,8 +123,104 @@ def name_requests(log):
     apigateway_v1._render_request_template_v1 = render_named
 
 
+INSERT = re.compile(r'\s*INSERT\s+INTO\s+"([^"]+)"', re.IGNORECASE)
+
+
+def check_partiql_as_aws_does():
+    """Has each statement of a batch checked for its own action on its own table. The emulator checks the batch
+    as a whole, for an action that AWS does not have and on every resource.
+
+    A statement other than INSERT is checked as the emulator does it, which no role of ours allows.
+    """
+    checks = iam_actions.dynamodb_transaction_checks
+
+    def checks_with_batches(action, body, region, account):
+        if action != "dynamodb:BatchExecuteStatement":
+            return checks(action, body, region, account)
+        statements = [INSERT.match(statement["Statement"]) for statement in json.loads(body)["Statements"]]
+        if not all(statements):
+            return []
+        tables = {statement[1] for statement in statements}
+        arns = [f"arn:aws:dynamodb:{region}:{account}:table/{table}" for table in tables]
+        return [("dynamodb:PartiQLInsert", arn) for arn in arns]
+
+    iam_actions.dynamodb_transaction_checks = checks_with_batches
+
+
+def single_action(action):
+    """The action that AWS checks a batch of SQS for: that of a single message."""
+    return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
+
+
+def check_batches_of_sqs_as_aws_does():
+    extract = iam_actions.extract_iam_action
+    iam_actions.extract_iam_action = lambda *arguments: single_action(extract(*arguments))
+    enforce = sqs._enforce_queue_policy
+    sqs._enforce_queue_policy = lambda queue, action: enforce(queue, single_action(action))
+
+
+def know_who_calls():
+    """Tells policies two things as AWS does: a session of a role is the role, and this machine's own traffic
+    counts as TLS, which the emulator does not speak."""
+    resolve = iam_evaluator._resolve_condition_key
+    session = re.compile(r"arn:(aws[a-z-]*):sts::(\d+):assumed-role/(.+)/[^/]+")
+
+    def resolve_as_aws_does(key, context):
+        if key.lower() == "aws:securetransport":
+            return "true"
+        value = resolve(key, context)
+        if key.lower() == "aws:principalarn":
+            return session.sub(r"arn:\1:iam::\2:role/\3", value)
+        return value
+
+    iam_evaluator._resolve_condition_key = resolve_as_aws_does
+
+
+# The role in whose name the REST API is calling its service.
+acting_role = contextvars.ContextVar("intake_acting_role", default="")
+
+
+def send_as_the_gateways_role():
+    """Has the REST API send to the queue as the role that openapi.yaml names, with what that role is allowed.
+    The emulator sends as the account itself."""
+    invoke, enforce = apigateway_v1._invoke_sqs_v1, sqs._enforce_queue_policy
+
+    async def invoke_as_role(integration, *arguments, **more):
+        role = integration.get("credentials") or ""
+        acting = acting_role.set(role)
+        caller = iam_evaluator._request_caller_arn.set(role)
+        try:
+            return await invoke(integration, *arguments, **more)
+        finally:
+            iam_evaluator._request_caller_arn.reset(caller)
+            acting_role.reset(acting)
+
+    def enforce_with_role(queue, action):
+        enforce(queue, action)
+        role = acting_role.get()
+        if role:
+            context = iam_evaluator.EvalContext(
+                principal_arn=role,
+                principal_type="AssumedRole",
+                principal_account=get_account_id(),
+                action=action,
+                resource_arn=queue["attributes"]["QueueArn"],
+                region=get_region(),
+            )
+            policies = iam_evaluator._gather_role_policies(role.rpartition("/")[2], get_account_id())
+            if iam_evaluator.evaluate(context, policies).decision != "Allow":
+                raise sqs._Err("AccessDenied", f"{role} is not allowed {action}", 403)
+
+    apigateway_v1._invoke_sqs_v1 = invoke_as_role
+    sqs._enforce_queue_policy = enforce_with_role
+
+
 if __name__ == "__main__":
     know_route_responses()
+    check_partiql_as_aws_does()
+    check_batches_of_sqs_as_aws_does()
+    know_who_calls()
+    send_as_the_gateways_role()
     # Taken out of the environment, which the functions see.
     log = open_log(os.environ.pop("INTAKE_FUNCTION_LOG"))
     copy_output(log)

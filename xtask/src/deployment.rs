@@ -28,6 +28,7 @@ pub(crate) struct Outputs {
     pub(crate) websocket_url: String,
     pub(crate) queue_url: String,
     pub(crate) dead_letter_queue_url: String,
+    pub(crate) redrive_role: String,
     pub(crate) messages_table: String,
     pub(crate) connections_table: String,
 }
@@ -141,6 +142,7 @@ fn outputs(description: &str, endpoint: &str) -> Result<Outputs, Failure> {
         websocket_url: local_url(&value("WebSocketUrl")?, endpoint)?,
         queue_url: value("QueueUrl")?,
         dead_letter_queue_url: value("DeadLetterQueueUrl")?,
+        redrive_role: value("RedriveRoleArn")?,
         messages_table: value("MessagesTable")?,
         connections_table: value("ConnectionsTable")?,
     })

@@ -107,6 +107,8 @@ impl Emulator {
             // Where the functions find their services: without it they would call the real AWS.
             .env("AWS_ENDPOINT_URL", endpoint(port))
             .env("MINISTACK_REGION", REGION)
+            // Everybody gets what his role allows and no more, as on AWS.
+            .env("AUTH", "true")
             // Listeners of services that nobody uses here.
             .env("IOT_MTLS_ENABLED", "0")
             .env("SFTP_ENABLED", "0")

@@ -96,6 +96,7 @@ impl Stack {
             "websocket_url": self.outputs.websocket_url,
             "queue_url": self.outputs.queue_url,
             "dead_letter_queue_url": self.outputs.dead_letter_queue_url,
+            "redrive_role": self.outputs.redrive_role,
             "messages_table": self.outputs.messages_table,
             "connections_table": self.outputs.connections_table,
             "token_issuer": token::ISSUER,

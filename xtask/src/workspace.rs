@@ -33,6 +33,11 @@ pub(crate) fn bench() -> PathBuf {
     root().join("target/bench")
 }
 
+/// The folder of what the linters need.
+pub(crate) fn checks() -> PathBuf {
+    root().join("xtask/checks")
+}
+
 /// The packages of the functions, by name.
 pub(crate) fn functions() -> Result<Vec<String>, Failure> {
     let folder = root().join("functions");
