@@ -4,6 +4,7 @@ turned into those that they stand for. This is what is deployed, and so what is 
 Parameters keep being references, except where SAM itself needs a value.
 """
 
+import copy
 import json
 import sys
 
@@ -43,9 +44,20 @@ def package(template):
     return template
 
 
+def explain_stages(transformed, source):
+    """Gives a stage what is said about its API: in the source they are one, but SAM hands it to neither."""
+    for resource in transformed["Resources"].values():
+        if resource["Type"] == "AWS::ApiGateway::Stage":
+            api = source["Resources"][resource["Properties"]["RestApiId"]["Ref"]]
+            resource["Metadata"] = api.get("Metadata", {})
+    return transformed
+
+
 def main():
-    template = package(include(read("template.yaml")))
-    transformed = transform(template, {"AWS::Region": "us-east-1", "AWS::Partition": "aws"}, NoManagedPolicies())
+    source = package(include(read("template.yaml")))
+    parameters = {"AWS::Region": "us-east-1", "AWS::Partition": "aws"}
+    transformed = transform(copy.deepcopy(source), parameters, NoManagedPolicies())
+    explain_stages(transformed, source)
     json.dump(transformed, sys.stdout, indent=1)
 
 

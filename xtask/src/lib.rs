@@ -3,6 +3,7 @@
 //! It is a library for the sake of the end-to-end tests, which sign tokens with [`token`].
 
 mod bench;
+mod checks;
 mod cli;
 mod cost;
 mod deployment;
@@ -13,6 +14,7 @@ mod function_log;
 mod http;
 mod interrupt;
 mod lock;
+mod permissions;
 mod process;
 mod python;
 mod redrive;

@@ -9,16 +9,15 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::{
+    checks,
     deployment::{Parameter, Profile},
     emulator::Port,
     environment,
     failure::Failure,
     process,
-    python::Environment,
     soak::{self, FLOOD, SoakArguments},
     stack::Stack,
-    step,
-    workspace::{self, StateFolder},
+    step, workspace,
 };
 
 /// Checks everything: formatting, lints, tests, the template, and the whole stack from outside.
@@ -56,8 +55,10 @@ enum Step {
     Clippy,
     /// Unit and integration tests, without a stack
     Tests,
-    /// Lints of template.yaml and openapi.yaml
+    /// Lints of template.yaml and openapi.yaml, and who may do what
     Template,
+    /// Licences, sources, versions and known vulnerabilities of the dependencies
+    Dependencies,
     /// End-to-end tests on a stack of their own
     Stack,
     /// A short flood with faults on a stack of its own: `cargo xtask soak` is the long one
@@ -86,7 +87,7 @@ fn summarize(report: &[(Step, Duration, bool)]) {
     step::note("");
     for (step, took, passed) in report {
         let outcome = if *passed { "ok" } else { "FAILED" };
-        step::note(format_args!("{:<10} {outcome:<7} {}", step.name(), step::seconds(*took)));
+        step::note(format_args!("{:<12} {outcome:<7} {}", step.name(), step::seconds(*took)));
     }
 }
 
@@ -107,7 +108,8 @@ impl Step {
                 )
             }),
             Self::Tests => step::shown("Unit and integration tests", || unit_and_integration(passed_on)),
-            Self::Template => template(),
+            Self::Template => checks::template(),
+            Self::Dependencies => checks::dependencies(),
             Self::Stack => end_to_end(arguments.profile, passed_on),
             Self::Soak => soak::soak(&SoakArguments::short(arguments.profile)),
         }
@@ -150,27 +152,6 @@ fn test_targets(metadata: &str) -> Vec<String> {
     let targets = list(&metadata, "packages").into_iter().flat_map(|package| list(&package, "targets"));
     let is_test = |target: &Value| list(target, "kind").iter().any(|kind| kind == "test");
     targets.filter(is_test).filter_map(|target| target["name"].as_str().map(str::to_owned)).collect()
-}
-
-/// Looks at the template and the OpenAPI file with the linters that know them.
-fn template() -> Result<(), Failure> {
-    let environment = Environment::check()?;
-    let state = StateFolder::claim("lint")?;
-    let lint = |title: &str, log: &str, program: &str, arguments: &[&str]| {
-        step::quiet(title, || {
-            let mut command = Command::new(environment.programs().join(program));
-            environment::isolate(&mut command)
-                .args(arguments)
-                .env("SAM_CLI_TELEMETRY", "0")
-                .env("HOME", state.home()?)
-                .current_dir(workspace::root());
-            process::run_captured(&mut command, &state.file(log)).map(drop)
-        })
-    };
-    lint("template.yaml: cfn-lint", "cfn-lint.log", "cfn-lint", &["template.yaml"])?;
-    let sam = ["validate", "--lint", "--template", "template.yaml"];
-    lint("template.yaml: sam validate", "sam.log", "sam", &sam)?;
-    lint("openapi.yaml: openapi-spec-validator", "openapi.log", "openapi-spec-validator", &["openapi.yaml"])
 }
 
 /// Runs the end-to-end tests on a stack of their own.
