@@ -28,12 +28,14 @@ impl Connections {
         Self { client, table: table.into() }
     }
 
-    /// Notes that an owner is connected.
+    /// Notes that an owner is connected with a token that is good until `valid_until`, in seconds since 1970. From
+    /// then on the connection is not used any more, whether or not its socket is open.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
-    pub async fn add(&self, owner: &Owner, connection_id: &str) -> Result<(), StoreError> {
-        let expires_at = Timestamp::now().as_second() + LONGEST_LIFE.as_secs().cast_signed();
+    pub async fn add(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Result<(), StoreError> {
+        let longest = Timestamp::now().as_second() + LONGEST_LIFE.as_secs().cast_signed();
+        let expires_at = longest.min(valid_until);
         self.client
             .put_item()
             .table_name(&self.table)
@@ -82,7 +84,7 @@ impl Connections {
             .map_err(StoreError::from_sdk)
     }
 
-    /// The ids of all connections of an owner that can still be open. DynamoDB removes expired items
+    /// The ids of all connections of an owner that can still be open, and whose tokens are still good. DynamoDB removes expired items
     /// only within days ("Using time to live"), so they are left out here.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use lambda_http::{
         HeaderValue, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE,
-            LOCATION, RETRY_AFTER,
+            LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
         },
     },
     request::RequestContext,
@@ -143,6 +143,8 @@ impl Answers {
             .status(status)
             .header(CONTENT_TYPE, content_type)
             .header(CACHE_CONTROL, "no-store")
+            .header(STRICT_TRANSPORT_SECURITY, "max-age=31536000")
+            .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
             .header(ACCESS_CONTROL_ALLOW_ORIGIN, &self.allowed_origin)
             .header(ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Retry-After")
             .body(serde_json::to_string(body)?.into())?;

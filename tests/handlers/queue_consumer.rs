@@ -64,7 +64,7 @@ impl Bench {
 
 pub(crate) async fn connect(database: &Database, owner: &str, connection_id: &str) {
     let owner = Owner::parse(owner).expect("legal");
-    database.connections().add(&owner, connection_id).await.expect("noted");
+    database.connections().add(&owner, connection_id, i64::MAX).await.expect("noted");
 }
 
 /// The connections of an owner that are noted.

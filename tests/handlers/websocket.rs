@@ -48,6 +48,33 @@ async fn a_connection_outlives_its_socket_by_minutes_at_most() {
 }
 
 #[tokio::test]
+async fn a_connection_is_used_no_longer_than_its_token_is_good() {
+    let database = Database::start().await;
+    let now = jiff::Timestamp::now().as_second();
+    let connect = async |id: &str, valid_until: i64| {
+        let mut event = read(CONNECT);
+        event["requestContext"]["connectionId"] = json!(id);
+        event["requestContext"]["authorizer"]["validUntil"] = json!(valid_until.to_string());
+        handle(&database, event).await.expect("an answer")
+    };
+    connect("good", now + 600).await;
+    assert_eq!(database.connection_expiry("alice", "good").await, now + 600);
+    connect("expired", now - 1).await;
+    assert_eq!(connections_of(&database, "alice").await, ["good"]);
+
+    let ping = async |valid_until: i64| {
+        let mut event = read(PING);
+        event["requestContext"]["authorizer"]["validUntil"] = json!(valid_until.to_string());
+        let answer = handle(&database, event).await.expect("an answer");
+        serde_json::from_str::<Value>(answer["body"].as_str().expect("text")).expect("JSON")
+    };
+    assert_eq!(ping(now + 600).await, json!({ "type": "pong" }));
+    let answer = ping(now - 1).await;
+    assert_eq!(answer["type"], "error", "{answer}");
+    assert!(answer["reason"].as_str().is_some_and(|reason| reason.contains("expired")), "{answer}");
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_and_anything_else_explained() {
     let database = Database::start().await;
     let say = async |frame: Option<&str>| {
@@ -80,7 +107,13 @@ async fn no_socket_opens_that_nobody_knows_of() {
 #[tokio::test]
 async fn a_connection_past_the_authorizer_is_an_error() {
     let database = Database::start().await;
-    for owner in [json!(null), json!({ "principalId": "" }), json!({ "principalId": "a\nb" })] {
+    for owner in [
+        json!(null),
+        json!({ "principalId": "", "validUntil": "4102444800" }),
+        json!({ "principalId": "a\nb", "validUntil": "4102444800" }),
+        json!({ "principalId": "alice" }),
+        json!({ "principalId": "alice", "validUntil": "for ever" }),
+    ] {
         let mut event = read(CONNECT);
         event["requestContext"]["authorizer"] = owner;
         assert!(handle(&database, event).await.is_err());

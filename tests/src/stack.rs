@@ -196,10 +196,18 @@ impl Stack {
     /// # Errors
     /// If the handshake is refused.
     pub async fn connect(&self, query: &str) -> Result<Socket, tungstenite::Error> {
-        let (stream, _) = connect_async(format!("{}{query}", self.at.websocket_url)).await?;
-        let mut socket = Socket { stream, events: VecDeque::new(), answers: VecDeque::new(), frames: 0 };
+        let mut socket = self.open(query).await?;
         assert_eq!(socket.say(r#"{"action":"ping"}"#).await, json!({ "type": "pong" }));
         Ok(socket)
+    }
+
+    /// Opens a socket, whatever it is good for.
+    ///
+    /// # Errors
+    /// If the handshake is refused.
+    pub async fn open(&self, query: &str) -> Result<Socket, tungstenite::Error> {
+        let (stream, _) = connect_async(format!("{}{query}", self.at.websocket_url)).await?;
+        Ok(Socket { stream, events: VecDeque::new(), answers: VecDeque::new(), frames: 0 })
     }
 
     /// The status that a handshake is refused with; none if it is not refused.

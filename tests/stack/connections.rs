@@ -1,5 +1,7 @@
 //! The life of a socket.
 
+use std::time::Duration;
+
 use e2e::stack::{Item, Stack, eventually, number, text, unique};
 use jiff::Timestamp;
 use serde_json::json;
@@ -51,8 +53,11 @@ async fn a_frame_that_names_a_route_of_the_gateway_is_a_frame_like_any_other() {
 async fn a_connection_is_noted_for_as_long_as_it_can_live() {
     let stack = Stack::running();
     let caller = stack.caller();
+    // A token that is good for longer than a socket can be open.
+    let day = Duration::from_secs(24 * 3600);
+    let token = stack.key.mint(&stack.at.token_issuer, &stack.at.token_audience, &caller.name, day);
     let before = Timestamp::now().as_second();
-    let _socket = caller.connect().await;
+    let _socket = stack.connect(&format!("?token={token}")).await.expect("good");
     let after = Timestamp::now().as_second();
 
     let noted = stack.connections(&caller.name).await;
@@ -62,6 +67,38 @@ async fn a_connection_is_noted_for_as_long_as_it_can_live() {
     // Two hours, and a little more for the clocks.
     let expires_at = number(connection, "expires_at");
     assert!((before + 7200..=after + 7800).contains(&expires_at), "{connection:?}");
+}
+
+#[tokio::test]
+async fn a_socket_is_told_nothing_after_its_token_has_expired() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    // Expired already, but within the minute that clocks may differ by: good for two more seconds.
+    let claims = json!({
+        "iss": stack.at.token_issuer,
+        "aud": stack.at.token_audience,
+        "sub": caller.name,
+        "exp": Timestamp::now().as_second() - 58,
+    });
+    let header = json!({ "alg": "ES256", "typ": "JWT", "kid": stack.key.key_id() });
+    let token = stack.key.sign(&header, &claims);
+    let mut expiring = stack.open(&format!("?token={token}")).await.expect("still good");
+    let mut good = caller.connect().await;
+    eventually("the token to expire", async || {
+        let answer = expiring.say(r#"{"action":"ping"}"#).await;
+        let reason = answer["reason"].as_str().unwrap_or_default();
+        if reason.contains("expired") { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
+
+    // Twice, because of the first time one may be told before the other.
+    for _ in 0..2 {
+        let id = unique("q");
+        caller.queued(&id, r#"{"a":1}"#).await;
+        good.told("stored", &id).await;
+    }
+    expiring.say(r#"{"action":"ping"}"#).await;
+    assert_eq!(expiring.frames, 0);
 }
 
 #[tokio::test]

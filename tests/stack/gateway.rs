@@ -76,9 +76,31 @@ async fn a_browser_may_read_every_answer() {
         assert_eq!(answer.status, *status, "{answer:?}");
         assert_eq!(answer.header("access-control-allow-origin"), "*", "{answer:?}");
         assert_eq!(answer.header("access-control-allow-credentials"), "", "{answer:?}");
+        assert_guarded(answer);
     }
     // Where the message is, is in a header that a script sees only if it is exposed.
     assert!(answers[0].1.header("access-control-expose-headers").contains("Location"), "{:?}", answers[0]);
+}
+
+#[tokio::test]
+async fn no_answer_may_be_kept_or_taken_for_something_else() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let id = unique("m");
+    for path in [format!("/messages/{id}"), format!("/queue/{id}")] {
+        assert_guarded(&caller.send(&path, r#"{"a":1}"#).await);
+        assert_guarded(&caller.send(&path, "[]").await);
+        assert_guarded(&Answer::to(stack.request(Method::PUT, &path)).await);
+        assert_guarded(&Answer::to(stack.request(Method::OPTIONS, &path)).await);
+    }
+    assert_guarded(&caller.get("/nothing").await);
+}
+
+#[track_caller]
+fn assert_guarded(answer: &Answer) {
+    assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
+    assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{answer:?}");
+    assert_eq!(answer.header("x-content-type-options"), "nosniff", "{answer:?}");
 }
 
 #[tokio::test]

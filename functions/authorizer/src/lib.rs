@@ -109,9 +109,9 @@ impl Authorizer {
         metrics.write();
 
         match (verdict, api) {
-            (Ok(owner), _) => {
+            (Ok(caller), _) => {
                 tracing::info!(correlation_id, connection_id, %api, "allowed");
-                Ok(Answer::allow(&owner, resource))
+                Ok(Answer::allow(&caller, resource))
             }
             (Err(Denial::Refused(reason)), api) => {
                 tracing::info!(correlation_id, connection_id, %api, %reason, "refused");

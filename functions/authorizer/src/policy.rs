@@ -1,7 +1,8 @@
 //! What API Gateway is answered: a principal and a policy.
 
-use intake::message::Owner;
 use serde::Serialize;
+
+use crate::token::Caller;
 
 /// What a policy is about: all methods of one stage of one API.
 ///
@@ -36,6 +37,15 @@ impl Resource {
 pub struct Answer {
     principal_id: String,
     policy_document: Policy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Context>,
+}
+
+/// What else the functions are told of the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    valid_until: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,9 +64,11 @@ struct Statement {
 }
 
 impl Answer {
-    /// Lets the owner in; the principal is what the functions and the queue know the caller by.
-    pub fn allow(owner: &Owner, resource: Resource) -> Self {
-        Self::new(owner.as_str(), "Allow", resource)
+    /// Lets a caller in; the principal is what the functions and the queue know him by. A socket is told until when
+    /// that holds, because nobody asks again while it is open.
+    pub fn allow(caller: &Caller, resource: Resource) -> Self {
+        let context = Context { valid_until: caller.valid_until };
+        Self { context: Some(context), ..Self::new(caller.owner.as_str(), "Allow", resource) }
     }
 
     /// Turns an unknown caller away.
@@ -71,12 +83,14 @@ impl Answer {
                 version: "2012-10-17",
                 statement: [Statement { action: "execute-api:Invoke", effect, resource }],
             },
+            context: None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use intake::message::Owner;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -129,8 +143,9 @@ mod tests {
         let resource =
             || Resource::whole_stage("arn:aws:execute-api:eu-west-1:1:api/v1/GET/").expect("a method");
         let owner = Owner::parse("auth0|5f7c8ec7c33c6c004bbafe82").expect("an owner");
+        let caller = Caller { owner, valid_until: 1_795_348_860 };
         assert_eq!(
-            serde_json::to_value(Answer::allow(&owner, resource())).expect("JSON"),
+            serde_json::to_value(Answer::allow(&caller, resource())).expect("JSON"),
             json!({
                 "principalId": "auth0|5f7c8ec7c33c6c004bbafe82",
                 "policyDocument": {
@@ -141,10 +156,12 @@ mod tests {
                         "Resource": "arn:aws:execute-api:eu-west-1:1:api/v1/*",
                     }],
                 },
+                "context": { "validUntil": 1_795_348_860 },
             })
         );
         let denied = serde_json::to_value(Answer::deny(resource())).expect("JSON");
         assert_eq!(denied["principalId"], "anonymous");
+        assert_eq!(denied.get("context"), None);
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
     }
 

@@ -84,6 +84,15 @@ pub enum Denial {
     KeysUnavailable,
 }
 
+/// Whom a token lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Who it is.
+    pub owner: Owner,
+    /// Until when the token is good, in seconds since 1970: its `exp` and the leeway.
+    pub valid_until: i64,
+}
+
 /// What tokens have to say: which issuer, which audience, and when.
 #[derive(Debug)]
 pub struct TokenVerifier {
@@ -120,7 +129,7 @@ impl TokenVerifier {
     ///
     /// # Errors
     /// [`Denial`] says why the token was not accepted.
-    pub async fn verify(&self, token: &str, keys: &KeySource, now: SystemTime) -> Result<Owner, Denial> {
+    pub async fn verify(&self, token: &str, keys: &KeySource, now: SystemTime) -> Result<Caller, Denial> {
         if token.len() > Self::MAX_BYTES {
             return Err(Refusal::TooLong.into());
         }
@@ -143,7 +152,10 @@ impl TokenVerifier {
             return Err(Refusal::OtherIssuer.into());
         }
         let subject = claims.sub.as_str().ok_or(Refusal::MissingClaim)?;
-        Owner::parse(subject).map_err(|_| Refusal::NotAnOwner.into())
+        let owner = Owner::parse(subject).map_err(|_| Refusal::NotAnOwner)?;
+        // It may be a fraction (RFC 7519, section 2). A number that is too large for the clock saturates.
+        let expires = claims.exp.as_f64().ok_or(Refusal::MissingClaim)? as i64;
+        Ok(Caller { owner, valid_until: expires.saturating_add(Self::LEEWAY_SECONDS.cast_signed()) })
     }
 }
 
@@ -154,6 +166,8 @@ struct Claims {
     iss: Value,
     #[serde(default)]
     sub: Value,
+    #[serde(default)]
+    exp: Value,
 }
 
 fn refusal(error: &TokenError) -> Refusal {

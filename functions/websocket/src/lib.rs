@@ -1,5 +1,8 @@
 //! The WebSocket API: notes who connects and forgets who leaves. What clients say is answered, but means
 //! nothing except for a ping, which keeps an idle socket open.
+//!
+//! A socket may stay open for longer than the token was good that opened it, since nobody asks for one again. Then
+//! nothing is pushed to it any more, and a ping is answered with that.
 
 use intake::{
     connections::Connections,
@@ -7,6 +10,7 @@ use intake::{
     metrics::{Metric, Metrics},
     telemetry::chain,
 };
+use jiff::Timestamp;
 use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,6 +37,9 @@ struct RequestContext {
 #[serde(rename_all = "camelCase")]
 struct Authorizer {
     principal_id: String,
+    /// API Gateway hands on what the authorizer says as text.
+    #[serde(default)]
+    valid_until: Option<String>,
 }
 
 /// What API Gateway is answered. On `$connect` the status decides whether the socket opens; on `$default`
@@ -67,9 +74,12 @@ impl WebSocket {
         let event_type = event.request_context.event_type.as_str();
         let mut metrics = Metrics::default();
         let answer = match event_type {
-            "CONNECT" => self.connect(&owner(&event)?, connection_id).await,
+            "CONNECT" => {
+                let valid_until = valid_until(&event).ok_or("the authorizer does not say for how long")?;
+                self.connect(&owner(&event)?, connection_id, valid_until).await
+            }
             "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
-            _ => said(event.body.as_deref()),
+            _ => said(event.body.as_deref(), valid_until(&event)),
         };
         match (event_type, answer.status_code) {
             ("CONNECT", 200) => metrics.count(Metric::Connected, 1),
@@ -81,8 +91,8 @@ impl WebSocket {
         Ok(answer)
     }
 
-    async fn connect(&self, owner: &Owner, connection_id: &str) -> Answer {
-        match self.connections.add(owner, connection_id).await {
+    async fn connect(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Answer {
+        match self.connections.add(owner, connection_id, valid_until).await {
             Ok(()) => Answer { status_code: 200, body: None },
             // An open socket that nobody knows of would stay silent for ever: better none.
             Err(error) => {
@@ -107,10 +117,17 @@ fn owner(event: &Event) -> Result<Owner, Error> {
     Ok(Owner::parse(authorizer.principal_id.as_str())?)
 }
 
+/// Until when the token is good that opened the socket, in seconds since 1970.
+fn valid_until(event: &Event) -> Option<i64> {
+    event.request_context.authorizer.as_ref()?.valid_until.as_ref()?.parse().ok()
+}
+
 /// The answer to what a client said.
-fn said(frame: Option<&str>) -> Answer {
+fn said(frame: Option<&str>, valid_until: Option<i64>) -> Answer {
     let frame: Value = serde_json::from_str(frame.unwrap_or_default()).unwrap_or_default();
-    let body = if frame["action"] == "ping" {
+    let body = if valid_until.is_some_and(|end| end <= Timestamp::now().as_second()) {
+        json!({ "type": "error", "reason": "the token has expired: connect again, with a new one" })
+    } else if frame["action"] == "ping" {
         json!({ "type": "pong" })
     } else {
         json!({ "type": "error", "reason": r#"the only frame taken is {"action":"ping"}"# })

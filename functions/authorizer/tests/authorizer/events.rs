@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     key_server::{Answer, KeyServer},
-    signing::{AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, claims, jwks, with},
+    signing::{AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, claims, jwks, seconds, with},
 };
 
 const REST: &str = include_str!("../../../../events/authorizer-rest.json");
@@ -31,6 +31,13 @@ async fn ask(keys: KeySource, event: &Value) -> Result<Value, Failure> {
         .handle(LambdaEvent::new(request, Context::default()))
         .await?;
     Ok(serde_json::to_value(answer).expect("an answer is JSON"))
+}
+
+/// The same, without what it says besides.
+async fn decide(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+    let mut answer = ask(keys, event).await?;
+    answer.as_object_mut().expect("an object").remove("context");
+    Ok(answer)
 }
 
 fn policy(principal: &str, effect: &str, resource: &str) -> Value {
@@ -61,11 +68,28 @@ async fn a_good_token_is_let_into_the_whole_stage() {
     for key in [SigningKey::rsa(), SigningKey::p256(), SigningKey::ed25519()] {
         let issuer = Trusted::new(key);
         let token = issuer.token(&claims());
-        assert_eq!(ask(issuer.keys, &event(REST, &token)).await, allowed(REST_STAGE));
+        assert_eq!(decide(issuer.keys, &event(REST, &token)).await, allowed(REST_STAGE));
     }
     let issuer = Trusted::new(SigningKey::p256());
     let token = issuer.token(&claims());
-    assert_eq!(ask(issuer.keys, &event(WEBSOCKET, &token)).await, allowed(WEBSOCKET_STAGE));
+    assert_eq!(decide(issuer.keys, &event(WEBSOCKET, &token)).await, allowed(WEBSOCKET_STAGE));
+}
+
+#[tokio::test]
+async fn a_socket_is_told_until_when_its_token_is_good() {
+    let now = i64::try_from(seconds()).expect("this century");
+    for (exp, valid_until) in [
+        (json!(now + 600), now + 660),
+        // Within the leeway it is still good, and for that long only.
+        (json!(now - 30), now + 30),
+        (serde_json::from_str(&format!("{}.75", now + 600)).expect("a number"), now + 660),
+        (json!(u64::MAX), i64::MAX),
+    ] {
+        let issuer = Trusted::new(SigningKey::p256());
+        let token = issuer.token(&with("exp", exp.clone()));
+        let answer = ask(issuer.keys, &event(WEBSOCKET, &token)).await.expect("allowed");
+        assert_eq!(answer["context"], json!({ "validUntil": valid_until }), "{exp}");
+    }
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ fn start() -> SystemTime {
 }
 
 async fn verify(token: &str, keys: &KeySource, now: SystemTime) -> Result<String, Denial> {
-    let owner = TokenVerifier::new(ISSUER, AUDIENCE).verify(token, keys, now).await?;
-    Ok(owner.as_str().to_owned())
+    let caller = TokenVerifier::new(ISSUER, AUDIENCE).verify(token, keys, now).await?;
+    Ok(caller.owner.as_str().to_owned())
 }
 
 fn unknown(id: &str) -> Result<String, Denial> {

@@ -221,7 +221,7 @@ pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Refusal> {
         .expect("a runtime")
         .block_on(verifier.verify(token, keys, SystemTime::now()));
     match verdict {
-        Ok(owner) => Ok(owner.as_str().to_owned()),
+        Ok(caller) => Ok(caller.owner.as_str().to_owned()),
         Err(Denial::Refused(refusal)) => Err(refusal),
         Err(Denial::KeysUnavailable) => panic!("inline keys are always at hand"),
     }
