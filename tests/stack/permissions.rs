@@ -44,6 +44,17 @@ async fn the_role_of_a_redrive_may_move_dead_letters_back_and_do_nothing_else() 
     assert_allowed(deleted.send().await);
 }
 
+#[tokio::test]
+async fn a_batch_is_stored_as_one() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let queued = caller.queued(&unique("q"), r#"{"a":1}"#).await;
+    assert_eq!(caller.outcome(&queued).await.state(), "stored");
+    stack.settled(&queued.receipt).await;
+    // Without its permission for that, the consumer would store each message by itself, and say so.
+    assert_eq!(stack.logged("a batch was refused").await, Vec::<String>::new());
+}
+
 fn assert_allowed<T, E: ProvideErrorMetadata + std::fmt::Debug>(answer: Result<T, SdkError<E>>) {
     if let Err(error) = answer {
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);

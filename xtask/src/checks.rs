@@ -130,3 +130,41 @@ fn redocly(linters: &Environment) -> Result<PathBuf, Failure> {
     })?;
     Ok(program)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of every Rust file below a folder.
+    fn sources(folder: &Path) -> String {
+        let mut text = String::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                text.push_str(&sources(&path));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn every_test_that_the_threat_model_names_is_there() {
+        let root = workspace::root();
+        let model = fs::read_to_string(root.join("docs/security.md")).unwrap();
+        let sources: String = ["functions", "redrive", "shared", "tests"]
+            .iter()
+            .map(|name| sources(&root.join(name)))
+            .collect();
+        let is_name = |word: &&str| {
+            word.matches('_').count() > 2
+                && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        };
+        let named: Vec<_> = model.split('`').skip(1).step_by(2).filter(is_name).collect();
+        assert!(named.len() > 30, "{named:?}");
+        for name in named {
+            assert!(sources.contains(&format!("fn {name}(")), "{name}");
+        }
+    }
+}

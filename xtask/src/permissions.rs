@@ -81,7 +81,7 @@ const PERMISSIONS: &[(&str, Option<&str>)] = &[
     ("QueueConsumerRole may sqs:GetQueueAttributes on Queue.Arn", None),
     (
         "QueueConsumerRole may dynamodb:PartiQLInsert on MessagesTable.Arn",
-        Some("queue_way::a_queued_message_is_stored_in_the_end"),
+        Some("permissions::a_batch_is_stored_as_one"),
     ),
     (
         "QueueConsumerRole may dynamodb:PutItem on MessagesTable.Arn",
