@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 
 /// What is allowed and what is denied, and the end-to-end test that fails without it, if there is one: the emulator
-/// writes the functions' logs, polls the queue, calls the functions and hands out their roles without asking.
+/// writes the functions' logs and no traces, polls the queue, calls the functions and hands out their roles without asking.
 const PERMISSIONS: &[(&str, Option<&str>)] = &[
     // The gateway.
     ("apigateway.amazonaws.com may sts:AssumeRole on GatewayRole", None),
@@ -48,9 +48,13 @@ const PERMISSIONS: &[(&str, Option<&str>)] = &[
     ("lambda.amazonaws.com may sts:AssumeRole on AuthorizerRole", None),
     ("AuthorizerRole may logs:CreateLogStream on AuthorizerLogGroup.Arn", None),
     ("AuthorizerRole may logs:PutLogEvents on AuthorizerLogGroup.Arn", None),
+    ("AuthorizerRole may xray:PutTraceSegments on *", None),
+    ("AuthorizerRole may xray:PutTelemetryRecords on *", None),
     ("lambda.amazonaws.com may sts:AssumeRole on SyncInsertRole", None),
     ("SyncInsertRole may logs:CreateLogStream on SyncInsertLogGroup.Arn", None),
     ("SyncInsertRole may logs:PutLogEvents on SyncInsertLogGroup.Arn", None),
+    ("SyncInsertRole may xray:PutTraceSegments on *", None),
+    ("SyncInsertRole may xray:PutTelemetryRecords on *", None),
     (
         "SyncInsertRole may dynamodb:PutItem on MessagesTable.Arn",
         Some("sync_way::a_message_is_stored_when_the_answer_says_so"),
@@ -58,6 +62,8 @@ const PERMISSIONS: &[(&str, Option<&str>)] = &[
     ("lambda.amazonaws.com may sts:AssumeRole on StatusLookupRole", None),
     ("StatusLookupRole may logs:CreateLogStream on StatusLookupLogGroup.Arn", None),
     ("StatusLookupRole may logs:PutLogEvents on StatusLookupLogGroup.Arn", None),
+    ("StatusLookupRole may xray:PutTraceSegments on *", None),
+    ("StatusLookupRole may xray:PutTelemetryRecords on *", None),
     (
         "StatusLookupRole may dynamodb:GetItem on MessagesTable.Arn",
         Some("sync_way::what_is_stored_can_be_looked_up"),
@@ -65,6 +71,8 @@ const PERMISSIONS: &[(&str, Option<&str>)] = &[
     ("lambda.amazonaws.com may sts:AssumeRole on WebSocketRole", None),
     ("WebSocketRole may logs:CreateLogStream on WebSocketLogGroup.Arn", None),
     ("WebSocketRole may logs:PutLogEvents on WebSocketLogGroup.Arn", None),
+    ("WebSocketRole may xray:PutTraceSegments on *", None),
+    ("WebSocketRole may xray:PutTelemetryRecords on *", None),
     (
         "WebSocketRole may dynamodb:PutItem on ConnectionsTable.Arn",
         Some("connections::a_connection_is_noted_for_as_long_as_it_can_live"),
@@ -76,6 +84,8 @@ const PERMISSIONS: &[(&str, Option<&str>)] = &[
     ("lambda.amazonaws.com may sts:AssumeRole on QueueConsumerRole", None),
     ("QueueConsumerRole may logs:CreateLogStream on QueueConsumerLogGroup.Arn", None),
     ("QueueConsumerRole may logs:PutLogEvents on QueueConsumerLogGroup.Arn", None),
+    ("QueueConsumerRole may xray:PutTraceSegments on *", None),
+    ("QueueConsumerRole may xray:PutTelemetryRecords on *", None),
     ("QueueConsumerRole may sqs:ReceiveMessage on Queue.Arn", None),
     ("QueueConsumerRole may sqs:DeleteMessage on Queue.Arn", None),
     ("QueueConsumerRole may sqs:GetQueueAttributes on Queue.Arn", None),
