@@ -41,11 +41,11 @@ pub struct Answer {
     context: Option<Context>,
 }
 
-/// What else the functions are told of the caller.
+/// What else the functions are told of the caller. API Gateway hands everything on as text: so it is one already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Context {
-    valid_until: i64,
+    valid_until: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,7 +67,7 @@ impl Answer {
     /// Lets a caller in; the principal is what the functions and the queue know him by. A socket is told until when
     /// that holds, because nobody asks again while it is open.
     pub fn allow(caller: &Caller, resource: Resource) -> Self {
-        let context = Context { valid_until: caller.valid_until };
+        let context = Context { valid_until: caller.valid_until.to_string() };
         Self { context: Some(context), ..Self::new(caller.owner.as_str(), "Allow", resource) }
     }
 
@@ -156,7 +156,7 @@ mod tests {
                         "Resource": "arn:aws:execute-api:eu-west-1:1:api/v1/*",
                     }],
                 },
-                "context": { "validUntil": 1_795_348_860 },
+                "context": { "validUntil": "1795348860" },
             })
         );
         let denied = serde_json::to_value(Answer::deny(resource())).expect("JSON");

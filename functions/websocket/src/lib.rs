@@ -37,7 +37,7 @@ struct RequestContext {
 #[serde(rename_all = "camelCase")]
 struct Authorizer {
     principal_id: String,
-    /// API Gateway hands on what the authorizer says as text.
+    /// In seconds since 1970, as text.
     #[serde(default)]
     valid_until: Option<String>,
 }
