@@ -37,6 +37,9 @@ pub(crate) const MESSAGES: &str = "messages";
 /// The table of connections.
 pub(crate) const CONNECTIONS: &str = "connections";
 
+/// How the ids of all open connections begin.
+pub(crate) const CONNECTION: &str = "connection-of-";
+
 /// Where systems keep the roots that programs trust (Debian, Amazon Linux).
 const SYSTEM_ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
@@ -114,6 +117,8 @@ pub(crate) struct Counts {
     pub(crate) requests: BTreeMap<String, u64>,
     /// Events in all frames that were pushed.
     pub(crate) events_told: u64,
+    /// Bytes of all frames that were pushed.
+    pub(crate) pushed_bytes: u64,
 }
 
 impl Counts {
@@ -279,8 +284,8 @@ async fn pass_on(
     counts: &Mutex<Counts>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let (head, body) = request.into_parts();
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    lock(counts).request(target.rsplit('.').next().unwrap_or_default());
+    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    lock(counts).request(target.and_then(|target| target.rsplit('.').next()).unwrap_or("unknown"));
     let body = body.collect().await?.to_bytes();
     let mut database = database.lock().await;
     database.ready().await?;
@@ -292,11 +297,17 @@ async fn take_push(
     request: Request<Incoming>,
     counts: &Mutex<Counts>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
-    let is_push = request.uri().path().starts_with("/v1/@connections/");
+    let connection_id = request.uri().path().strip_prefix("/v1/@connections/").map(str::to_owned);
     let frame = request.into_body().collect().await?.to_bytes();
+    let answer = Response::builder().header("content-type", "application/json");
     let mut counts = lock(counts);
-    counts.request(if is_push { "PostToConnection" } else { "unknown" });
+    counts.request(if connection_id.is_some() { "PostToConnection" } else { "unknown" });
+    if !connection_id.is_some_and(|id| id.starts_with(CONNECTION)) {
+        let body = Bytes::from_static(br#"{"message":null}"#);
+        return Ok(answer.status(410).header("x-amzn-errortype", "GoneException").body(Full::new(body))?);
+    }
     let events: Vec<IgnoredAny> = serde_json::from_slice(&frame).unwrap_or_default();
     counts.events_told += u64::try_from(events.len())?;
-    Ok(Response::builder().header("content-type", "application/json").body(Full::default())?)
+    counts.pushed_bytes += u64::try_from(frame.len())?;
+    Ok(answer.body(Full::default())?)
 }

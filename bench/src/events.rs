@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     Failure,
     contestants::Function,
-    endpoints::{CONNECTIONS, Endpoints, MESSAGES},
+    endpoints::{CONNECTION, CONNECTIONS, Endpoints, MESSAGES},
 };
 
 /// Whose messages they are. Each owner has one connection.
@@ -54,7 +54,7 @@ impl Events {
                 for owner in OWNERS {
                     let item = json!({
                         "owner": { "S": owner },
-                        "connection_id": { "S": format!("connection-of-{owner}=") },
+                        "connection_id": { "S": format!("{CONNECTION}{owner}=") },
                         "expires_at": { "N": "9999999999" },
                     });
                     endpoints.put_item(CONNECTIONS, &item)?;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env::consts::ARCH,
     fs,
     path::PathBuf,
 };
@@ -22,7 +23,9 @@ const TOLERANCE: f64 = 0.05;
 /// The committed figures.
 #[derive(Debug, Serialize, Deserialize)]
 struct Committed {
-    /// The compiler they are of: another one makes other instructions.
+    /// The kind of processor they are of: another one has other instructions.
+    processor: String,
+    /// The compiler they are of: another one makes other instructions, too, but not that many.
     rustc: String,
     /// By what they are of, as [`stable`] names it. Of all of them, less is better.
     figures: BTreeMap<String, f64>,
@@ -35,7 +38,8 @@ fn path() -> PathBuf {
 /// Compares a run with the committed figures, or writes them. Whether all is well.
 pub(crate) fn compare(results: &Results, write: bool, say: fn(&str)) -> Result<bool, Failure> {
     let path = path();
-    let now = Committed { rustc: results.rustc.clone(), figures: stable(results) };
+    let now =
+        Committed { processor: ARCH.to_owned(), rustc: results.rustc.clone(), figures: stable(results) };
     if write {
         fs::write(&path, serde_json::to_string_pretty(&now)? + "\n")
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
@@ -46,6 +50,10 @@ pub(crate) fn compare(results: &Results, write: bool, say: fn(&str)) -> Result<b
         fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let committed: Committed =
         serde_json::from_str(&text).map_err(|error| format!("{} is broken: {error}", path.display()))?;
+    if committed.processor != now.processor {
+        let Committed { processor, .. } = committed;
+        return Err(format!("{} has the figures of {processor}, and this is {ARCH}", path.display()).into());
+    }
     let Comparison { regressions, improvements, compared } = differences(&committed.figures, &now.figures);
     for line in &improvements {
         say(&format!("better: {line}"));

@@ -123,7 +123,10 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     results.end();
     if results.cases.is_empty() {
-        return Err("no case has all of these words in its name".into());
+        return Err(match results.left_out.as_slice() {
+            [] => "no case has all of these words in its name".into(),
+            left_out => format!("nothing could be measured: {}", left_out.join("; ")).into(),
+        });
     }
 
     if to_compare {
@@ -143,6 +146,10 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     ));
     for line in &results.left_out {
         say(&format!("left out: {line}"));
+    }
+    if !arguments.only.is_empty() {
+        // A part of a run is not to take the place of a whole one.
+        return Ok(true);
     }
     let write = |name: &str, text: &str| -> Result<PathBuf, Failure> {
         let path = folder.join(name);

@@ -53,7 +53,7 @@ pub(crate) fn groups(mode: Mode) -> Vec<Group> {
     };
     let with_floor: Vec<_> = everybody.into_iter().chain([RuntimeFloor]).collect();
     let mut groups = vec![
-        group(SyncInsert, &with_floor, 1, KB, 15, 40, 10),
+        group(SyncInsert, &with_floor, 1, KB, 21, 40, 10),
         group(SyncInsert, &everybody, 1, 100 * KB, 7, 20, 10),
         group(StatusLookup, &[Intake], 1, KB, 9, 40, 10),
         group(Websocket, &[Intake], 1, KB, 9, 40, 10),
@@ -126,6 +126,8 @@ pub(crate) struct Figures {
     pub(crate) requests_first: BTreeMap<String, f64>,
     /// Those of an invocation after the first.
     pub(crate) requests: BTreeMap<String, f64>,
+    /// Bytes in the frames that an invocation pushes.
+    pub(crate) pushed_bytes: u64,
 }
 
 impl Figures {
@@ -151,7 +153,7 @@ pub(crate) async fn measure(
     for &case in &group.cases {
         match launch(case.function, case.contestant) {
             Ok(launch) => entrants.push((case, launch, Vec::<Life>::new())),
-            Err(error) => fail(case, error, &mut failures)?,
+            Err(error) => fail(case, &error, &mut failures)?,
         }
     }
     // One round more: the first brings programs from the disk, and is forgotten.
@@ -166,7 +168,7 @@ pub(crate) async fn measure(
                     }
                     still_in.push((case, launch, lives));
                 }
-                Err(error) => fail(case, error, &mut failures)?,
+                Err(error) => fail(case, &error, &mut failures)?,
             }
         }
         entrants = still_in;
@@ -195,7 +197,7 @@ pub(crate) async fn measure(
     Ok((measured, failures))
 }
 
-fn fail(case: Case, error: Failure, failures: &mut Vec<String>) -> Result<(), Failure> {
+fn fail(case: Case, error: &Failure, failures: &mut Vec<String>) -> Result<(), Failure> {
     if case.contestant == Contestant::Intake {
         return Err(format!("{}: {error}", case.label()).into());
     }
@@ -219,6 +221,7 @@ fn summarize(case: Case, lives: &[Life], warm: usize) -> Option<Figures> {
         batch,
         payload_bytes,
         event_bytes: last.event_bytes,
+        pushed_bytes: last.pushed_bytes,
         init_ms: time(|life| life.init)?,
         init_cpu_ms: time(|life| life.init_cpu)?,
         first_answer_ms: time(|life| life.first_answer)?,

@@ -75,6 +75,8 @@ pub(crate) struct Life {
     pub(crate) requests_warm: BTreeMap<String, u64>,
     /// The size of an event, in bytes.
     pub(crate) event_bytes: u64,
+    /// What was pushed in the first invocation, in bytes.
+    pub(crate) pushed_bytes: u64,
 }
 
 /// What all processes of a run have in common.
@@ -154,6 +156,7 @@ pub(crate) async fn live(
         requests_warm: last.counts.requests_since(&first.counts),
         requests_init: ready.counts.requests,
         event_bytes,
+        pushed_bytes: first.counts.pushed_bytes - ready.counts.pushed_bytes,
     })
 }
 
