@@ -67,6 +67,17 @@ pub struct Nobodys {
     pub attempts: u32,
 }
 
+impl Found {
+    /// The queue's name for it.
+    fn message_id(&self) -> &str {
+        match self {
+            Self::Message(delivery) => delivery.receipt.as_str(),
+            Self::IllegalId(illegal) => illegal.receipt.as_str(),
+            Self::Nobodys(nobodys) => &nobodys.message_id,
+        }
+    }
+}
+
 impl Delivery {
     /// The same message, given up.
     pub(crate) fn exhausted(mut self) -> Self {
@@ -121,17 +132,16 @@ fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, E
         #[serde(rename = "messageId")]
         message_id: String,
     }
+    let reason = match catch_unwind(|| serde_json::from_str(record.get()).map(read)) {
+        Ok(Ok(found)) if !found.message_id().is_empty() => return Ok(found),
+        Ok(_) => "it does not have the form of an SQS record",
+        Err(_) => "reading it failed with a panic",
+    };
     let Named { message_id } = serde_json::from_str(record.get())?;
     if message_id.is_empty() {
         return Err("a record has an empty message id".into());
     }
-    let reading = catch_unwind(|| serde_json::from_str(record.get()).map(read));
-    let nobodys = |reason| Found::Nobodys(Nobodys { message_id, reason, attempts: 0 });
-    Ok(match reading {
-        Ok(Ok(found)) => found,
-        Ok(Err(_)) => nobodys("it does not have the form of an SQS record"),
-        Err(_) => nobodys("reading it failed with a panic"),
-    })
+    Ok(Found::Nobodys(Nobodys { message_id, reason, attempts: 0 }))
 }
 
 fn found(record: SqsMessage) -> Found {
