@@ -111,10 +111,11 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
             continue;
         }
         let start = Instant::now();
-        let names: Vec<_> = group.cases.iter().map(Case::label).collect();
+        let names = group.cases.iter().map(Case::label).collect::<Vec<_>>().join(", ");
+        progress.begin(&names);
         let (figures, failures) =
             measure(&surroundings, &group, no_counts.is_none() && !arguments.quick, &progress).await?;
-        progress.done(&format!("{}: {} rounds", names.join(", "), group.rounds), start.elapsed());
+        progress.done(&format!("{names}: {} rounds", group.rounds), start.elapsed());
         for failure in &failures {
             progress.note(&format!("left out: {failure}"));
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-/// Tells what is going on: on a terminal in one line that changes, elsewhere only what is done.
+/// Tells what is going on: on a terminal in one line that changes, elsewhere what begins and what is done.
 pub(crate) struct Progress {
     terminal: bool,
 }
@@ -13,6 +13,15 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new() -> Self {
         Self { terminal: io::stderr().is_terminal() }
+    }
+
+    /// What begins, and takes a while.
+    pub(crate) fn begin(&self, text: &str) {
+        if self.terminal {
+            self.now(text);
+        } else {
+            let _ = writeln!(io::stderr(), "{text} ...");
+        }
     }
 
     /// What is under way.

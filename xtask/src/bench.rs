@@ -31,7 +31,7 @@ const RUST_PEERS: [&str; 4] =
 /// The first time takes long, because it builds the peers. A full run takes about ten minutes.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
-    /// Few rounds, no batch of 10,000, no instruction counts: about a minute
+    /// Few rounds, no batch of 10,000, no instruction counts: a minute or two
     #[arg(long)]
     quick: bool,
     /// Measure only cases whose name has this in it, such as queue-consumer, python or 100x1KB; may be repeated, and
