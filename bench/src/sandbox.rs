@@ -206,6 +206,10 @@ fn command(
     ] {
         command.env(name, path);
     }
+    if (case.function, case.contestant) == (Function::QueueConsumer, Contestant::Intake) {
+        // As template.yaml sets it.
+        command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
+    }
     let jwks = surroundings.key.jwks();
     let (dynamodb_url, push_url, address) = (endpoints.dynamodb_url(), endpoints.push_url(), api.address());
     command.envs([
