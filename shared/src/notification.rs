@@ -1,7 +1,7 @@
 //! What clients are told over their sockets: CloudEvents 1.0 in JSON batches.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::message::Receipt;
 
@@ -46,6 +46,7 @@ pub struct Event {
     #[serde(rename = "type")]
     kind: EventType,
     subject: String,
+    #[serde(serialize_with = "to_the_millisecond")]
     time: Timestamp,
     datacontenttype: &'static str,
     data: Data,
@@ -130,6 +131,11 @@ pub fn shortened(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 
+/// As precise as the times in the table.
+fn to_the_millisecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,7 +159,7 @@ mod tests {
                 "source": "/intake",
                 "type": "intake.message.rejected",
                 "subject": "m-1",
-                "time": "2027-01-15T08:00:00Z",
+                "time": "2027-01-15T08:00:00.000Z",
                 "datacontenttype": "application/json",
                 "data": {
                     "receipt": "5fea7756-0ea4-451a-a703-a558b933e274",
