@@ -1,7 +1,9 @@
 //! What API Gateway gets for its events.
 
 use std::{
+    env,
     io::{self, Write},
+    process::Command,
     sync::{Arc, Mutex},
 };
 
@@ -166,8 +168,21 @@ async fn an_event_of_nothing_is_a_failure() {
     }
 }
 
+/// In a process of its own: what is logged where is remembered for a whole process, and a thread that logs
+/// nowhere can make it be forgotten for another that is about to listen.
+#[test]
+fn the_log_has_one_line_for_each_event_and_nothing_of_a_token() {
+    let alone = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", "events::the_log_of_a_process", "--ignored"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
-async fn the_log_has_one_line_for_each_event_and_nothing_of_a_token() {
+#[ignore = "it is the process of the_log_has_one_line_for_each_event_and_nothing_of_a_token"]
+async fn the_log_of_a_process() {
     let issuer = Trusted::new(SigningKey::p256());
     let good = issuer.token(&claims());
     let expired = issuer.token(&with("exp", 1.into()));
