@@ -157,7 +157,7 @@ async fn run(arguments: &Arguments, client: &Client, queues: &Queues) -> ExitCod
             Fate::NotDeleted(reason) => progress.aside(|| {
                 note(format_args!("sent, but not deleted: {}: {reason}", letter.receipt));
             }),
-            Fate::Moved | Fate::Nobodys | Fate::CameBack => {}
+            Fate::Moved | Fate::Unattributed | Fate::CameBack => {}
         }
     })
     .await;
@@ -205,7 +205,7 @@ fn spoken(order: Order, account: &Account) -> String {
 /// A message in the list of a dry run.
 fn line(letter: &Letter, fate: &Fate) -> String {
     let then = match fate {
-        Fate::Nobodys => "stays: names nobody",
+        Fate::Unattributed => "stays: names nobody",
         _ => "is moved",
     };
     format!(

@@ -52,7 +52,7 @@ pub enum Fate {
     /// It is in the queue, and not in the dead-letter queue any more.
     Moved,
     /// It names nobody, and stays.
-    Nobodys,
+    Unattributed,
     /// It was moved, failed again, and is back already. It stays, or this would never end.
     CameBack,
     /// It was not sent, and stays.
@@ -66,7 +66,7 @@ pub enum Fate {
 pub struct Account {
     /// [`Fate::Moved`]
     pub moved: u64,
-    /// [`Fate::Nobodys`]
+    /// [`Fate::Unattributed`]
     pub nobodys: u64,
     /// [`Fate::CameBack`]
     pub came_back: u64,
@@ -92,7 +92,7 @@ impl Account {
     fn count(&mut self, fate: &Fate) {
         *match fate {
             Fate::Moved => &mut self.moved,
-            Fate::Nobodys => &mut self.nobodys,
+            Fate::Unattributed => &mut self.nobodys,
             Fate::CameBack => &mut self.came_back,
             Fate::NotSent(_) => &mut self.not_sent,
             Fate::NotDeleted(_) => &mut self.not_deleted,
@@ -207,7 +207,7 @@ impl<F: FnMut(&Letter, &Fate, &Account)> Run<'_, F> {
             } else if self.sent.contains(&letter.receipt) {
                 self.settle(&letter, &Fate::CameBack);
             } else if letter.is_nobodys() && !self.order.nobodys_too {
-                self.settle(&letter, &Fate::Nobodys);
+                self.settle(&letter, &Fate::Unattributed);
             } else {
                 fresh.push(letter);
             }

@@ -20,7 +20,7 @@ use tokio::time;
 
 use crate::{
     configuration::{ConfigurationError, optional, required},
-    telemetry::chain,
+    telemetry::with_causes,
 };
 
 /// The roots of Amazon Trust Services, which sign the certificates of all AWS endpoints
@@ -125,7 +125,7 @@ const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn warm_up<T, E: Error>(request: impl Future<Output = Result<T, E>>) {
     match time::timeout(WARM_UP_TIMEOUT, request).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(error = chain(&error), "not warmed up"),
+        Ok(Err(error)) => tracing::warn!(error = with_causes(&error), "not warmed up"),
         Err(_) => tracing::warn!(error = "no answer in time", "not warmed up"),
     }
 }

@@ -6,15 +6,13 @@
 #[cfg(feature = "stores")]
 pub mod aws;
 pub mod configuration;
-#[cfg(feature = "stores")]
-pub mod connections;
 pub mod message;
-#[cfg(feature = "stores")]
-pub mod messages;
 pub mod metrics;
 pub mod notification;
 pub mod problem;
 #[cfg(feature = "rest")]
 pub mod rest;
 pub mod state;
+#[cfg(feature = "stores")]
+pub mod store;
 pub mod telemetry;

@@ -63,9 +63,9 @@ pub enum Metric {
     /// Callers whose token was taken.
     Allowed,
     /// Callers whose token was refused.
-    Refused,
+    Denied,
     /// Callers whose token could not be checked.
-    Unchecked,
+    Unverified,
     /// Sockets that were opened.
     Connected,
     /// Sockets that were closed, as far as API Gateway says so.
@@ -89,8 +89,8 @@ impl Metric {
         Self::BatchSize,
         Self::ColdStart,
         Self::Allowed,
-        Self::Refused,
-        Self::Unchecked,
+        Self::Denied,
+        Self::Unverified,
         Self::Connected,
         Self::Disconnected,
     ];
@@ -112,8 +112,8 @@ impl Metric {
             Self::BatchSize => "BatchSize",
             Self::ColdStart => "ColdStart",
             Self::Allowed => "Allowed",
-            Self::Refused => "Refused",
-            Self::Unchecked => "Unchecked",
+            Self::Denied => "Denied",
+            Self::Unverified => "Unverified",
             Self::Connected => "Connected",
             Self::Disconnected => "Disconnected",
         }

@@ -74,7 +74,7 @@ impl Event {
             id: format!("{}:{}", receipt.as_str(), kind.as_str()),
             source: "/intake",
             kind,
-            subject: shortened(subject, MAX_SUBJECT_BYTES).to_owned(),
+            subject: truncated(subject, MAX_SUBJECT_BYTES).to_owned(),
             time,
             datacontenttype: "application/json",
             data: Data { receipt: receipt.as_str().to_owned(), reason },
@@ -127,7 +127,7 @@ pub fn frames<'a>(events: impl IntoIterator<Item = &'a Event>) -> serde_json::Re
 }
 
 /// The beginning of a text, at most so many bytes, cut between characters.
-pub fn shortened(text: &str, max_bytes: usize) -> &str {
+pub fn truncated(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 

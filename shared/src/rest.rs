@@ -17,9 +17,9 @@ use serde::Serialize;
 use crate::{
     configuration::{ConfigurationError, required},
     message::{Key, MessageId, Owner},
-    messages::StoreError,
     problem::Problem,
-    telemetry::{CorrelationId, chain},
+    store::StoreError,
+    telemetry::{CorrelationId, with_causes},
 };
 
 /// Whose message a request is about, by the authorizer's word alone, and which, by its path.
@@ -64,21 +64,21 @@ fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
 /// The problem to answer when the table could not be read or written. The log gets the cause.
 pub fn store_problem(error: &StoreError) -> Problem {
     if error.is_transient() {
-        tracing::warn!(error = chain(error), "the table is not available");
+        tracing::warn!(error = with_causes(error), "the table is not available");
         Problem::unavailable()
     } else {
-        tracing::error!(error = chain(error), "the table cannot be used");
+        tracing::error!(error = with_causes(error), "the table cannot be used");
         Problem::internal()
     }
 }
 
 /// Turns outcomes into answers that a browser of the allowed origin may read.
 #[derive(Clone, Debug)]
-pub struct Answers {
+pub struct Responses {
     allowed_origin: HeaderValue,
 }
 
-impl Answers {
+impl Responses {
     /// Reads `ALLOWED_ORIGIN`.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Answers {
         })
     }
 
-    /// Answers for one origin, or `*` for any; none if the text cannot stand in a header.
+    /// Responses for one origin, or `*` for any; none if the text cannot stand in a header.
     pub fn new(allowed_origin: &str) -> Option<Self> {
         let allowed_origin = HeaderValue::from_str(allowed_origin).ok()?;
         Some(Self { allowed_origin })

@@ -93,7 +93,7 @@ impl Content {
 
 /// A message on its way into the table.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub struct Incoming {
     /// What it is found by.
     pub key: Key,
     /// Which way it came.
@@ -157,7 +157,7 @@ pub fn transition(existing: Option<(Status, &str)>, arriving: &Content) -> Trans
 
 /// [`transition`]'s `Record` as a DynamoDB condition, so that looking and writing are one step.
 /// `#status` is the attribute with the status, `:stored` the text of [`Status::Stored`].
-pub const MAY_RECORD: &str = "attribute_not_exists(pk) OR #status <> :stored";
+pub const RECORD_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored";
 
 #[cfg(test)]
 mod tests {

@@ -29,7 +29,7 @@ pub async fn logged(running: impl Future<Output = Result<(), Box<dyn Error + Sen
     match running.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = chain(&*error), "stopped");
+            tracing::error!(error = with_causes(&*error), "stopped");
             ExitCode::FAILURE
         }
     }
@@ -82,7 +82,7 @@ impl CorrelationId {
 }
 
 /// An error with all its causes in one line, for the log: what an error shows by itself leaves them out.
-pub fn chain(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this crate is nothing but tests")]
 
+mod authorizer;
 mod matrix;
 mod model;
 // The limit is that of Linux, and so are the functions.

@@ -13,11 +13,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{
     database::{CONNECTIONS, Database, MESSAGES},
     events::{batch, delivered, get, put, read, receipt, record, request},
-    faults::Fault,
     pushes::{PushFault, Pushes},
     stack::eventually,
 };
-use intake::rest::Answers;
+use fault_proxy::Fault;
+use intake::rest::Responses;
 use queue_consumer::Consumer;
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;
@@ -411,7 +411,7 @@ async fn the_last_delivery_of_a_batch() {
 async fn a_sync_insert() {
     each_fault("sync insert", ROWS.len(), |row| async move {
         let database = Database::start().await;
-        let function = SyncInsert::new(database.messages(), Answers::new("*").expect("an origin"));
+        let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
         let body = r#"{"n": 1.0, "a":"\u00e9"}"#;
         let send = async || {
             let answer = function.handle(request(&put("alice", "m-1", body))).await.expect("an answer");
@@ -456,7 +456,7 @@ async fn a_sync_insert() {
 async fn a_status_lookup() {
     each_fault("status look-up", ROWS.len(), |row| async move {
         let database = Database::start().await;
-        let answers = Answers::new("*").expect("an origin");
+        let answers = Responses::new("*").expect("an origin");
         let body = r#"{"n": 1.0, "a":"\u00e9"}"#;
         let insert = SyncInsert::new(database.messages(), answers.clone());
         insert.handle(request(&put("alice", "m-1", body))).await.expect("an answer");

@@ -1,10 +1,8 @@
 //! Random sequences of everything that can happen to one message, against a model of the state table.
 
-use e2e::{
-    events::{delivered, get, put, receipt, record, request},
-    faults::Fault,
-};
-use intake::{message::Payload, rest::Answers};
+use e2e::events::{delivered, get, put, receipt, record, request};
+use fault_proxy::Fault;
+use intake::{message::Payload, rest::Responses};
 use proptest::{prelude::*, test_runner::Config};
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;
@@ -63,7 +61,7 @@ fn same(there: Model, body: Body) -> bool {
 }
 
 async fn check(bench: &Bench, there: Model) {
-    let look_up = StatusLookup::new(bench.database.messages(), Answers::new("*").expect("an origin"));
+    let look_up = StatusLookup::new(bench.database.messages(), Responses::new("*").expect("an origin"));
     let answer = look_up.handle(request(&get("alice", "m-1", None))).await.expect("an answer");
     let (status, text) = (answer.status(), bench.database.text("alice", "m-1", "payload").await);
     let body: Value = serde_json::from_slice(answer.body()).expect("JSON");
@@ -75,7 +73,7 @@ async fn check(bench: &Bench, there: Model) {
 
 async fn run(steps: Vec<Step>) {
     let bench = Bench::start().await;
-    let insert = SyncInsert::new(bench.database.messages(), Answers::new("*").expect("an origin"));
+    let insert = SyncInsert::new(bench.database.messages(), Responses::new("*").expect("an origin"));
     let mut there: Model = None;
     for step in steps {
         match step {

@@ -13,7 +13,7 @@ use e2e::{
     database::{CONNECTIONS, MESSAGES, aws_at},
     events::batch,
 };
-use intake::{connections::Connections, messages::Messages};
+use intake::store::{Connections, Messages};
 use nix::sys::resource::{Resource, setrlimit};
 use queue_consumer::{Consumer, push::Push};
 use tokio::task::spawn_blocking;
@@ -81,7 +81,7 @@ async fn consumer_with_little_memory() {
     let consumer = Consumer::new(messages.clone(), push, MAX_RECEIVE_COUNT);
     let records: Vec<_> = largest().iter().map(|sent| sent.record(1)).collect();
     let batch = batch(&records);
-    messages.write_nothing().await.expect("connected");
+    messages.probe_write().await.expect("connected");
 
     let mut taken = Vec::with_capacity(100_000);
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");

@@ -14,9 +14,9 @@ use aws_sdk_dynamodb::{
 use e2e::{
     database::MESSAGES,
     events::{batch, receipt, record},
-    faults::Fault,
 };
-use intake::{message::Payload, messages::Messages};
+use fault_proxy::Fault;
+use intake::{message::Payload, store::messages::Messages};
 use serde_json::{Value, json};
 use tokio::{join, select, time::sleep};
 

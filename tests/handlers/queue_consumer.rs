@@ -3,10 +3,10 @@ use std::time::{Duration, SystemTime};
 use e2e::{
     database::{CONNECTIONS, Database, MESSAGES},
     events::{batch, delivered, receipt, record},
-    faults::Fault,
     pushes::Pushes,
 };
-use intake::{message::Owner, messages::Messages};
+use fault_proxy::Fault;
+use intake::{message::Owner, store::messages::Messages};
 use queue_consumer::{Consumer, push::Push};
 use serde_json::{Value, json};
 

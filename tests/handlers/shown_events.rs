@@ -7,13 +7,13 @@ use e2e::{
     events::{read, request},
     pushes::Pushes,
 };
-use intake::rest::Answers;
+use intake::rest::Responses;
 use serde_json::json;
 
 use crate::queue_consumer::{consume, consumer};
 
-fn answers() -> Answers {
-    Answers::new("*").expect("an origin")
+fn answers() -> Responses {
+    Responses::new("*").expect("an origin")
 }
 
 #[tokio::test]

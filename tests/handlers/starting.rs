@@ -1,19 +1,17 @@
 //! What the functions do before the first event.
 
-use e2e::{
-    database::{CONNECTIONS, Database, MESSAGES},
-    faults::Fault,
-};
+use e2e::database::{CONNECTIONS, Database, MESSAGES};
+use fault_proxy::Fault;
 use intake::aws::warm_up;
 
 #[tokio::test]
 async fn warming_up_reaches_the_tables_and_changes_nothing() {
     let database = Database::start().await;
     let (messages, connections) = (database.messages(), database.connections());
-    messages.write_nothing().await.expect("the table can be written");
-    messages.read_nothing().await.expect("the table can be read");
-    connections.write_nothing().await.expect("the table can be written");
-    connections.read_nothing().await.expect("the table can be read");
+    messages.probe_write().await.expect("the table can be written");
+    messages.probe_read().await.expect("the table can be read");
+    connections.probe_write().await.expect("the table can be written");
+    connections.probe_read().await.expect("the table can be read");
     assert_eq!(database.faults.taken_all(), 4);
     assert_eq!((database.count(MESSAGES).await, database.count(CONNECTIONS).await), (0, 0));
 }
@@ -23,7 +21,7 @@ async fn a_function_starts_although_the_database_fails() {
     for fault in [Fault::Throttle, Fault::CutBefore, Fault::Hang] {
         let database = Database::start().await;
         database.faults.always(fault);
-        database.messages().write_nothing().await.expect_err("the table cannot be written");
-        warm_up(database.messages().write_nothing()).await;
+        database.messages().probe_write().await.expect_err("the table cannot be written");
+        warm_up(database.messages().probe_write()).await;
     }
 }

@@ -1,12 +1,12 @@
 use e2e::{
     database::Database,
     events::{get, put, receipt, request},
-    faults::Fault,
 };
+use fault_proxy::Fault;
 use intake::{
     message::{Key, MessageId, Owner, Payload, Receipt, Via},
-    rest::Answers,
-    state::{Arrival, Content},
+    rest::Responses,
+    state::{Content, Incoming},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;
 
 async fn ask(database: &Database, event: &Value) -> (u16, Value, String) {
-    let function = StatusLookup::new(database.messages(), Answers::new("*").expect("an origin"));
+    let function = StatusLookup::new(database.messages(), Responses::new("*").expect("an origin"));
     let (head, body) = function.handle(request(event)).await.expect("an answer").into_parts();
     let text = String::from_utf8(body.to_vec()).expect("text");
     (head.status.as_u16(), serde_json::from_str(&text).expect("JSON"), text)
@@ -22,7 +22,7 @@ async fn ask(database: &Database, event: &Value) -> (u16, Value, String) {
 
 async fn record(database: &Database, id: &str, number: usize, content: Content) {
     let key = Key { id: MessageId::parse(id).expect("legal"), owner: Owner::parse("alice").expect("legal") };
-    let arrival = Arrival {
+    let arrival = Incoming {
         key,
         via: Via::Queue,
         attempts: 2,
@@ -57,7 +57,7 @@ async fn a_stored_message_is_answered_as_it_was_sent() {
 #[tokio::test]
 async fn a_message_stored_in_a_request_is_found() {
     let database = Database::start().await;
-    let function = SyncInsert::new(database.messages(), Answers::new("*").expect("an origin"));
+    let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
     function.handle(request(&put("alice", "m-1", r#"{"a":1}"#))).await.expect("an answer");
     let (status, body, _) = ask(&database, &get("alice", "m-1", None)).await;
     assert_eq!(status, 200);

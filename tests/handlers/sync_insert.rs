@@ -1,19 +1,19 @@
 use e2e::{
     database::{Database, MESSAGES},
     events::{put, request},
-    faults::Fault,
 };
+use fault_proxy::Fault;
 use intake::{
     message::{Key, MessageId, Owner, Via},
-    rest::Answers,
-    state::{Arrival, Content},
+    rest::Responses,
+    state::{Content, Incoming},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sync_insert::SyncInsert;
 
 fn function(database: &Database) -> SyncInsert {
-    SyncInsert::new(database.messages(), Answers::new("*").expect("an origin"))
+    SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"))
 }
 
 /// An answer, taken apart.
@@ -97,7 +97,7 @@ async fn what_was_rejected_or_failed_before_can_be_stored() {
         let key =
             Key { id: MessageId::parse(id).expect("legal"), owner: Owner::parse("alice").expect("legal") };
         let received_at = Timestamp::now();
-        let arrival = Arrival { key, via: Via::Queue, attempts: 5, received_at, receipt: None, content };
+        let arrival = Incoming { key, via: Via::Queue, attempts: 5, received_at, receipt: None, content };
         database.messages().record(&arrival).await.expect("recorded");
         assert_eq!(send(&database, &put("alice", id, r#"{"a":1}"#)).await.status, 201);
         assert_eq!(database.text("alice", id, "status").await, "stored");

@@ -1,8 +1,8 @@
 use e2e::{
     database::{CONNECTIONS, Database},
     events::read,
-    faults::Fault,
 };
+use fault_proxy::Fault;
 use intake::message::Owner;
 use serde_json::{Value, json};
 use websocket::WebSocket;

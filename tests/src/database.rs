@@ -13,12 +13,12 @@ use aws_sdk_dynamodb::{
 use dynoxide::{Database as Dynoxide, server::serve_on};
 use intake::{
     aws::{AMAZON_ROOTS, Aws},
-    connections::Connections,
-    messages::Messages,
+    store::connections::Connections,
+    store::messages::Messages,
 };
 use tokio::net::TcpListener;
 
-use crate::faults::FaultProxy;
+use fault_proxy::FaultProxy;
 
 /// The name of the table of messages.
 pub const MESSAGES: &str = "messages";

@@ -5,7 +5,5 @@
 
 pub mod database;
 pub mod events;
-pub mod faults;
 pub mod pushes;
-pub mod soak;
 pub mod stack;

@@ -21,6 +21,7 @@ use aws_sdk_sqs::{
         SendMessageBatchRequestEntry,
     },
 };
+use development_key::DevelopmentKey;
 use futures_util::{SinkExt, StreamExt};
 use intake::aws::{AMAZON_ROOTS, Aws};
 use redrive::connection;
@@ -37,7 +38,6 @@ use tokio_tungstenite::{
     tungstenite::{self, Message},
 };
 use uuid::Uuid;
-use xtask::token::DevelopmentKey;
 
 /// How long a condition may take to come true. Far longer than any does, even on a busy machine: it is
 /// there so that a test that waits in vain ends with a message.

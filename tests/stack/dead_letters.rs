@@ -4,10 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use e2e::{
-    faults::{Fault, FaultProxy},
-    stack::{Record, Stack, eventually, text, unique},
-};
+use e2e::stack::{Record, Stack, eventually, text, unique};
+use fault_proxy::{Fault, FaultProxy};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -82,7 +82,7 @@ async fn a_correlation_id_outlives_failures_and_a_redrive() {
     assert_steps(&stack, answer.header("x-amz-apigw-id"), &steps).await;
 }
 
-/// Waits for the last step in the log, and checks that there are these. Answers the lines.
+/// Waits for the last step in the log, and checks that there are these. Responses the lines.
 async fn assert_steps(stack: &Stack, correlation_id: &str, expected: &[&str]) -> Vec<Value> {
     assert!(!correlation_id.is_empty(), "the caller is told");
     let mut lines = Vec::new();

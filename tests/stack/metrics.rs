@@ -45,7 +45,7 @@ async fn every_metric_is_what_was_sent() {
     let refused =
         stack.request(Method::GET, "/messages/m").header("authorization", format!("Bearer {forged}"));
     assert_eq!(refused.send().await.expect("an answer").status(), 401);
-    expected.add("AuthorizerFunction", &[(Metric::Allowed, 2), (Metric::Refused, 2)]);
+    expected.add("AuthorizerFunction", &[(Metric::Allowed, 2), (Metric::Denied, 2)]);
 
     // By request and response.
     let id = unique("m");
@@ -125,7 +125,7 @@ async fn every_metric_is_what_was_sent() {
     let nowhere = [("TOKEN_JWKS", ""), ("TOKEN_JWKS_URL", "https://127.0.0.1:1/keys")];
     let without_keys = Started::with(&stack, "AuthorizerFunction", &nowhere).await;
     assert!(stack.refused_handshake(&format!("?token={}", caller.token)).await.is_some());
-    expected.add("AuthorizerFunction", &[(Metric::Unchecked, 1)]);
+    expected.add("AuthorizerFunction", &[(Metric::Unverified, 1)]);
     expected.starts(&without_keys);
     socket.close().await;
     expected.add("WebSocketFunction", &[(Metric::Disconnected, 1)]);

@@ -113,7 +113,7 @@ async fn a_dry_run_lists_what_there_is_and_leaves_it() {
     let (id, bare) = (unique("dry"), Record::bare(BODY));
     let mut expected = vec![
         (redriven.die(caller.record(&id, BODY)).await, Fate::Moved),
-        (redriven.die(bare).await, Fate::Nobodys),
+        (redriven.die(bare).await, Fate::Unattributed),
     ];
     expected.sort_by(|left, right| left.0.cmp(&right.0));
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use development_key::DevelopmentKey;
 use e2e::stack::{Answer, Stack, unique};
 use reqwest::Method;
 use ring::hmac;
 use serde_json::{Value, json};
-use xtask::token::DevelopmentKey;
 
 const HOUR: u64 = 3600;
 

@@ -26,7 +26,7 @@ const RUST_PEERS: [&str; 4] =
 /// Starts each function as Lambda does, with DynamoDB behind TLS in the same process, and measures start, CPU
 /// time, memory, requests and, where valgrind is installed, instructions; beside it the same work in Rust with
 /// all defaults, in Python and in Node.js. It prints a table and whether the targets are met, and writes
-/// target/bench/results.json and chart.svg. bench/README.md tells what is measured and how.
+/// target/bench/results.json and chart.svg. lab/bench/README.md tells what is measured and how.
 ///
 /// The first time takes long, because it builds the peers. A full run takes about ten minutes.
 #[derive(Args, Debug)]
@@ -38,10 +38,10 @@ pub(crate) struct BenchArguments {
     /// then all have to be in it
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Compare what does not depend on the machine with bench/figures.json, and fail on a regression of over 5 %
+    /// Compare what does not depend on the machine with lab/bench/figures.json, and fail on a regression of over 5 %
     #[arg(long, conflicts_with_all = ["quick", "only"])]
     check: bool,
-    /// Write bench/figures.json anew
+    /// Write lab/bench/figures.json anew
     #[arg(long, conflicts_with_all = ["quick", "only", "check"])]
     write_figures: bool,
 }

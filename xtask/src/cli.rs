@@ -13,8 +13,8 @@ use crate::{
     soak::{self, SoakArguments},
     step,
     test::{self, TestArguments},
-    token::{self, DevelopmentKey},
     up::{self, UpArguments},
+    workspace,
 };
 
 /// Everything that a developer does with Intake.
@@ -49,15 +49,15 @@ struct TokenArguments {
     #[arg(long, default_value = "12h", value_parser = lifetime)]
     lifetime: Duration,
     /// Who issues it (claim iss)
-    #[arg(long, default_value = token::ISSUER)]
+    #[arg(long, default_value = development_key::ISSUER)]
     issuer: String,
     /// Whom it is for (claim aud)
-    #[arg(long, default_value = token::AUDIENCE)]
+    #[arg(long, default_value = development_key::AUDIENCE)]
     audience: String,
 }
 
 /// Does what the command line says, and tells how it went.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = interrupt::install().and_then(|()| match &arguments.command {
         Verb::Up(arguments) => up::up(arguments),
@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
 }
 
 fn print_token(arguments: &TokenArguments) -> Result<(), Failure> {
-    let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
+    let key = workspace::development_key()?;
     let TokenArguments { owner, lifetime, issuer, audience } = arguments;
     step::say(key.mint(issuer, audience, owner, *lifetime));
     Ok(())

@@ -22,7 +22,7 @@ use crate::{failure::Failure, step, workspace};
 
 /// What a million messages cost on AWS, line by line, both ways in side by side.
 ///
-/// It takes what `cargo xtask bench` measured, the prices in bench/prices.json and the settings in template.yaml,
+/// It takes what `cargo xtask bench` measured, the prices in lab/bench/prices.json and the settings in template.yaml,
 /// and prints a bill for steady traffic and one for bursts, for each size of payload, with the assumptions that
 /// it rests on. Then it computes where one way becomes cheaper than the other. Left out is what costs the same
 /// both ways (keeping the messages, and the fixed sums for metrics, alarms and the dashboard), and every free tier.
@@ -31,7 +31,7 @@ pub(crate) struct CostArguments {
     /// What was measured [default: target/bench/results.json]
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
-    /// The price list [default: bench/prices.json]
+    /// The price list [default: lab/bench/prices.json]
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     /// The size of a message; may be given several times. Each has to be in the results
@@ -85,7 +85,7 @@ pub(crate) fn cost(arguments: &CostArguments) -> Result<(), Failure> {
     }
     let books = Books {
         measured: Measured::load(&file(&arguments.results, "target/bench/results.json"))?,
-        prices: Prices::load(&file(&arguments.prices, "bench/prices.json"), &settings.architecture)?,
+        prices: Prices::load(&file(&arguments.prices, "lab/bench/prices.json"), &settings.architecture)?,
         settings,
         assumptions: Assumptions {
             owners: arguments.owners,

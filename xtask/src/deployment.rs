@@ -3,6 +3,7 @@
 use std::{env, fs::File, path::Path, process::Command};
 
 use clap::Args;
+use development_key::DevelopmentKey;
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
     lock, process,
     python::Environment,
     step,
-    token::{self, DevelopmentKey},
     workspace::{self, StateFolder},
 };
 
@@ -41,8 +41,8 @@ pub(crate) fn parameters(key: &DevelopmentKey) -> Vec<Parameter> {
     let architecture = if env::consts::ARCH == "aarch64" { "arm64" } else { "x86_64" };
     vec![
         ("Architecture", architecture.to_owned()),
-        ("TokenIssuer", token::ISSUER.to_owned()),
-        ("TokenAudience", token::AUDIENCE.to_owned()),
+        ("TokenIssuer", development_key::ISSUER.to_owned()),
+        ("TokenAudience", development_key::AUDIENCE.to_owned()),
         ("TokenJwks", key.jwks()),
     ]
 }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, path::Path};
 
 /// A failure as a person should read it: what failed, what was said about it, what to do.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Somebody pressed Ctrl-C, or asked this process to end.
     Interrupted,
     /// Something went wrong.

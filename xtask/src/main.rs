@@ -1,7 +1,30 @@
-//! See the library: everything is there, so that the tests can use it too.
+//! `cargo xtask`: the one entry point for everything a developer does with Intake.
+
+mod bench;
+mod checks;
+mod cli;
+mod cost;
+mod deployment;
+mod emulator;
+mod environment;
+mod failure;
+mod function_log;
+mod http;
+mod interrupt;
+mod lock;
+mod permissions;
+mod process;
+mod python;
+mod redrive;
+mod soak;
+mod stack;
+mod step;
+mod test;
+mod up;
+mod workspace;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    xtask::main()
+    cli::main()
 }

@@ -292,7 +292,7 @@ fn text(value: &Value) -> String {
 }
 
 fn spoken(value: &Value) -> String {
-    fn shortened(value: &Value) -> Value {
+    fn truncated(value: &Value) -> Value {
         match value {
             Value::Object(map) => {
                 let one = map.iter().next().filter(|_| map.len() == 1);
@@ -301,14 +301,14 @@ fn spoken(value: &Value) -> String {
                         parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(".").into()
                     }
                     Some(("Ref" | "Fn::Sub", Value::String(text))) => text.as_str().into(),
-                    _ => map.iter().map(|(key, value)| (key.clone(), shortened(value))).collect(),
+                    _ => map.iter().map(|(key, value)| (key.clone(), truncated(value))).collect(),
                 }
             }
-            Value::Array(values) => values.iter().map(shortened).collect(),
+            Value::Array(values) => values.iter().map(truncated).collect(),
             value => value.clone(),
         }
     }
-    match shortened(value) {
+    match truncated(value) {
         Value::String(text) => text,
         value => value.to_string(),
     }

@@ -17,9 +17,6 @@ use crate::{
     step, workspace,
 };
 
-/// The test target that floods a stack.
-pub(crate) const FLOOD: &str = "soak";
-
 /// Floods a stack of its own while everything around it fails, and accounts for every message.
 ///
 /// Many clients send through PUT /queue, with WebSockets open that drop and come back. Meanwhile the database
@@ -83,10 +80,9 @@ impl SoakArguments {
 pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
     let mut stack = Stack::start("soak", Port::Any, arguments.profile, &parameters(arguments.throttle))?;
     let result = step::shown("Flood", || {
-        // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
         let mut command = Command::new("cargo");
         environment::cargo(&mut command)
-            .args(["test", "--workspace", "--locked", "--test", FLOOD, "--"])
+            .args(["run", "--quiet", "--locked", "--package", "soak", "--"])
             .env("INTAKE_STACK", stack.description())
             .current_dir(workspace::root());
         for (name, value) in arguments.passed_on() {

@@ -11,8 +11,7 @@ use crate::{
     failure::Failure,
     python::Environment,
     step,
-    token::{self, DevelopmentKey},
-    workspace::StateFolder,
+    workspace::{self, StateFolder},
 };
 
 /// A running stack. Dropping it takes it down.
@@ -36,11 +35,12 @@ impl Stack {
         port.check()?;
         let state = StateFolder::claim(name)?;
         let environment = Environment::run()?;
-        let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
+        let key = workspace::development_key()?;
         let functions = deployment::build(&environment, profile)?;
         let emulator = step::quiet("Starting the emulator", || Emulator::start(&environment, &state, port))?;
         let parameters = [&deployment::parameters(&key), more].concat();
-        let token = key.mint(token::ISSUER, token::AUDIENCE, "xtask", Duration::from_secs(600));
+        let token =
+            key.mint(development_key::ISSUER, development_key::AUDIENCE, "xtask", Duration::from_secs(600));
         let outputs = deployment::deploy(&environment, &state, &emulator, functions, &parameters, &token)
             .map_err(|failure| add_log(failure, &state))?;
         let stack = Self { emulator, outputs, environment, state };
@@ -99,9 +99,9 @@ impl Stack {
             "redrive_role": self.outputs.redrive_role,
             "messages_table": self.outputs.messages_table,
             "connections_table": self.outputs.connections_table,
-            "token_issuer": token::ISSUER,
-            "token_audience": token::AUDIENCE,
-            "key_file": DevelopmentKey::path(),
+            "token_issuer": development_key::ISSUER,
+            "token_audience": development_key::AUDIENCE,
+            "key_file": workspace::development_key_file(),
             "log": self.emulator_log(),
             "function_log": self.function_log(),
         });
@@ -116,7 +116,7 @@ impl Stack {
         let endpoint = self.emulator.endpoint();
         let Outputs { websocket_url, messages_table, connections_table, .. } = &self.outputs;
         let connections = websocket_url.replacen("ws://", "http://", 1);
-        let keys = DevelopmentKey::load_or_create(&DevelopmentKey::path())?.jwks();
+        let keys = workspace::development_key()?.jwks();
         let variables = [
             ("AWS_ENDPOINT_URL", &*endpoint),
             ("AWS_REGION", REGION),
@@ -128,8 +128,8 @@ impl Stack {
             ("ALLOWED_ORIGIN", "*"),
             ("MESSAGE_RETENTION_DAYS", "0"),
             ("MAX_RECEIVE_COUNT", "5"),
-            ("TOKEN_ISSUER", token::ISSUER),
-            ("TOKEN_AUDIENCE", token::AUDIENCE),
+            ("TOKEN_ISSUER", development_key::ISSUER),
+            ("TOKEN_AUDIENCE", development_key::AUDIENCE),
             ("TOKEN_JWKS", &keys),
         ];
         let lines: String = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();

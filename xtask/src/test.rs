@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use crate::{
     checks,
@@ -15,7 +14,7 @@ use crate::{
     environment,
     failure::Failure,
     process,
-    soak::{self, FLOOD, SoakArguments},
+    soak::{self, SoakArguments},
     stack::Stack,
     step, workspace,
 };
@@ -29,7 +28,7 @@ use crate::{
 /// -- --ignored metrics
 ///
 /// To run end-to-end tests against a stack that is up already:
-/// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --test stack
+/// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --features stack --test stack
 #[derive(Args, Debug)]
 pub(crate) struct TestArguments {
     /// Run this step only; may be given several times
@@ -42,8 +41,6 @@ pub(crate) struct TestArguments {
     passed_on: Vec<String>,
 }
 
-/// The test target that needs a running stack.
-const END_TO_END: &str = "stack";
 /// Those of its tests that need the stack for themselves before all others, and after them.
 const ALONE: [&str; 2] = ["metrics::", "afterwards::"];
 
@@ -103,11 +100,22 @@ impl Step {
                 .map_err(|failure| failure.advise("`cargo fmt --all` does it")),
             Self::Clippy => step::shown("Lints", || {
                 cargo(
-                    &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
+                    &[
+                        "clippy",
+                        "--workspace",
+                        "--all-targets",
+                        "--all-features",
+                        "--locked",
+                        "--",
+                        "--deny",
+                        "warnings",
+                    ],
                     &[],
                 )
             }),
-            Self::Tests => step::shown("Unit and integration tests", || unit_and_integration(passed_on)),
+            Self::Tests => step::shown("Unit and integration tests", || {
+                cargo(&["test", "--workspace", "--locked"], passed_on)
+            }),
             Self::Template => checks::template(),
             Self::Dependencies => checks::dependencies(),
             Self::Stack => end_to_end(arguments.profile, passed_on),
@@ -129,38 +137,13 @@ fn cargo_command(arguments: &[&str], passed_on: &[String]) -> Command {
     command
 }
 
-/// Runs every test of the workspace that needs no stack.
-fn unit_and_integration(passed_on: &[String]) -> Result<(), Failure> {
-    let mut command = cargo_command(&["metadata", "--no-deps", "--format-version", "1", "--locked"], &[]);
-    let log = workspace::scratch().join("metadata.log");
-    workspace::make_folder(&workspace::scratch())?;
-    let targets = test_targets(&process::run_captured(&mut command, &log)?);
-    // By name, because the end-to-end tests are to be left out. (Cargo can be told to leave them out by itself,
-    // but then `clippy --all-targets` does so too.)
-    let mut arguments = vec!["test", "--workspace", "--locked", "--lib", "--bins"];
-    for target in targets.iter().filter(|target| ![END_TO_END, FLOOD].contains(&target.as_str())) {
-        arguments.extend(["--test", target]);
-    }
-    cargo(&arguments, passed_on)?;
-    cargo(&["test", "--workspace", "--locked", "--doc"], passed_on)
-}
-
-/// The names of the workspace's integration tests, from what cargo knows of it.
-fn test_targets(metadata: &str) -> Vec<String> {
-    let metadata: Value = serde_json::from_str(metadata).unwrap_or_default();
-    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
-    let targets = list(&metadata, "packages").into_iter().flat_map(|package| list(&package, "targets"));
-    let is_test = |target: &Value| list(target, "kind").iter().any(|kind| kind == "test");
-    targets.filter(is_test).filter_map(|target| target["name"].as_str().map(str::to_owned)).collect()
-}
-
 /// Runs the end-to-end tests on a stack of their own.
 fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
     let stack = Stack::start("test", Port::Any, profile, &impatience())?;
     let run = |passed_on: &[String]| {
-        // Chosen from the whole workspace, as for the other tests, so that nothing is built a second time.
-        let mut command =
-            cargo_command(&["test", "--workspace", "--locked", "--test", END_TO_END], passed_on);
+        // From the whole workspace, as for the other tests, so that nothing is built a second time.
+        let arguments = ["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "stack"];
+        let mut command = cargo_command(&arguments, passed_on);
         command.env("INTAKE_STACK", stack.description());
         // They wait more than they work, for a queue mostly.
         process::run_shown(command.env("RUST_TEST_THREADS", "16"))
@@ -190,18 +173,4 @@ fn impatience() -> [Parameter; 2] {
         ("VisibilityTimeoutSeconds", "3".to_owned()),
         ("MaxReceiveCount", "3".to_owned()),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integration_tests_are_told_from_other_targets() {
-        let metadata = r#"{"packages": [
-            {"targets": [{"name": "intake", "kind": ["lib"]}, {"name": "handlers", "kind": ["test"]}]},
-            {"targets": [{"name": "stack", "kind": ["test"]}, {"name": "tool", "kind": ["bin"]}]}
-        ]}"#;
-        assert_eq!(test_targets(metadata), ["handlers", "stack"]);
-    }
 }

@@ -5,14 +5,8 @@ use std::{thread, time::Duration};
 use clap::Args;
 
 use crate::{
-    deployment::Profile,
-    emulator::Port,
-    failure::Failure,
-    function_log::FunctionLog,
-    interrupt,
-    stack::Stack,
-    step,
-    token::{self, DevelopmentKey},
+    deployment::Profile, emulator::Port, failure::Failure, function_log::FunctionLog, interrupt,
+    stack::Stack, step, workspace,
 };
 
 /// The port that people expect an AWS emulator on.
@@ -49,8 +43,8 @@ pub(crate) fn up(arguments: &UpArguments) -> Result<(), Failure> {
 /// Says what there is and how to use it.
 fn introduce(stack: &Stack) -> Result<(), Failure> {
     let outputs = stack.outputs();
-    let key = DevelopmentKey::load_or_create(&DevelopmentKey::path())?;
-    let token = key.mint(token::ISSUER, token::AUDIENCE, "alice", TOKEN_LIFETIME);
+    let key = workspace::development_key()?;
+    let token = key.mint(development_key::ISSUER, development_key::AUDIENCE, "alice", TOKEN_LIFETIME);
     let python = stack.environment().programs().join("python");
     step::say(format_args!(
         r#"

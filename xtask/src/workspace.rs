@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use development_key::DevelopmentKey;
+
 use crate::failure::Failure;
 
 /// The root of the repository.
@@ -25,7 +27,7 @@ pub(crate) fn emulator() -> PathBuf {
 
 /// The folder of the programs that the functions are measured against.
 pub(crate) fn peers() -> PathBuf {
-    root().join("bench/peers")
+    root().join("lab/bench/peers")
 }
 
 /// The folder of what is built of them, and of the results.
@@ -36,6 +38,16 @@ pub(crate) fn bench() -> PathBuf {
 /// The folder of what the linters need.
 pub(crate) fn checks() -> PathBuf {
     root().join("xtask/checks")
+}
+
+/// The file of the key that signs tokens for the stacks of this checkout.
+pub(crate) fn development_key_file() -> PathBuf {
+    scratch().join("development-key.p8")
+}
+
+/// The key that signs tokens for the stacks of this checkout. It is made on first use.
+pub(crate) fn development_key() -> Result<DevelopmentKey, Failure> {
+    DevelopmentKey::load_or_create(&development_key_file()).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// The packages of the functions, by name.

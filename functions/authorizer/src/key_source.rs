@@ -174,7 +174,7 @@ impl RemoteKeys {
                 known.keys = Some(Fetched { keys, at: now });
             }
             Err(error) => {
-                let error = telemetry::chain(&error);
+                let error = telemetry::with_causes(&error);
                 tracing::error!(error, "could not fetch the issuer's keys");
             }
         }

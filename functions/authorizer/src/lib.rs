@@ -70,7 +70,7 @@ impl Authorizer {
         self.keys.warm_up(SystemTime::now()).await;
     }
 
-    /// Answers who is calling.
+    /// Responses who is calling.
     ///
     /// A refused WebSocket caller gets a policy that denies (`403`), because an error there would
     /// count as a fault of the function.
@@ -101,8 +101,8 @@ impl Authorizer {
         metrics.count(
             match &verdict {
                 Ok(_) => Metric::Allowed,
-                Err(Denial::Refused(_)) => Metric::Refused,
-                Err(Denial::KeysUnavailable) => Metric::Unchecked,
+                Err(Denial::Refused(_)) => Metric::Denied,
+                Err(Denial::KeysUnavailable) => Metric::Unverified,
             },
             1,
         );

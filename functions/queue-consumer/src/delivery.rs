@@ -5,8 +5,8 @@ use std::{fmt, panic::catch_unwind};
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use intake::{
     message::{Key, MessageId, Owner, Payload, Receipt, Via},
-    notification::shortened,
-    state::{Arrival, Content},
+    notification::truncated,
+    state::{Content, Incoming},
     telemetry::CorrelationId,
 };
 use jiff::Timestamp;
@@ -19,13 +19,13 @@ use serde_json::value::RawValue;
 
 /// What a record turns out to be.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum ParsedRecord {
     /// A message with an owner and a legal id.
     Message(Delivery),
     /// A message that cannot be recorded, since nobody could look it up; its owner can be told.
     IllegalId(IllegalId),
     /// A record that names no owner, or no receipt: nobody can be told, but an operator can look at it.
-    Nobodys(Nobodys),
+    Unattributed(Unattributed),
 }
 
 /// One delivery of a message.
@@ -36,7 +36,7 @@ pub struct Delivery {
     /// What the log knows the message by; none if the gateway has not sent it.
     pub correlation_id: Option<CorrelationId>,
     /// What was delivered.
-    pub arrival: Arrival,
+    pub arrival: Incoming,
 }
 
 /// A message with an illegal id.
@@ -58,7 +58,7 @@ pub struct IllegalId {
 
 /// A record that is nobody's message.
 #[derive(Clone, Debug)]
-pub struct Nobodys {
+pub struct Unattributed {
     /// The queue's name for the record.
     pub message_id: String,
     /// What is wrong with it.
@@ -67,13 +67,13 @@ pub struct Nobodys {
     pub attempts: u32,
 }
 
-impl Found {
+impl ParsedRecord {
     /// The queue's name for it.
     fn message_id(&self) -> &str {
         match self {
             Self::Message(delivery) => delivery.receipt.as_str(),
             Self::IllegalId(illegal) => illegal.receipt.as_str(),
-            Self::Nobodys(nobodys) => &nobodys.message_id,
+            Self::Unattributed(nobodys) => &nobodys.message_id,
         }
     }
 }
@@ -95,11 +95,11 @@ impl Delivery {
 
 /// Reads the records of a batch one by one, each as soon as it is cut out of the event: a batch can have
 /// megabytes, which are not to be there more often than needed.
-pub(crate) fn read_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Found>, D::Error> {
+pub(crate) fn read_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRecord>, D::Error> {
     struct Records;
 
     impl<'de> Visitor<'de> for Records {
-        type Value = Vec<Found>;
+        type Value = Vec<ParsedRecord>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list of records")
@@ -122,11 +122,11 @@ pub(crate) fn read_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Fou
 /// # Errors
 /// If it has no message id. SQS takes an answer that names it wrongly for a success of the whole batch or a
 /// failure of it, depending on the mistake: so the batch fails as a whole.
-pub fn read(record: &RawValue) -> Result<Found, Error> {
+pub fn read(record: &RawValue) -> Result<ParsedRecord, Error> {
     isolated(record, found)
 }
 
-fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, Error> {
+fn isolated(record: &RawValue, read: fn(SqsMessage) -> ParsedRecord) -> Result<ParsedRecord, Error> {
     #[derive(Deserialize)]
     struct Named {
         #[serde(rename = "messageId")]
@@ -141,15 +141,19 @@ fn isolated(record: &RawValue, read: fn(SqsMessage) -> Found) -> Result<Found, E
     if message_id.is_empty() {
         return Err("a record has an empty message id".into());
     }
-    Ok(Found::Nobodys(Nobodys { message_id, reason, attempts: 0 }))
+    Ok(ParsedRecord::Unattributed(Unattributed { message_id, reason, attempts: 0 }))
 }
 
-fn found(record: SqsMessage) -> Found {
+fn found(record: SqsMessage) -> ParsedRecord {
     let message_id = record.message_id.unwrap_or_default();
     let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
     let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
     let nobodys = |message_id, reason| {
-        Found::Nobodys(Nobodys { message_id, reason, attempts: attempts.unwrap_or_default() })
+        ParsedRecord::Unattributed(Unattributed {
+            message_id,
+            reason,
+            attempts: attempts.unwrap_or_default(),
+        })
     };
     let attempts = attempts.unwrap_or(1);
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
@@ -168,14 +172,21 @@ fn found(record: SqsMessage) -> Found {
         Ok(id) => id,
         Err(error) => {
             let (id, reason) = (id.to_owned(), error.to_string());
-            return Found::IllegalId(IllegalId { receipt, owner, id, reason, correlation_id, attempts });
+            return ParsedRecord::IllegalId(IllegalId {
+                receipt,
+                owner,
+                id,
+                reason,
+                correlation_id,
+                attempts,
+            });
         }
     };
     let sent = number("SentTimestamp").and_then(|sent| Timestamp::from_millisecond(sent).ok());
-    Found::Message(Delivery {
+    ParsedRecord::Message(Delivery {
         receipt: receipt.clone(),
         correlation_id,
-        arrival: Arrival {
+        arrival: Incoming {
             key: Key { id, owner },
             via: Via::Queue,
             attempts,
@@ -197,7 +208,7 @@ fn content(body: &str) -> Content {
         Ok(payload) => Content::Valid(payload),
         Err(error) => {
             // What is longer than a payload does not fit into an item either.
-            let text = shortened(body, Payload::MAX_BYTES).to_owned();
+            let text = truncated(body, Payload::MAX_BYTES).to_owned();
             Content::Invalid { text, reason: error.to_string() }
         }
     }
@@ -217,7 +228,7 @@ mod tests {
     fn a_panic_is_one_records_matter() {
         let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
         let found = isolated(&record, |_| panic!("on purpose")).expect("it has a name");
-        assert!(matches!(found, Found::Nobodys(nobodys) if nobodys.reason.contains("panic")));
+        assert!(matches!(found, ParsedRecord::Unattributed(nobodys) if nobodys.reason.contains("panic")));
     }
 
     #[test]
@@ -240,7 +251,7 @@ mod tests {
                 message["messageAttributes"]["correlation_id"] = sent;
             }
             let found = read(&record(&message.to_string())).expect("it has a name");
-            let Found::Message(delivery) = found else { panic!("{message} is {found:?}") };
+            let ParsedRecord::Message(delivery) = found else { panic!("{message} is {found:?}") };
             assert_eq!(delivery.correlation_id.as_ref().map(CorrelationId::as_str), expected, "{message}");
         }
     }
@@ -253,7 +264,7 @@ mod tests {
             r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
         ] {
             let found = read(&record(json)).expect("it has a name");
-            assert!(matches!(found, Found::Nobodys(_)), "{json}");
+            assert!(matches!(found, ParsedRecord::Unattributed(_)), "{json}");
         }
     }
 

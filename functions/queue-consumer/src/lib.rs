@@ -13,13 +13,13 @@ mod storing;
 use std::time::SystemTime;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
-use intake::messages::Messages;
+use intake::store::messages::Messages;
 use serde::Deserialize;
 
 use crate::{
-    delivery::{Found, read_each},
+    delivery::{ParsedRecord, read_each},
     push::Push,
-    report::Report,
+    report::BatchReport,
     schedule::Schedule,
     storing::store,
 };
@@ -31,7 +31,7 @@ use crate::{
 pub struct Batch {
     /// What SQS delivered.
     #[serde(rename = "Records", deserialize_with = "read_each")]
-    pub records: Vec<Found>,
+    pub records: Vec<ParsedRecord>,
 }
 
 /// The function, with what it needs for every batch.
@@ -53,14 +53,14 @@ impl Consumer {
     /// `deadline`, when Lambda would kill it: what is not settled by then is among them.
     pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> SqsBatchResponse {
         let schedule = Schedule::until(deadline);
-        let mut report = Report::of(batch.records.len());
+        let mut report = BatchReport::of(batch.records.len());
 
         let mut deliveries = Vec::with_capacity(batch.records.len());
         for found in batch.records {
             match found {
-                Found::Message(delivery) => deliveries.push(delivery),
-                Found::IllegalId(illegal) => report.illegal_id(&illegal),
-                Found::Nobodys(nobodys) => report.nobodys(nobodys, self.max_receive_count),
+                ParsedRecord::Message(delivery) => deliveries.push(delivery),
+                ParsedRecord::IllegalId(illegal) => report.illegal_id(&illegal),
+                ParsedRecord::Unattributed(nobodys) => report.nobodys(nobodys, self.max_receive_count),
             }
         }
 
@@ -84,7 +84,7 @@ impl Consumer {
             }
         }
 
-        let told = self.push.tell(&report.take_notices(), schedule.pushing).await;
+        let told = self.push.notify(&report.take_notices(), schedule.pushing).await;
         report.answer(told)
     }
 }

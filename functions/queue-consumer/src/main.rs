@@ -5,8 +5,8 @@ use std::{process::ExitCode, time::Duration};
 use intake::{
     aws::Aws,
     configuration::{number, required},
-    connections::Connections,
-    messages::Messages,
+    store::connections::Connections,
+    store::messages::Messages,
     telemetry,
 };
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

@@ -13,10 +13,10 @@ use aws_sdk_apigatewaymanagement::{
 use futures_util::{StreamExt, stream};
 use intake::{
     aws::{self, Aws},
-    connections::Connections,
     message::Owner,
     notification::{Event, frames},
-    telemetry::{CorrelationId, chain},
+    store::connections::Connections,
+    telemetry::{CorrelationId, with_causes},
 };
 use tokio::{
     join,
@@ -27,7 +27,7 @@ use tokio::{
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many owners, and how many sockets of one owner, are told at once.
-const SIDE_BY_SIDE: usize = 4;
+const MAX_CONCURRENT_REQUESTS: usize = 4;
 
 /// Tells owners over their sockets.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct Push {
 
 /// Something that an owner is to be told.
 #[derive(Clone, Debug)]
-pub struct Notice {
+pub struct Notification {
     /// Whom to tell.
     pub owner: Owner,
     /// What to tell.
@@ -49,7 +49,7 @@ pub struct Notice {
 
 /// What became of the pushes of a batch, counted by connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct PushSummary {
     /// Got everything.
     pub pushed: usize,
     /// Are gone, and forgotten now.
@@ -58,7 +58,7 @@ pub struct Told {
     pub failed: usize,
 }
 
-impl Told {
+impl PushSummary {
     fn and(self, other: Self) -> Self {
         Self {
             pushed: self.pushed + other.pushed,
@@ -87,13 +87,13 @@ impl Push {
     /// batch of more than one owner uses several at once, and seldom more.
     pub async fn warm_up(&self) {
         let once = async || {
-            join!(aws::warm_up(self.connections.read_nothing()), aws::warm_up(self.tell_nobody()));
+            join!(aws::warm_up(self.connections.probe_read()), aws::warm_up(self.probe()));
         };
         join!(once(), once());
     }
 
     /// There is no such connection, and that is a good answer.
-    async fn tell_nobody(&self) -> Result<(), SdkError<PostToConnectionError>> {
+    async fn probe(&self) -> Result<(), SdkError<PostToConnectionError>> {
         let post = self.client.post_to_connection().connection_id("-").data(Blob::new("[]"));
         match post.send().await {
             Err(error) if error.as_service_error().is_none() => Err(error),
@@ -102,55 +102,55 @@ impl Push {
     }
 
     /// Tells each owner its events, in their order and with as few frames as they fit in.
-    pub async fn tell(&self, notices: &[Notice], until: Instant) -> Told {
-        let mut by_owner = BTreeMap::<&Owner, Vec<&Notice>>::new();
+    pub async fn notify(&self, notices: &[Notification], until: Instant) -> PushSummary {
+        let mut by_owner = BTreeMap::<&Owner, Vec<&Notification>>::new();
         for notice in notices {
             by_owner.entry(&notice.owner).or_default().push(notice);
         }
-        let mut told = Told::default();
+        let mut told = PushSummary::default();
         let mut telling = stream::iter(&by_owner)
             .map(|(owner, notices)| async move {
                 let told = self.tell_owner(owner, notices).await;
                 log(notices, told);
                 told
             })
-            .buffer_unordered(SIDE_BY_SIDE);
+            .buffer_unordered(MAX_CONCURRENT_REQUESTS);
         loop {
             match timeout_at(until, telling.next()).await {
                 Ok(Some(one)) => told = told.and(one),
                 Ok(None) => return told,
                 Err(_) => {
                     tracing::warn!("time is up before everybody is told");
-                    return told.and(Told { failed: 1, ..Told::default() });
+                    return told.and(PushSummary { failed: 1, ..PushSummary::default() });
                 }
             }
         }
     }
 
-    async fn tell_owner(&self, owner: &Owner, notices: &[&Notice]) -> Told {
-        let failed = Told { failed: 1, ..Told::default() };
+    async fn tell_owner(&self, owner: &Owner, notices: &[&Notification]) -> PushSummary {
+        let failed = PushSummary { failed: 1, ..PushSummary::default() };
         let frames = match frames(notices.iter().map(|notice| &notice.event)) {
             Ok(frames) => frames,
             Err(error) => {
-                tracing::error!(error = chain(&error), "events cannot be written");
+                tracing::error!(error = with_causes(&error), "events cannot be written");
                 return failed;
             }
         };
         let connections = match self.connections.of(owner).await {
             Ok(connections) => connections,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "an owner's connections cannot be read");
+                tracing::warn!(error = with_causes(&error), "an owner's connections cannot be read");
                 return failed;
             }
         };
         stream::iter(&connections)
             .map(|connection_id| self.tell_connection(owner, connection_id, &frames))
-            .buffer_unordered(SIDE_BY_SIDE)
-            .fold(Told::default(), |told, one| async move { told.and(one) })
+            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
+            .fold(PushSummary::default(), |told, one| async move { told.and(one) })
             .await
     }
 
-    async fn tell_connection(&self, owner: &Owner, connection_id: &str, frames: &[String]) -> Told {
+    async fn tell_connection(&self, owner: &Owner, connection_id: &str, frames: &[String]) -> PushSummary {
         for frame in frames {
             let post = self.client.post_to_connection().connection_id(connection_id);
             let Err(error) = post.data(Blob::new(frame.as_bytes())).send().await else {
@@ -159,24 +159,24 @@ impl Push {
             if error.as_service_error().is_some_and(|error| error.is_gone_exception()) {
                 tracing::info!(connection_id, "the connection is gone");
                 if let Err(error) = self.connections.remove(owner, connection_id).await {
-                    tracing::warn!(error = chain(&error), connection_id, "it was not forgotten");
+                    tracing::warn!(error = with_causes(&error), connection_id, "it was not forgotten");
                 }
-                return Told { gone: 1, ..Told::default() };
+                return PushSummary { gone: 1, ..PushSummary::default() };
             }
-            tracing::warn!(error = chain(&error), connection_id, "a push failed");
-            return Told { failed: 1, ..Told::default() };
+            tracing::warn!(error = with_causes(&error), connection_id, "a push failed");
+            return PushSummary { failed: 1, ..PushSummary::default() };
         }
-        Told { pushed: 1, ..Told::default() }
+        PushSummary { pushed: 1, ..PushSummary::default() }
     }
 }
 
 /// A line for each event, unless there was nobody to tell it to.
-fn log(notices: &[&Notice], told: Told) {
-    if told == Told::default() {
+fn log(notices: &[&Notification], told: PushSummary) {
+    if told == PushSummary::default() {
         return;
     }
-    let Told { pushed, gone, failed: push_failed } = told;
-    for Notice { event, correlation_id, .. } in notices {
+    let PushSummary { pushed, gone, failed: push_failed } = told;
+    for Notification { event, correlation_id, .. } in notices {
         let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
         let (receipt, outcome) = (event.receipt(), event.kind().as_str());
         tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, "told");

@@ -4,27 +4,27 @@ use std::collections::HashSet;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use intake::{
-    messages::Recorded,
     metrics::{Metric, Metrics},
     notification::{Event, EventType},
     state::Content,
+    store::messages::Recorded,
     telemetry::CorrelationId,
 };
 use jiff::Timestamp;
 
 use crate::{
-    delivery::{Delivery, IllegalId, Nobodys},
-    push::{Notice, Told},
+    delivery::{Delivery, IllegalId, Unattributed},
+    push::{Notification, PushSummary},
 };
 
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct BatchReport {
     failures: Vec<String>,
-    notices: Vec<Notice>,
+    notices: Vec<Notification>,
     metrics: Metrics,
 }
 
-impl Report {
+impl BatchReport {
     pub(crate) fn of(records: usize) -> Self {
         let mut metrics = Metrics::default();
         metrics.count(Metric::BatchSize, records);
@@ -38,19 +38,19 @@ impl Report {
                 self.tell(EventType::Rejected, delivery, Some(reason.clone()));
                 (Metric::Rejected, "rejected")
             }
-            (Content::Exhausted { .. }, Recorded::New) => return self.failed(delivery),
+            (Content::Exhausted { .. }, Recorded::Written) => return self.failed(delivery),
             (_, Recorded::Conflict) => {
                 let reason = "Another message is stored under this id, and stays.".to_owned();
                 self.tell(EventType::Conflict, delivery, Some(reason));
                 (Metric::Conflict, "conflict")
             }
             // Out of this very delivery: whether the owner was told before is not known, so told again.
-            (_, Recorded::New | Recorded::Already) => {
+            (_, Recorded::Written | Recorded::Redelivered) => {
                 self.metrics.stored_since(delivery.arrival.received_at);
                 self.tell(EventType::Stored, delivery, None);
                 (Metric::Stored, "stored")
             }
-            (_, Recorded::Unchanged) => (Metric::Duplicate, "duplicate"),
+            (_, Recorded::Duplicate) => (Metric::Duplicate, "duplicate"),
         };
         self.delivered(delivery.arrival.attempts);
         self.metrics.count(metric, 1);
@@ -110,7 +110,7 @@ impl Report {
         );
         self.delivered(*attempts);
         self.metrics.count(Metric::Rejected, 1);
-        self.notices.push(Notice {
+        self.notices.push(Notification {
             owner: owner.clone(),
             event: Event::new(EventType::Rejected, id, receipt, Some(reason.clone()), Timestamp::now()),
             correlation_id: correlation_id.clone(),
@@ -118,8 +118,8 @@ impl Report {
     }
 
     /// Nobody can be told: the record ends in the dead-letter queue, for an operator to see.
-    pub(crate) fn nobodys(&mut self, record: Nobodys, max_receive_count: u32) {
-        let Nobodys { message_id, reason, attempts } = record;
+    pub(crate) fn nobodys(&mut self, record: Unattributed, max_receive_count: u32) {
+        let Unattributed { message_id, reason, attempts } = record;
         tracing::error!(receipt = message_id, attempt = attempts, reason, "a record is nobody's");
         self.delivered(attempts);
         let last = attempts >= max_receive_count;
@@ -128,15 +128,15 @@ impl Report {
     }
 
     /// What to tell, and whom; each event once, even if its record was in the batch twice.
-    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+    pub(crate) fn take_notices(&mut self) -> Vec<Notification> {
         let mut known = HashSet::new();
         let mut notices = std::mem::take(&mut self.notices);
         notices.retain(|notice| known.insert(notice.event.id().to_owned()));
         notices
     }
 
-    pub(crate) fn answer(mut self, told: Told) -> SqsBatchResponse {
-        let Told { pushed, gone, failed } = told;
+    pub(crate) fn answer(mut self, told: PushSummary) -> SqsBatchResponse {
+        let PushSummary { pushed, gone, failed } = told;
         self.metrics.count(Metric::Pushed, pushed);
         self.metrics.count(Metric::Gone, gone);
         self.metrics.count(Metric::PushFailed, failed);
@@ -160,6 +160,6 @@ impl Report {
         let id = delivery.arrival.key.id.as_str();
         let event = Event::new(kind, id, &delivery.receipt, reason, Timestamp::now());
         let owner = delivery.arrival.key.owner.clone();
-        self.notices.push(Notice { owner, event, correlation_id: delivery.correlation_id.clone() });
+        self.notices.push(Notification { owner, event, correlation_id: delivery.correlation_id.clone() });
     }
 }

@@ -4,20 +4,23 @@ use std::{collections::HashSet, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use intake::{
-    messages::{Inserted, Messages, Recorded, StoreError},
     state::Content,
-    telemetry::chain,
+    store::{
+        StoreError,
+        messages::{Inserted, Messages, Recorded},
+    },
+    telemetry::with_causes,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::delivery::Delivery;
 
 /// How many requests are under way at once. More would open more connections than they save time.
-const SIDE_BY_SIDE: usize = 4;
+const MAX_CONCURRENT_REQUESTS: usize = 4;
 
 /// How many bytes of payload are under way at once, unless a single request has more. A request holds its
 /// payloads three times over: as they came, as parameters, and written out.
-const BYTES_SIDE_BY_SIDE: usize = 1024 * 1024;
+const MAX_CONCURRENT_BYTES: usize = 1024 * 1024;
 
 /// The first pause after a round that left something open, doubled each time. A pause is a random part
 /// of this, so that consumers that were throttled together do not come back together.
@@ -78,7 +81,7 @@ async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Pro
         chunk.iter().map(|&place| deliveries[place].arrival.content.text().len()).sum::<usize>()
     };
     let largest = inserts.chunks(Messages::BATCH_LIMIT).map(bytes).max().unwrap_or_default();
-    let side_by_side = (BYTES_SIDE_BY_SIDE / largest.max(1)).clamp(1, SIDE_BY_SIDE);
+    let side_by_side = (MAX_CONCURRENT_BYTES / largest.max(1)).clamp(1, MAX_CONCURRENT_REQUESTS);
     let mut inserting = stream::iter(inserts.chunks(Messages::BATCH_LIMIT))
         .map(|chunk| async move {
             let arrivals: Vec<_> = chunk.iter().map(|&place| &deliveries[place].arrival).collect();
@@ -92,18 +95,18 @@ async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Pro
             Ok(Ok(outcomes)) => {
                 for (&place, outcome) in chunk.iter().zip(outcomes) {
                     match outcome {
-                        Ok(Inserted::New) => progress[place] = Progress::Recorded(Recorded::New),
-                        Ok(Inserted::Exists) => singles.push(place),
+                        Ok(Inserted::Written) => progress[place] = Progress::Recorded(Recorded::Written),
+                        Ok(Inserted::KeyTaken) => singles.push(place),
                         Err(error) => progress[place] = after(&error),
                     }
                 }
             }
             Ok(Err(error)) if error.is_transient() => {
-                tracing::warn!(error = chain(&error), messages = chunk.len(), "not stored yet");
+                tracing::warn!(error = with_causes(&error), messages = chunk.len(), "not stored yet");
             }
             // Perhaps one message is the reason. Each by itself, the others can be stored.
             Ok(Err(error)) => {
-                tracing::error!(error = chain(&error), messages = chunk.len(), "a batch was refused");
+                tracing::error!(error = with_causes(&error), messages = chunk.len(), "a batch was refused");
                 singles.extend(chunk);
             }
             Err(_) => chunk.iter().for_each(|&place| progress[place] = Progress::Refused),
@@ -115,7 +118,7 @@ async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Pro
             let recording = messages.record(&deliveries[place].arrival);
             (place, AssertUnwindSafe(recording).catch_unwind().await)
         })
-        .buffer_unordered(SIDE_BY_SIDE);
+        .buffer_unordered(MAX_CONCURRENT_REQUESTS);
     while let Some((place, recorded)) = recording.next().await {
         progress[place] = match recorded {
             Ok(Ok(recorded)) => Progress::Recorded(recorded),
@@ -137,10 +140,10 @@ fn plan(deliveries: &[Delivery], progress: &[Progress]) -> (Vec<usize>, Vec<usiz
 
 fn after(error: &StoreError) -> Progress {
     if error.is_transient() {
-        tracing::warn!(error = chain(error), "not stored yet");
+        tracing::warn!(error = with_causes(error), "not stored yet");
         Progress::Open
     } else {
-        tracing::error!(error = chain(error), "a message was refused");
+        tracing::error!(error = with_causes(error), "a message was refused");
         Progress::Refused
     }
 }

@@ -2,11 +2,11 @@
 
 use intake::{
     message::{Key, Receipt, Via},
-    messages::Messages,
     metrics::Metrics,
     problem::Problem,
-    rest::{Answers, correlation_id, key, store_problem},
+    rest::{Responses, correlation_id, key, store_problem},
     state::{Record, Status},
+    store::messages::Messages,
     telemetry::CorrelationId,
 };
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 #[derive(Clone, Debug)]
 pub struct StatusLookup {
     messages: Messages,
-    answers: Answers,
+    answers: Responses,
 }
 
 /// A message's state, as it is answered.
@@ -50,11 +50,11 @@ struct MessageStatus<'a> {
 
 impl StatusLookup {
     /// A function that looks into this table.
-    pub fn new(messages: Messages, answers: Answers) -> Self {
+    pub fn new(messages: Messages, answers: Responses) -> Self {
         Self { messages, answers }
     }
 
-    /// Answers one request.
+    /// Responses one request.
     ///
     /// # Errors
     /// Only when an answer cannot be built: whatever is wrong with a request has an answer.

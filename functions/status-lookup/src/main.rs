@@ -5,8 +5,8 @@ use std::{process::ExitCode, time::Duration};
 use intake::{
     aws::{Aws, warm_up},
     configuration::required,
-    messages::Messages,
-    rest::Answers,
+    rest::Responses,
+    store::messages::Messages,
     telemetry,
 };
 use lambda_http::{Error, run, service_fn};
@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let messages = Messages::new(database, required("MESSAGES_TABLE")?, None);
-    warm_up(messages.read_nothing()).await;
-    let function = StatusLookup::new(messages, Answers::from_env()?);
+    warm_up(messages.probe_read()).await;
+    let function = StatusLookup::new(messages, Responses::from_env()?);
     run(service_fn(|request| function.handle(request))).await
 }

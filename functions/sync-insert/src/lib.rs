@@ -2,11 +2,11 @@
 
 use intake::{
     message::{InvalidPayload, Payload, Via},
-    messages::{Messages, Recorded},
     metrics::{Metric, Metrics},
     problem::Problem,
-    rest::{Answers, correlation_id, key, path, store_problem},
-    state::{Arrival, Content, Status},
+    rest::{Responses, correlation_id, key, path, store_problem},
+    state::{Content, Incoming, Status},
+    store::messages::{Messages, Recorded},
     telemetry::CorrelationId,
 };
 use jiff::Timestamp;
@@ -20,16 +20,16 @@ use serde_json::json;
 #[derive(Clone, Debug)]
 pub struct SyncInsert {
     messages: Messages,
-    answers: Answers,
+    answers: Responses,
 }
 
 impl SyncInsert {
     /// A function that stores into this table.
-    pub fn new(messages: Messages, answers: Answers) -> Self {
+    pub fn new(messages: Messages, answers: Responses) -> Self {
         Self { messages, answers }
     }
 
-    /// Answers one request.
+    /// Responses one request.
     ///
     /// # Errors
     /// Only when an answer cannot be built: whatever is wrong with a request has an answer.
@@ -64,7 +64,7 @@ impl SyncInsert {
         }
         let payload = payload(request.body())?;
         let id = key.id.to_string();
-        let arrival = Arrival {
+        let arrival = Incoming {
             key,
             via: Via::Sync,
             attempts: 1,
@@ -74,14 +74,14 @@ impl SyncInsert {
         };
         let recorded = self.messages.record(&arrival).await.map_err(|error| store_problem(&error))?;
         let outcome = match recorded {
-            Recorded::New => "stored",
-            Recorded::Already | Recorded::Unchanged => "duplicate",
+            Recorded::Written => "stored",
+            Recorded::Redelivered | Recorded::Duplicate => "duplicate",
             Recorded::Conflict => "conflict",
         };
         tracing::info!(correlation_id, message_id = id, outcome, "settled");
         match recorded {
-            Recorded::New => Ok((StatusCode::CREATED, id)),
-            Recorded::Already | Recorded::Unchanged => Ok((StatusCode::OK, id)),
+            Recorded::Written => Ok((StatusCode::CREATED, id)),
+            Recorded::Redelivered | Recorded::Duplicate => Ok((StatusCode::OK, id)),
             Recorded::Conflict => Err(Problem::conflict(
                 "Another message is stored under this id, and stays. Send this one under an id of its own.",
             )),

@@ -5,8 +5,8 @@ use std::{process::ExitCode, time::Duration};
 use intake::{
     aws::{Aws, warm_up},
     configuration::{number, required},
-    messages::Messages,
-    rest::Answers,
+    rest::Responses,
+    store::messages::Messages,
     telemetry,
 };
 use lambda_http::{Error, run, service_fn};
@@ -25,7 +25,7 @@ async fn serve() -> Result<(), Error> {
     let retention = Messages::retention(number("MESSAGE_RETENTION_DAYS")?);
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let messages = Messages::new(database, required("MESSAGES_TABLE")?, retention);
-    warm_up(messages.write_nothing()).await;
-    let function = SyncInsert::new(messages, Answers::from_env()?);
+    warm_up(messages.probe_write()).await;
+    let function = SyncInsert::new(messages, Responses::from_env()?);
     run(service_fn(|request| function.handle(request))).await
 }

@@ -5,10 +5,10 @@
 //! nothing is pushed to it any more, and a ping is answered with that.
 
 use intake::{
-    connections::Connections,
     message::Owner,
     metrics::{Metric, Metrics},
-    telemetry::chain,
+    store::connections::Connections,
+    telemetry::with_causes,
 };
 use jiff::Timestamp;
 use lambda_runtime::Error;
@@ -46,7 +46,7 @@ struct Authorizer {
 /// the body goes to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct Response {
     status_code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -64,11 +64,11 @@ impl WebSocket {
         Self { connections }
     }
 
-    /// Answers one event.
+    /// Responses one event.
     ///
     /// # Errors
     /// If the event does not say whose connection it is about.
-    pub async fn handle(&self, event: Event) -> Result<Answer, Error> {
+    pub async fn handle(&self, event: Event) -> Result<Response, Error> {
         let connection_id = event.request_context.connection_id.as_str();
         // A client chooses the route of its frames, which may be called anything, but not the event's type.
         let event_type = event.request_context.event_type.as_str();
@@ -91,23 +91,23 @@ impl WebSocket {
         Ok(answer)
     }
 
-    async fn connect(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Answer {
+    async fn connect(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Response {
         match self.connections.add(owner, connection_id, valid_until).await {
-            Ok(()) => Answer { status_code: 200, body: None },
+            Ok(()) => Response { status_code: 200, body: None },
             // An open socket that nobody knows of would stay silent for ever: better none.
             Err(error) => {
-                tracing::error!(error = chain(&error), connection_id, "the connection was not noted");
-                Answer { status_code: 503, body: None }
+                tracing::error!(error = with_causes(&error), connection_id, "the connection was not noted");
+                Response { status_code: 503, body: None }
             }
         }
     }
 
-    async fn disconnect(&self, owner: &Owner, connection_id: &str) -> Answer {
+    async fn disconnect(&self, owner: &Owner, connection_id: &str) -> Response {
         // It is gone either way. What stays in the table expires, or goes when a push finds it gone.
         if let Err(error) = self.connections.remove(owner, connection_id).await {
-            tracing::warn!(error = chain(&error), connection_id, "the connection was not forgotten");
+            tracing::warn!(error = with_causes(&error), connection_id, "the connection was not forgotten");
         }
-        Answer { status_code: 200, body: None }
+        Response { status_code: 200, body: None }
     }
 }
 
@@ -123,7 +123,7 @@ fn valid_until(event: &Event) -> Option<i64> {
 }
 
 /// The answer to what a client said.
-fn said(frame: Option<&str>, valid_until: Option<i64>) -> Answer {
+fn said(frame: Option<&str>, valid_until: Option<i64>) -> Response {
     let frame: Value = serde_json::from_str(frame.unwrap_or_default()).unwrap_or_default();
     let body = if valid_until.is_some_and(|end| end <= Timestamp::now().as_second()) {
         json!({ "type": "error", "reason": "the token has expired: connect again, with a new one" })
@@ -132,5 +132,5 @@ fn said(frame: Option<&str>, valid_until: Option<i64>) -> Answer {
     } else {
         json!({ "type": "error", "reason": r#"the only frame taken is {"action":"ping"}"# })
     };
-    Answer { status_code: 200, body: Some(body.to_string()) }
+    Response { status_code: 200, body: Some(body.to_string()) }
 }

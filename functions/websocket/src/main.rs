@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use intake::{
     aws::{Aws, warm_up},
     configuration::required,
-    connections::Connections,
+    store::connections::Connections,
     telemetry,
 };
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
-    warm_up(connections.write_nothing()).await;
+    warm_up(connections.probe_write()).await;
     let function = WebSocket::new(connections);
     run(service_fn(|event: LambdaEvent<_>| function.handle(event.payload))).await
 }

@@ -45,8 +45,8 @@ const RECEIPT_BYTES: f64 = 43.0;
 /// One CloudEvent, in bytes, and the frame that it shares with others (`MAX_FRAME_BYTES` in `shared`).
 const EVENT: f64 = 300.0;
 const FRAME: f64 = 32.0 * 1024.0;
-/// How many requests the consumer has under way at once (`SIDE_BY_SIDE` in its code).
-const SIDE_BY_SIDE: f64 = 4.0;
+/// How many requests the consumer has under way at once (`MAX_CONCURRENT_REQUESTS` in its code).
+const MAX_CONCURRENT_REQUESTS: f64 = 4.0;
 /// A socket lives two hours at most ("Quotas for configuring and running a WebSocket API"), and pings every
 /// five minutes.
 const SOCKET_SECONDS: f64 = 2.0 * 3600.0;
@@ -468,7 +468,7 @@ impl<'a> Consumer<'a> {
         let told = distinct(owners, batch);
         let more = (told - self.measured_queries).max(0.0) * (1.0 + sockets / owners);
         let cpu = self.measured.warm_cpu_ms(batch) + more * self.request_cpu_ms;
-        let rounds = |requests: f64| (requests / SIDE_BY_SIDE).ceil();
+        let rounds = |requests: f64| (requests / MAX_CONCURRENT_REQUESTS).ceil();
         let inserts = (batch / self.messages_per_insert).ceil();
         let waiting = (rounds(inserts) + rounds(told)) * database_ms
             + rounds(told) * rounds(sockets / owners) * self.frames(batch) * push_ms;

@@ -1,4 +1,4 @@
-//! The price list, from `bench/prices.json`.
+//! The price list, from `lab/bench/prices.json`.
 
 use std::{fs, path::Path};
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_committed_list_has_every_price_with_its_date_and_page() {
-        let path = workspace::root().join("bench/prices.json");
+        let path = workspace::root().join("lab/bench/prices.json");
         for architecture in ["arm64", "x86_64"] {
             Prices::load(&path, architecture).unwrap();
         }

@@ -1,0 +1,318 @@
+//! What can go wrong between the functions and DynamoDB, on demand.
+
+#![allow(clippy::expect_used, reason = "what goes wrong here ends a test or a run")]
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: it is passed on.
+    None,
+    /// The database has no capacity left.
+    Throttle,
+    /// In a batch, every second statement is throttled, beginning with the first: the answer is a 200.
+    ThrottleStatements,
+    /// The database answers 500.
+    ServerError,
+    /// The database refuses the request for good.
+    Refuse,
+    /// The connection is cut before the request reaches the database.
+    CutBefore,
+    /// The connection is cut after the database did what was asked for.
+    CutAfter,
+    /// There is no answer, ever.
+    Hang,
+    /// The request is passed on late, if its sender still waits then.
+    Delay(Duration),
+    /// The request takes effect late, even if its sender has given it up by then.
+    Late(Duration),
+}
+
+/// An HTTP proxy before a DynamoDB endpoint.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    under_way: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The one operation that faults happen to; all, if there is none.
+    only: Option<String>,
+    next: VecDeque<Fault>,
+    then: Fault,
+    /// How likely `then` is to happen to a request, from 0 to 1.
+    share: f64,
+    chance: fastrand::Rng,
+    operations: Vec<String>,
+}
+
+impl State {
+    fn fault(&mut self, operation: &str) -> Fault {
+        if self.only.as_ref().is_some_and(|only| only != operation) {
+            return Fault::None;
+        }
+        match self.next.pop_front() {
+            Some(fault) => fault,
+            None if self.chance.f64() < self.share => self.then,
+            None => Fault::None,
+        }
+    }
+}
+
+impl FaultProxy {
+    /// A proxy that passes everything on, until told otherwise.
+    pub async fn before(database: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let state = Arc::new(Mutex::new(State {
+            only: None,
+            next: VecDeque::new(),
+            then: Fault::None,
+            share: 1.0,
+            chance: fastrand::Rng::with_seed(0),
+            operations: Vec::new(),
+        }));
+        let under_way = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(serve(listener, database, Arc::clone(&state), Arc::clone(&under_way)));
+        Self { address, state, under_way }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on, faults happen to requests for this operation only.
+    pub fn only(&self, operation: &str) {
+        self.state.lock().expect("not poisoned").only = Some(operation.to_owned());
+    }
+
+    /// From now on, this happens to every request.
+    pub fn always(&self, fault: Fault) {
+        let mut state = self.state.lock().expect("not poisoned");
+        state.next.clear();
+        state.then = fault;
+        state.share = 1.0;
+    }
+
+    /// From now on, this happens to a share of the requests, from 0 to 1, chosen at random from a seed.
+    pub fn sometimes(&self, share: f64, fault: Fault, seed: u64) {
+        let mut state = self.state.lock().expect("not poisoned");
+        state.next.clear();
+        state.then = fault;
+        state.share = share;
+        state.chance = fastrand::Rng::with_seed(seed);
+    }
+
+    /// How many requests came since this, or [`FaultProxy::taken`] for their operation, was asked for the last time.
+    pub fn taken_all(&self) -> usize {
+        self.state.lock().expect("not poisoned").operations.drain(..).count()
+    }
+
+    /// How many requests have come and were neither answered nor cut yet, or have yet to take effect.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// These happen to the next requests, one each; then requests are passed on.
+    pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
+        let mut state = self.state.lock().expect("not poisoned");
+        state.next = faults.into_iter().collect();
+        state.then = Fault::None;
+        state.share = 1.0;
+    }
+
+    /// How many requests for an operation came since this was asked for the last time.
+    pub fn taken(&self, operation: &str) -> usize {
+        let mut state = self.state.lock().expect("not poisoned");
+        let before = state.operations.len();
+        state.operations.retain(|name| name != operation);
+        before - state.operations.len()
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    database: SocketAddr,
+    state: Arc<Mutex<State>>,
+    under_way: Arc<AtomicUsize>,
+) {
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    while let Ok((socket, _)) = listener.accept().await {
+        let (client, state, under_way) = (client.clone(), Arc::clone(&state), Arc::clone(&under_way));
+        let service = service_fn(move |request| {
+            let (client, state) = (client.clone(), Arc::clone(&state));
+            let under_way = UnderWay::one(&under_way);
+            // An error of the service is how a connection is cut.
+            async move { answer(request, database, client, state, under_way).await.ok_or("cut") }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+    }
+}
+
+/// Counts a request until it is dropped, which also happens when its sender goes away.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn one(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request on its way to the database.
+struct Passing {
+    url: String,
+    headers: HeaderMap,
+    client: reqwest::Client,
+}
+
+impl Passing {
+    /// The same request as if the account itself had made it. A changed body does not fit the signature of whoever
+    /// has made it; that of the account is not looked at by the emulator.
+    fn by_the_account(mut self) -> Self {
+        let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
+                         SignedHeaders=host, Signature=0";
+        self.headers.insert(AUTHORIZATION, HeaderValue::from_static(signature));
+        self.headers.remove("x-amz-security-token");
+        self
+    }
+
+    async fn pass(self, body: Bytes) -> Option<Response<Full<Bytes>>> {
+        let mut headers = self.headers;
+        headers.remove(CONTENT_LENGTH);
+        let answer = self.client.post(self.url).headers(headers).body(body).send().await.ok()?;
+        let mut response = Response::builder().status(answer.status());
+        *response.headers_mut()? = answer.headers().clone();
+        response.body(Full::new(answer.bytes().await.ok()?)).ok()
+    }
+}
+
+/// The answer; none if the connection is to be cut.
+async fn answer(
+    request: Request<Incoming>,
+    database: SocketAddr,
+    client: reqwest::Client,
+    state: Arc<Mutex<State>>,
+    under_way: UnderWay,
+) -> Option<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.ok()?.to_bytes();
+    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let fault = {
+        let mut state = state.lock().expect("not poisoned");
+        state.operations.push(operation.clone());
+        state.fault(&operation)
+    };
+    let passing = Passing { url: format!("http://{database}{}", head.uri), headers: head.headers, client };
+    match fault {
+        Fault::None => passing.pass(body).await,
+        Fault::Throttle => {
+            Some(error(400, "ProvisionedThroughputExceededException", "The level of throughput is exceeded."))
+        }
+        Fault::ThrottleStatements if operation == "BatchExecuteStatement" => {
+            throttle_statements(&body, passing).await
+        }
+        Fault::ThrottleStatements => passing.pass(body).await,
+        Fault::ServerError => Some(error(500, "InternalServerError", "Something is wrong here.")),
+        Fault::Refuse => Some(error(400, "ValidationException", "This is not taken.")),
+        Fault::CutBefore => None,
+        Fault::CutAfter => {
+            passing.pass(body).await;
+            None
+        }
+        Fault::Hang => {
+            // Bounded, so that a test that forgot to let go ends.
+            let _ = timeout(Duration::from_secs(60), std::future::pending::<()>()).await;
+            None
+        }
+        Fault::Delay(delay) => {
+            sleep(delay).await;
+            passing.pass(body).await
+        }
+        Fault::Late(delay) => {
+            // A task of its own: what the sender does cannot stop it.
+            let late = tokio::spawn(async move {
+                sleep(delay).await;
+                let answer = passing.pass(body).await;
+                drop(under_way);
+                answer
+            });
+            late.await.ok().flatten()
+        }
+    }
+}
+
+async fn throttle_statements(body: &Bytes, passing: Passing) -> Option<Response<Full<Bytes>>> {
+    let mut request: Value = serde_json::from_slice(body).ok()?;
+    let statements = request.get_mut("Statements")?.as_array_mut()?;
+    let count = statements.len();
+    let mut place = 0;
+    statements.retain(|_| {
+        place += 1;
+        place % 2 == 0
+    });
+    let mut passed = if statements.is_empty() {
+        Vec::new()
+    } else {
+        let answer = passing.by_the_account().pass(Bytes::from(request.to_string())).await?;
+        let answer = answer.into_body().collect().await.ok()?.to_bytes();
+        let mut answer: Value = serde_json::from_slice(&answer).ok()?;
+        answer.get_mut("Responses")?.as_array_mut()?.drain(..).collect()
+    };
+    let mut passed = passed.drain(..);
+    let responses: Vec<_> = (0..count)
+        .map(|place| match place % 2 {
+            0 => json!({ "Error": { "Code": "ThrottlingError", "Message": "Throttled." } }),
+            _ => passed.next().unwrap_or_default(),
+        })
+        .collect();
+    Some(json_answer(StatusCode::OK, &json!({ "Responses": responses })))
+}
+
+fn error(status: u16, kind: &str, message: &str) -> Response<Full<Bytes>> {
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+    let body = json!({ "__type": kind, "message": message });
+    json_answer(StatusCode::from_u16(status).expect("a status"), &body)
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/x-amz-json-1.0")
+        .body(Full::new(Bytes::from(body.to_string())))
+        .expect("complete")
+}

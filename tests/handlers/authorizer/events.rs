@@ -1,0 +1,235 @@
+//! What API Gateway gets for its events.
+
+use std::{
+    env,
+    io::{self, Write},
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use authorizer::{Authorizer, Failure, key_source::KeySource, token::TokenVerifier};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+
+use super::{
+    key_server::{Answer, KeyServer},
+    signing::{AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, claims, jwks, seconds, with},
+};
+
+const REST: &str = include_str!("../../../events/authorizer-rest.json");
+const WEBSOCKET: &str = include_str!("../../../events/authorizer-websocket.json");
+const NO_TOKEN: &str = include_str!("../../../events/authorizer-no-token.json");
+
+/// What stands in the event files instead of a token.
+const PLACEHOLDER: &str = "put.a-token.here";
+
+fn event(text: &str, token: &str) -> Value {
+    serde_json::from_str(&text.replace(PLACEHOLDER, token)).expect("an event is JSON")
+}
+
+async fn ask(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+    let request = serde_json::from_value(event.clone()).expect("any JSON is taken");
+    let answer = Authorizer::new(TokenVerifier::new(ISSUER, AUDIENCE), keys)
+        .handle(LambdaEvent::new(request, Context::default()))
+        .await?;
+    Ok(serde_json::to_value(answer).expect("an answer is JSON"))
+}
+
+/// The same, without what it says besides.
+async fn decide(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+    let mut answer = ask(keys, event).await?;
+    answer.as_object_mut().expect("an object").remove("context");
+    Ok(answer)
+}
+
+fn policy(principal: &str, effect: &str, resource: &str) -> Value {
+    json!({
+        "principalId": principal,
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [
+                { "Action": "execute-api:Invoke", "Effect": effect, "Resource": resource },
+            ],
+        },
+    })
+}
+
+fn allowed(resource: &str) -> Result<Value, Failure> {
+    Ok(policy(OWNER, "Allow", resource))
+}
+
+const REST_STAGE: &str = "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/v1/*";
+const WEBSOCKET_STAGE: &str = "arn:aws:execute-api:eu-west-1:123456789012:f6g7h8i9j0/v1/*";
+
+fn denied() -> Result<Value, Failure> {
+    Ok(policy("anonymous", "Deny", WEBSOCKET_STAGE))
+}
+
+#[tokio::test]
+async fn a_good_token_is_let_into_the_whole_stage() {
+    for key in [SigningKey::rsa(), SigningKey::p256(), SigningKey::ed25519()] {
+        let issuer = Trusted::new(key);
+        let token = issuer.token(&claims());
+        assert_eq!(decide(issuer.keys, &event(REST, &token)).await, allowed(REST_STAGE));
+    }
+    let issuer = Trusted::new(SigningKey::p256());
+    let token = issuer.token(&claims());
+    assert_eq!(decide(issuer.keys, &event(WEBSOCKET, &token)).await, allowed(WEBSOCKET_STAGE));
+}
+
+#[tokio::test]
+async fn a_socket_is_told_until_when_its_token_is_good() {
+    let now = i64::try_from(seconds()).expect("this century");
+    for (exp, valid_until) in [
+        (json!(now + 600), now + 660),
+        // Within the leeway it is still good, and for that long only.
+        (json!(now - 30), now + 30),
+        (serde_json::from_str(&format!("{}.75", now + 600)).expect("a number"), now + 660),
+        (json!(u64::MAX), i64::MAX),
+    ] {
+        let issuer = Trusted::new(SigningKey::p256());
+        let token = issuer.token(&with("exp", exp.clone()));
+        let answer = ask(issuer.keys, &event(WEBSOCKET, &token)).await.expect("allowed");
+        assert_eq!(answer["context"], json!({ "validUntil": valid_until.to_string() }), "{exp}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_token_is_refused_by_both_apis() {
+    let key = SigningKey::p256();
+    let stranger = SigningKey::p256();
+    let tokens = [
+        PLACEHOLDER.to_owned(),
+        "x".to_owned(),
+        key.token("key-2", &claims()),
+        key.token(Trusted::KEY_ID, &with("exp", 1.into())),
+        key.token(Trusted::KEY_ID, &with("iss", "https://other.example/".into())),
+        key.token(Trusted::KEY_ID, &with("aud", "other".into())),
+        stranger.token(Trusted::KEY_ID, &claims()),
+        key.sign(&json!({ "alg": "none", "kid": Trusted::KEY_ID }), &claims()),
+    ];
+    let set = jwks(&[key.jwk(Trusted::KEY_ID)]);
+    let keys = || KeySource::inline(&set).expect("keys");
+    for token in tokens {
+        let verdict = ask(keys(), &event(REST, &token)).await;
+        assert_eq!(verdict, Err(Failure::Unauthorized), "{token}");
+        let verdict = ask(keys(), &event(WEBSOCKET, &token)).await;
+        assert_eq!(verdict, denied(), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_the_wrong_place_counts_for_nothing() {
+    let issuer = Trusted::new(SigningKey::p256());
+    let token = issuer.token(&claims());
+    let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
+    let keys = || KeySource::inline(&set).expect("keys");
+
+    // This one has its token in the query.
+    let rest = event(NO_TOKEN, &token);
+    assert_eq!(rest["queryStringParameters"]["token"], token);
+    assert_eq!(ask(keys(), &rest).await, Err(Failure::Unauthorized));
+
+    let mut websocket = event(WEBSOCKET, &token);
+    websocket["queryStringParameters"] = Value::Null;
+    websocket["multiValueQueryStringParameters"] = Value::Null;
+    websocket["headers"]["Authorization"] = format!("Bearer {token}").into();
+    assert_eq!(ask(keys(), &websocket).await, denied());
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_one_message_that_a_rest_api_answers_401_for() {
+    let diagnostic = Diagnostic::from(Failure::Unauthorized);
+    assert_eq!(diagnostic.error_message, "Unauthorized");
+    assert_ne!(Diagnostic::from(Failure::Failed).error_message, "Unauthorized");
+}
+
+#[tokio::test]
+async fn without_keys_the_authorizer_fails_and_refuses_nobody() {
+    let issuer = Trusted::new(SigningKey::p256());
+    let token = issuer.token(&claims());
+    let server = KeyServer::start(Answer::Status(500));
+    for text in [REST, WEBSOCKET] {
+        let verdict = ask(server.keys(), &event(text, &token)).await;
+        assert_eq!(verdict, Err(Failure::Failed));
+    }
+    // What can never be good is refused without keys, too.
+    let verdict = ask(server.keys(), &event(REST, PLACEHOLDER)).await;
+    assert_eq!(verdict, Err(Failure::Unauthorized));
+}
+
+#[tokio::test]
+async fn an_event_of_nothing_is_a_failure() {
+    let issuer = Trusted::new(SigningKey::p256());
+    let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
+    for odd in [json!({}), json!(null), json!([]), json!("x"), json!({ "methodArn": "*" })] {
+        let keys = KeySource::inline(&set).expect("keys");
+        assert_eq!(ask(keys, &odd).await, Err(Failure::Failed), "{odd}");
+    }
+}
+
+/// In a process of its own: what is logged where is remembered for a whole process, and a thread that logs
+/// nowhere can make it be forgotten for another that is about to listen.
+#[test]
+fn the_log_has_one_line_for_each_event_and_nothing_of_a_token() {
+    let alone = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", "authorizer::events::the_log_of_a_process", "--ignored"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "it is the process of the_log_has_one_line_for_each_event_and_nothing_of_a_token"]
+async fn the_log_of_a_process() {
+    let issuer = Trusted::new(SigningKey::p256());
+    let good = issuer.token(&claims());
+    let expired = issuer.token(&with("exp", 1.into()));
+    let unknown = issuer.key.token("key-2", &claims());
+    let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
+
+    for (token, reason) in [
+        (good.as_str(), "\"allowed\""),
+        (expired.as_str(), "\"expired\""),
+        (unknown.as_str(), "unknown key"),
+        (PLACEHOLDER, "\"malformed token or unknown algorithm\""),
+    ] {
+        for text in [REST, WEBSOCKET] {
+            let log = Log::default();
+            let subscriber = tracing_subscriber::fmt()
+                .json()
+                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+                .with_writer({
+                    let log = log.clone();
+                    move || log.clone()
+                })
+                .finish();
+            let guard = tracing::subscriber::set_default(subscriber);
+            let keys = KeySource::inline(&set).expect("keys");
+            let _verdict = ask(keys, &event(text, token)).await;
+            drop(guard);
+
+            let lines = String::from_utf8(log.0.lock().expect("a log").clone()).expect("text");
+            assert_eq!(lines.lines().count(), 1, "{lines}");
+            assert!(lines.contains(reason), "{lines}");
+            for part in token.split('.').chain([OWNER, ISSUER]) {
+                assert!(!lines.contains(part), "{part} in {lines}");
+            }
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("a log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

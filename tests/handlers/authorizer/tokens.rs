@@ -1,0 +1,372 @@
+//! Which tokens are accepted, and why the others are not.
+
+use authorizer::{
+    key_source::KeySource,
+    token::{Refusal, TokenVerifier},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use super::signing::{
+    AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, base64, claims, hs256, jwks, seconds, unsigned, verify,
+    with,
+};
+
+fn kinds() -> [Trusted; 3] {
+    [SigningKey::rsa(), SigningKey::p256(), SigningKey::ed25519()].map(Trusted::new)
+}
+
+fn header(algorithm: &str) -> Value {
+    json!({ "typ": "JWT", "alg": algorithm, "kid": Trusted::KEY_ID })
+}
+
+/// What becomes of a well-signed token with these claims.
+fn verdict(claims: &Value) -> Result<String, Refusal> {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    issuer.verify(&issuer.token(claims))
+}
+
+#[test]
+fn a_good_token_of_each_algorithm_proves_its_owner() {
+    for issuer in kinds() {
+        let verdict = issuer.verify(&issuer.token(&claims()));
+        assert_eq!(verdict.as_deref(), Ok(OWNER), "{}", issuer.key.algorithm());
+    }
+}
+
+#[test]
+fn a_token_signed_with_another_key_of_the_same_name_is_refused() {
+    for (trusted, other) in
+        [(SigningKey::p256(), SigningKey::p256()), (SigningKey::ed25519(), SigningKey::ed25519())]
+    {
+        let token = other.token(Trusted::KEY_ID, &claims());
+        let verdict = Trusted::new(trusted).verify(&token);
+        assert_eq!(verdict, Err(Refusal::WrongSignature), "{}", other.algorithm());
+    }
+
+    // For RSA it is the trusted key that is another: the same modulus with its last digit changed.
+    let key = SigningKey::rsa();
+    let mut other = key.jwk(Trusted::KEY_ID);
+    let modulus = other["n"].as_str().expect("a modulus");
+    other["n"] = modulus.replace("uXpoQ", "uXpow").into();
+    let keys = KeySource::inline(&jwks(&[other])).expect("a key set");
+    let verdict = verify(&key.token(Trusted::KEY_ID, &claims()), &keys);
+    assert_eq!(verdict, Err(Refusal::WrongSignature));
+}
+
+#[test]
+fn a_changed_token_is_refused() {
+    for issuer in kinds() {
+        let token = issuer.token(&claims());
+        let parts: Vec<&str> = token.split('.').collect();
+        let other = base64(with("sub", "somebody-else".into()).to_string());
+        let forged = format!("{}.{other}.{}", parts[0], parts[2]);
+        assert_eq!(issuer.verify(&forged), Err(Refusal::WrongSignature));
+    }
+}
+
+#[test]
+fn an_unsigned_token_is_refused_however_it_spells_none() {
+    for issuer in kinds() {
+        for none in ["none", "None", "NONE", "nOnE", "none ", ""] {
+            let message = unsigned(&header(none), &claims());
+            let signed = issuer.key.sign(&header(none), &claims());
+            for token in [format!("{message}."), message, signed] {
+                assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{none:?}");
+            }
+        }
+        for header in [
+            json!({ "typ": "JWT", "kid": Trusted::KEY_ID }),
+            json!({ "alg": null, "kid": Trusted::KEY_ID }),
+            json!({ "alg": ["RS256"], "kid": Trusted::KEY_ID }),
+        ] {
+            let token = issuer.key.sign(&header, &claims());
+            assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{header}");
+        }
+    }
+}
+
+#[test]
+fn a_good_token_without_its_signature_is_refused() {
+    for issuer in kinds() {
+        let message = unsigned(&header(issuer.key.algorithm()), &claims());
+        assert_eq!(issuer.verify(&format!("{message}.")), Err(Refusal::WrongSignature));
+    }
+}
+
+#[test]
+fn a_public_key_is_no_shared_secret() {
+    for issuer in kinds() {
+        let jwk = issuer.key.jwk(Trusted::KEY_ID);
+        let raw = issuer.key.public().to_vec();
+        let text = ["n", "x", "y"].map(|part| jwk[part].as_str().unwrap_or_default().into());
+        let secrets: Vec<Vec<u8>> =
+            [pem(&issuer.key), pem(&issuer.key).trim_end().to_owned(), jwk.to_string(), jwks(&[jwk])]
+                .map(String::into_bytes)
+                .into_iter()
+                .chain(text)
+                .chain([raw, Vec::new()])
+                .collect();
+        for secret in secrets {
+            for algorithm in ["HS256", "HS384", "HS512"] {
+                let token = hs256(&header(algorithm), &claims(), &secret);
+                assert_eq!(issuer.verify(&token), Err(Refusal::WrongAlgorithm));
+            }
+            // The same signature under the name of the key's own algorithm.
+            let token = hs256(&header(issuer.key.algorithm()), &claims(), &secret);
+            assert_eq!(issuer.verify(&token), Err(Refusal::WrongSignature));
+        }
+    }
+}
+
+/// The public key as issuers publish it for other libraries (SubjectPublicKeyInfo, RFC 5280).
+fn pem(key: &SigningKey) -> String {
+    let prefix: &[u8] = match key {
+        SigningKey::Rsa(..) => &[
+            0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01,
+            0x01, 0x05, 0x00, 0x03, 0x82, 0x01, 0x0f, 0x00,
+        ],
+        SigningKey::P256(_) => &[
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+            0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        ],
+        SigningKey::Ed25519(_) => &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00],
+    };
+    let der = STANDARD.encode([prefix, key.public()].concat());
+    let lines: Vec<&str> =
+        der.as_bytes().chunks(64).map(|line| str::from_utf8(line).expect("ASCII")).collect();
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+}
+
+#[test]
+fn a_key_verifies_no_algorithm_but_its_own() {
+    for issuer in kinds() {
+        for algorithm in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"] {
+            if algorithm == issuer.key.algorithm() {
+                continue;
+            }
+            let token = issuer.key.sign(&header(algorithm), &claims());
+            assert_eq!(
+                issuer.verify(&token),
+                Err(Refusal::WrongAlgorithm),
+                "{algorithm} with a key for {}",
+                issuer.key.algorithm()
+            );
+        }
+        for algorithm in ["ES256K", "ES512", "Ed448", "rs256", "RS256 ", "A256KW", "dir"] {
+            let token = issuer.key.sign(&header(algorithm), &claims());
+            assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{algorithm}");
+        }
+    }
+}
+
+#[test]
+fn the_key_in_the_header_is_not_asked() {
+    let issuer = Trusted::new(SigningKey::p256());
+    let stranger = SigningKey::p256();
+    let mut header = header("ES256");
+    header["jwk"] = stranger.jwk(Trusted::KEY_ID);
+    header["jku"] = "https://stranger.example/jwks.json".into();
+    header["x5u"] = "https://stranger.example/certificate.pem".into();
+    let token = stranger.sign(&header, &claims());
+    assert_eq!(issuer.verify(&token), Err(Refusal::WrongSignature));
+}
+
+#[test]
+fn an_extension_that_must_be_understood_is_refused() {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    for critical in [json!(["b64"]), json!(["exp", "urn:example:more"]), json!([])] {
+        let mut header = header("EdDSA");
+        header["crit"] = critical;
+        header["b64"] = true.into();
+        let token = issuer.key.sign(&header, &claims());
+        assert_eq!(issuer.verify(&token), Err(Refusal::Critical), "{header}");
+    }
+}
+
+#[test]
+fn a_key_that_nobody_knows_is_named_in_the_refusal() {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    let unknown = |id: &str| issuer.verify(&issuer.key.token(id, &claims()));
+    assert_eq!(unknown("key-2"), Err(Refusal::UnknownKey("key-2".into())));
+    assert_eq!(unknown("KEY-1"), Err(Refusal::UnknownKey("KEY-1".into())));
+    assert_eq!(unknown(""), Err(Refusal::UnknownKey(String::new())));
+    assert_eq!(unknown(&"é".repeat(1000)), Err(Refusal::UnknownKey("é".repeat(64))));
+    let refusal = unknown("line\nbreak\u{1b}[31m").expect_err("nobody knows it");
+    assert!(!refusal.to_string().contains(char::is_control), "{refusal}");
+}
+
+#[test]
+fn a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
+    let key = SigningKey::ed25519();
+    let token = key.sign(&json!({ "alg": "EdDSA" }), &claims());
+
+    let others = [SigningKey::rsa().jwk("r"), SigningKey::p256().jwk("p")];
+    let one = jwks(&[others.as_slice(), &[key.jwk("e")]].concat());
+    let one = KeySource::inline(&one).expect("a key set");
+    assert_eq!(verify(&token, &one).as_deref(), Ok(OWNER));
+
+    let two = jwks(&[key.jwk("e"), SigningKey::ed25519().jwk("f")]);
+    let two = KeySource::inline(&two).expect("a key set");
+    assert_eq!(verify(&token, &two), Err(Refusal::NoKeyId));
+
+    let none = KeySource::inline(&jwks(&others)).expect("a key set");
+    assert_eq!(verify(&token, &none), Err(Refusal::NoKeyId));
+}
+
+#[test]
+fn a_token_is_accepted_from_nbf_to_exp_give_or_take_a_minute() {
+    // Ten seconds to either side, because the clock goes on while the test runs.
+    let (leeway, slack) = (TokenVerifier::LEEWAY_SECONDS, 10);
+    let now = seconds();
+    for exp in [now + 3600, now, now - leeway + slack] {
+        assert!(verdict(&with("exp", exp.into())).is_ok(), "{exp}");
+    }
+    for exp in [now - leeway - slack, now - 3600, 0] {
+        assert_eq!(verdict(&with("exp", exp.into())), Err(Refusal::Expired));
+    }
+    for nbf in [0, now, now + leeway - slack] {
+        assert!(verdict(&with("nbf", nbf.into())).is_ok(), "{nbf}");
+    }
+    for nbf in [now + leeway + slack, now + 3600, u64::MAX] {
+        assert_eq!(verdict(&with("nbf", nbf.into())), Err(Refusal::NotYetValid));
+    }
+    // RFC 7519, section 2: a NumericDate may have a fraction. `nbf` may be missing.
+    let fraction = f64::from(u32::try_from(now).expect("before 2106")) + 3600.5;
+    assert!(verdict(&with("exp", fraction.into())).is_ok());
+    assert!(verdict(&with("nbf", Value::Null)).is_ok());
+}
+
+#[test]
+fn when_a_token_was_issued_does_not_matter() {
+    // RFC 7519, section 4.1.6: `iat` tells a token's age. When it counts, `nbf` and `exp` say.
+    let now = seconds();
+    for iat in [0, now, now + TokenVerifier::LEEWAY_SECONDS, now + 3600] {
+        assert!(verdict(&with("iat", iat.into())).is_ok(), "{iat}");
+    }
+}
+
+#[test]
+fn a_time_that_is_no_number_is_refused() {
+    let text = (seconds() + 3600).to_string();
+    for odd in [json!(text), json!(true), json!([]), json!({}), json!(-1), json!(1e300)] {
+        for claim in ["exp", "nbf"] {
+            let verdict = verdict(&with(claim, odd.clone()));
+            assert_eq!(verdict, Err(Refusal::MissingClaim), "{claim} {odd}");
+        }
+    }
+}
+
+#[test]
+fn another_issuer_is_refused() {
+    for iss in [
+        json!("https://issuer.example"),
+        json!("https://ISSUER.example/"),
+        json!("https://issuer.example/ "),
+        json!("https://issuer.example/tenant"),
+        json!(""),
+        json!([ISSUER]),
+        json!([ISSUER, "https://other.example/"]),
+    ] {
+        let verdict = verdict(&with("iss", iss.clone()));
+        assert_eq!(verdict, Err(Refusal::OtherIssuer), "{iss}");
+    }
+}
+
+#[test]
+fn the_audience_may_be_one_of_several() {
+    for aud in [json!(AUDIENCE), json!([AUDIENCE]), json!(["https://issuer.example/userinfo", AUDIENCE])] {
+        assert!(verdict(&with("aud", aud.clone())).is_ok(), "{aud}");
+    }
+    for aud in [
+        json!("another"),
+        json!("intake2"),
+        json!("Intake"),
+        json!(""),
+        json!([]),
+        json!(["another", "intake2"]),
+    ] {
+        let verdict = verdict(&with("aud", aud.clone()));
+        assert_eq!(verdict, Err(Refusal::OtherAudience), "{aud}");
+    }
+}
+
+#[test]
+fn a_token_without_a_required_claim_is_refused() {
+    for claim in ["exp", "iss", "aud", "sub"] {
+        let verdict = verdict(&with(claim, Value::Null));
+        assert_eq!(verdict, Err(Refusal::MissingClaim), "no {claim}");
+        for odd in [json!(false), json!([7, OWNER]), json!({}), json!({ "a": "b" }), json!([[1]])] {
+            // What the library cannot step over it calls malformed.
+            let verdict = self::verdict(&with(claim, odd.clone()));
+            assert!(
+                matches!(verdict, Err(Refusal::MissingClaim | Refusal::Malformed)),
+                "{claim} {odd}: {verdict:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_subject_is_an_owner_or_refused() {
+    for sub in ["a", "a b", "~", &"x".repeat(255), "a\"b\\c&d=e%f+g#h"] {
+        assert_eq!(verdict(&with("sub", sub.into())).as_deref(), Ok(sub));
+    }
+    for sub in ["", &"x".repeat(256), "a\nb", "a\0b", "\u{7f}", "a\u{85}b", "jürgen", "🙂", "\u{202e}abc"]
+    {
+        let verdict = verdict(&with("sub", sub.into()));
+        assert_eq!(verdict, Err(Refusal::NotAnOwner), "{sub:?}");
+    }
+}
+
+#[test]
+fn a_claim_that_is_there_twice_is_refused() {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    let claims = claims().to_string();
+    for extra in ["\"sub\":\"somebody-else\"", "\"exp\":1", "\"iss\":\"x\"", "\"aud\":\"x\""] {
+        let twice = claims.replacen('{', &format!("{{{extra},"), 1);
+        // Signed as text, since a JSON value cannot hold a member twice.
+        let token = issuer.key.sign_text(&header("EdDSA").to_string(), &twice);
+        assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{extra}");
+    }
+}
+
+#[test]
+fn a_token_of_another_form_is_refused() {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    let token = issuer.token(&claims());
+    let parts: Vec<&str> = token.split('.').collect();
+    for odd in [
+        String::new(),
+        ".".to_owned(),
+        "..".to_owned(),
+        "put.a-token.here".to_owned(),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{token}."),
+        format!("{token}.{}", parts[2]),
+        format!(".{token}"),
+        format!("Bearer {token}"),
+        token.replace('.', " "),
+        format!("{token}=="),
+        format!("{token}\n"),
+        format!("é.{}.{}", parts[1], parts[2]),
+    ] {
+        assert_eq!(issuer.verify(&odd), Err(Refusal::Malformed), "{odd}");
+    }
+    for claims in ["", "null", "7", "\"sub\"", "{", "not json"] {
+        let token = issuer.key.sign_text(&header("EdDSA").to_string(), claims);
+        assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{claims}");
+    }
+}
+
+#[test]
+fn a_token_longer_than_the_cap_is_refused_though_it_is_good() {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    let fill = |length: usize| issuer.token(&with("scope", "x".repeat(length).into()));
+    let short = fill(5000);
+    assert!(short.len() <= TokenVerifier::MAX_BYTES);
+    assert!(issuer.verify(&short).is_ok());
+    let long = fill(7000);
+    assert!(long.len() > TokenVerifier::MAX_BYTES);
+    assert_eq!(issuer.verify(&long), Err(Refusal::TooLong));
+}
