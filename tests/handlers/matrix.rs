@@ -1,25 +1,24 @@
-//! The fault matrix: every fault of the table and of the sockets, in every situation in which it can happen.
-//! The rows are data, a situation is a function, and each cell that fails is named.
+//! The fault matrix: every fault of the table and of the pushes, in every situation in which it can happen. Rows are
+//! data, a situation is a test, and a failing test names each cell that failed.
 //!
-//! In every cell the fault is there first, then it is lifted, and whoever was told to come back comes back.
+//! In each cell the fault happens first, and then it is lifted, and whatever has to be repeated is repeated.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{
+    consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
     database::{CONNECTIONS, Database, MESSAGES},
-    events::{batch, delivered, get, put, read, receipt, record, request},
-    pushes::{PushFault, Pushes},
+    events::{get, put, read, receipt, record, request},
+    pushes::PushFault,
     stack::eventually,
 };
 use fault_proxy::Fault;
 use intake::rest::Responses;
-use queue_consumer::Consumer;
-use serde_json::{Value, json};
+use serde_json::json;
 use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;
 use tokio::{
@@ -29,121 +28,163 @@ use tokio::{
 };
 use websocket::WebSocket;
 
-use crate::queue_consumer::{Bench, MAX_RECEIVE_COUNT, connect, connected, consumer_of};
-
-/// How long an attempt at storing a part of a batch may take. Single requests and pushes have a second.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::sent::{Sent, assert_stored, items, notifications, notified_as_stored, records, records_of};
 
 /// Longer than any attempt may take.
-const TOO_LATE: Duration = Duration::from_secs(3);
+const TOO_LATE: Duration = Duration::from_secs(ATTEMPT_TIMEOUT.as_secs() + 1);
 
-/// The seconds that a batch has if its fault ends before them, and if it does not.
-pub(crate) const PLENTY: u64 = 60;
-const SHORT: u64 = 3;
+/// The time that a batch has if its fault outlasts it.
+const SHORT_TIME: Duration = Duration::from_secs(3);
 
-/// A fault of the table, and what has become of a request when whoever made it is answered.
+/// A fault of the table, and the effect that requests then have.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     name: &'static str,
     fault: Fault,
     lasts: Lasts,
-    one: Then,
-    batch: Then,
+    /// Of a single request.
+    request: Effect,
+    /// Of a batch, which has time for more attempts.
+    batch: Effect,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lasts {
-    /// Until it is lifted.
-    On,
-    /// For two requests.
-    Twice,
+    UntilLifted,
+    ForTwoRequests,
     /// Until it is lifted, for half of the requests, at random.
-    Half,
+    ForHalfOfRequests,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// It took effect, and is answered as done.
-    Done,
-    /// It did not take effect, and is not answered as done.
+enum Effect {
+    Confirmed,
+    /// No effect, and none is confirmed.
     Nothing,
-    /// It took effect, at least in part, but nobody could know.
-    Unknown,
-    /// In a batch: for some it is done, and for the others nothing.
-    Parts,
-    /// Done or nothing: chance decides.
-    Either,
+    /// An effect, at least in part, that is not confirmed.
+    Unconfirmed,
+    /// In a batch: confirmed for some messages, and nothing for the others.
+    Partial,
+    /// Of a single request: confirmed or nothing, by chance.
+    Random,
 }
 
-const fn row(name: &'static str, fault: Fault, lasts: Lasts, one: Then, batch: Then) -> Row {
-    Row { name, fault, lasts, one, batch }
+const fn row(name: &'static str, fault: Fault, lasts: Lasts, request: Effect, batch: Effect) -> Row {
+    Row { name, fault, lasts, request, batch }
 }
 
-/// A batch has time for more attempts than a single request.
 #[rustfmt::skip]
-const ROWS: [Row; 16] = [
-    //  fault                                                              one request    a batch
-    row("none",                     Fault::None,               Lasts::On,    Then::Done,    Then::Done),
-    row("throttle twice",           Fault::Throttle,           Lasts::Twice, Then::Done,    Then::Done),
-    row("throttle half",            Fault::Throttle,           Lasts::Half,  Then::Either,  Then::Done),
-    row("throttle all",             Fault::Throttle,           Lasts::On,    Then::Nothing, Then::Nothing),
-    row("throttle statements twice", Fault::ThrottleStatements, Lasts::Twice, Then::Done,    Then::Done),
-    row("throttle statements",      Fault::ThrottleStatements, Lasts::On,    Then::Done,    Then::Parts),
-    row("500 twice",                Fault::ServerError,        Lasts::Twice, Then::Done,    Then::Done),
-    row("500",                      Fault::ServerError,        Lasts::On,    Then::Nothing, Then::Nothing),
-    row("cut before twice",         Fault::CutBefore,          Lasts::Twice, Then::Done,    Then::Done),
-    row("cut before",               Fault::CutBefore,          Lasts::On,    Then::Nothing, Then::Nothing),
-    row("cut after twice",          Fault::CutAfter,           Lasts::Twice, Then::Done,    Then::Done),
-    row("cut after",                Fault::CutAfter,           Lasts::On,    Then::Unknown, Then::Unknown),
-    row("late twice",               Fault::Late(TOO_LATE),     Lasts::Twice, Then::Done,    Then::Done),
-    row("late",                     Fault::Late(TOO_LATE),     Lasts::On,    Then::Unknown, Then::Unknown),
-    row("hang twice",               Fault::Hang,               Lasts::Twice, Then::Done,    Then::Done),
-    row("hang",                     Fault::Hang,               Lasts::On,    Then::Nothing, Then::Nothing),
-];
+const ROWS: [Row; 16] = {
+    use Effect::{Confirmed, Nothing, Partial, Random, Unconfirmed};
+    use Lasts::{ForHalfOfRequests, ForTwoRequests, UntilLifted};
+    [
+        //  name                         fault                      lasts              one request  a batch
+        row("none",                      Fault::None,               UntilLifted,       Confirmed,   Confirmed),
+        row("throttle twice",            Fault::Throttle,           ForTwoRequests,    Confirmed,   Confirmed),
+        row("throttle half",             Fault::Throttle,           ForHalfOfRequests, Random,      Confirmed),
+        row("throttle all",              Fault::Throttle,           UntilLifted,       Nothing,     Nothing),
+        row("throttle statements twice", Fault::ThrottleStatements, ForTwoRequests,    Confirmed,   Confirmed),
+        row("throttle statements",       Fault::ThrottleStatements, UntilLifted,       Confirmed,   Partial),
+        row("500 twice",                 Fault::ServerError,        ForTwoRequests,    Confirmed,   Confirmed),
+        row("500",                       Fault::ServerError,        UntilLifted,       Nothing,     Nothing),
+        row("cut before twice",          Fault::CutBefore,          ForTwoRequests,    Confirmed,   Confirmed),
+        row("cut before",                Fault::CutBefore,          UntilLifted,       Nothing,     Nothing),
+        row("cut after twice",           Fault::CutAfter,           ForTwoRequests,    Confirmed,   Confirmed),
+        row("cut after",                 Fault::CutAfter,           UntilLifted,       Unconfirmed, Unconfirmed),
+        row("late twice",                Fault::Late(TOO_LATE),     ForTwoRequests,    Confirmed,   Confirmed),
+        row("late",                      Fault::Late(TOO_LATE),     UntilLifted,       Unconfirmed, Unconfirmed),
+        row("hang twice",                Fault::Hang,               ForTwoRequests,    Confirmed,   Confirmed),
+        row("hang",                      Fault::Hang,               UntilLifted,       Nothing,     Nothing),
+    ]
+};
 
-/// A fault of a socket's pushes, and what its owner hears on that socket.
+impl Row {
+    fn begin(&self, database: &Database) {
+        match self.lasts {
+            Lasts::UntilLifted => database.faults.always(self.fault),
+            Lasts::ForTwoRequests => database.faults.next([self.fault; 2]),
+            Lasts::ForHalfOfRequests => database.faults.sometimes(0.5, self.fault, 1),
+        }
+    }
+
+    /// Waits until all requests that are under way have had their effect, and lifts the fault.
+    async fn end(&self, database: &Database) {
+        eventually("nothing to be under way", async || match database.faults.under_way() {
+            0 => Ok(()),
+            busy => Err(busy),
+        })
+        .await;
+        database.faults.always(Fault::None);
+    }
+
+    /// Whether all settled messages of a batch are notified. They are not if half of the requests for connections
+    /// are throttled, nor if storing has used up the batch's time.
+    fn notifies_all(&self) -> bool {
+        self.lasts != Lasts::ForHalfOfRequests && self.batch != Effect::Partial
+    }
+
+    /// The time that a batch has.
+    fn time(&self) -> Duration {
+        if self.batch == Effect::Confirmed { AMPLE_TIME } else { SHORT_TIME }
+    }
+
+    /// Whether a single request is confirmed; none if chance decides.
+    fn confirms_request(&self) -> Option<bool> {
+        (self.request != Effect::Random).then_some(self.request == Effect::Confirmed)
+    }
+
+    /// Checks the effect of a single write.
+    fn check_write(&self, confirmed: bool, written: bool) {
+        assert!(written || !confirmed, "it is confirmed, but not written");
+        assert_eq!(confirmed, self.confirms_request().unwrap_or(confirmed), "confirmed");
+        if !confirmed {
+            assert_eq!(written, self.request == Effect::Unconfirmed, "written");
+        }
+    }
+}
+
+/// A fault of the pushes to a connection, and what the client receives.
 #[derive(Clone, Copy, Debug)]
 struct PushRow {
     name: &'static str,
     fault: PushFault,
     times: usize,
-    hears: Hears,
+    receives: Receives,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hears {
+enum Receives {
     Everything,
     Nothing,
-    /// And the note of the connection is removed.
+    /// Nothing, and the connection is removed.
     NothingEver,
 }
 
-const fn push_row(name: &'static str, fault: PushFault, times: usize, hears: Hears) -> PushRow {
-    PushRow { name, fault, times, hears }
+const fn push_row(name: &'static str, fault: PushFault, times: usize, receives: Receives) -> PushRow {
+    PushRow { name, fault, times, receives }
 }
 
-const ON: usize = usize::MAX;
+const ALWAYS: usize = usize::MAX;
 
 #[rustfmt::skip]
 const PUSH_ROWS: [PushRow; 13] = [
-    push_row("410 gone",         PushFault::Status(410),      ON, Hears::NothingEver),
-    push_row("403",              PushFault::Status(403),      ON, Hears::Nothing),
-    push_row("429 twice",        PushFault::Status(429),      2,  Hears::Everything),
-    push_row("429",              PushFault::Status(429),      ON, Hears::Nothing),
-    push_row("500 twice",        PushFault::Status(500),      2,  Hears::Everything),
-    push_row("500",              PushFault::Status(500),      ON, Hears::Nothing),
-    push_row("cut before twice", PushFault::CutBefore,        2,  Hears::Everything),
-    push_row("cut before",       PushFault::CutBefore,        ON, Hears::Nothing),
-    push_row("cut after",        PushFault::CutAfter,         ON, Hears::Everything),
-    push_row("late twice",       PushFault::Delay(TOO_LATE),  2,  Hears::Everything),
-    push_row("late",             PushFault::Delay(TOO_LATE),  ON, Hears::Everything),
-    push_row("hang twice",       PushFault::Hang,             2,  Hears::Everything),
-    push_row("hang",             PushFault::Hang,             ON, Hears::Nothing),
+    push_row("410 gone",         PushFault::Status(410),      ALWAYS, Receives::NothingEver),
+    push_row("403",              PushFault::Status(403),      ALWAYS, Receives::Nothing),
+    push_row("429 twice",        PushFault::Status(429),      2,      Receives::Everything),
+    push_row("429",              PushFault::Status(429),      ALWAYS, Receives::Nothing),
+    push_row("500 twice",        PushFault::Status(500),      2,      Receives::Everything),
+    push_row("500",              PushFault::Status(500),      ALWAYS, Receives::Nothing),
+    push_row("cut before twice", PushFault::CutBefore,        2,      Receives::Everything),
+    push_row("cut before",       PushFault::CutBefore,        ALWAYS, Receives::Nothing),
+    push_row("cut after",        PushFault::CutAfter,         ALWAYS, Receives::Everything),
+    push_row("late twice",       PushFault::Delay(TOO_LATE),  2,      Receives::Everything),
+    push_row("late",             PushFault::Delay(TOO_LATE),  ALWAYS, Receives::Everything),
+    push_row("hang twice",       PushFault::Hang,             2,      Receives::Everything),
+    push_row("hang",             PushFault::Hang,             ALWAYS, Receives::Nothing),
 ];
 
-/// Plays one situation with every row, `at_once` of them side by side, and names the cells that fail.
+/// Runs one situation with every row, `at_once` of them side by side, and names the cells that fail.
 async fn each<R: Copy, C: Future<Output = ()> + 'static>(
-    situation: &str,
     rows: &[R],
     name: fn(&R) -> &'static str,
     at_once: usize,
@@ -154,11 +195,11 @@ async fn each<R: Copy, C: Future<Output = ()> + 'static>(
     let local = LocalSet::new();
     for row in rows {
         let (turns, cell) = (Arc::clone(&turns), cell(*row));
-        let playing = async move {
+        let running = async move {
             let _turn = turns.acquire().await.expect("never closed");
             cell.await;
         };
-        names.insert(cells.spawn_local_on(playing, &local).id(), name(row));
+        names.insert(cells.spawn_local_on(running, &local).id(), name(row));
     }
     let mut failed = Vec::new();
     while let Some(ended) = local.run_until(cells.join_next_with_id()).await {
@@ -167,359 +208,199 @@ async fn each<R: Copy, C: Future<Output = ()> + 'static>(
         let panic = error.into_panic();
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
-        failed.push(format!("{situation} × {name}: {text}"));
+        failed.push(format!("{name}: {text}"));
     }
     assert!(failed.is_empty(), "{} of {} cells:\n{}", failed.len(), rows.len(), failed.join("\n"));
 }
 
-async fn each_fault<C: Future<Output = ()> + 'static>(
-    situation: &str,
-    at_once: usize,
-    cell: impl Fn(Row) -> C,
-) {
-    each(situation, &ROWS, |row| row.name, at_once, cell).await;
-}
-
-impl Row {
-    fn begins(&self, database: &Database) {
-        match self.lasts {
-            Lasts::On => database.faults.always(self.fault),
-            Lasts::Twice => database.faults.next([self.fault; 2]),
-            Lasts::Half => database.faults.sometimes(0.5, self.fault, 1),
-        }
-    }
-
-    /// Whether everybody is told what is settled. With every second request throttled, the connections may not
-    /// be found; and once the time for storing is used up, little is left for telling.
-    fn tells_all(&self) -> bool {
-        self.lasts != Lasts::Half && self.batch != Then::Parts
-    }
-
-    /// The seconds that a batch has.
-    fn seconds(&self) -> u64 {
-        if self.batch == Then::Done { PLENTY } else { SHORT }
-    }
-
-    /// Waits until what is on its way has taken effect.
-    async fn settles(&self, database: &Database) {
-        eventually("nothing to be under way", async || match database.faults.under_way() {
-            0 => Ok(()),
-            busy => Err(busy),
-        })
-        .await;
-    }
-}
-
-/// A message through the queue.
-pub(crate) struct Sent {
-    pub(crate) number: usize,
-    pub(crate) owner: &'static str,
-    pub(crate) id: String,
-    pub(crate) body: String,
-}
-
-impl Sent {
-    /// Messages of two owners, who use the same ids. No reader could write them in the same way again.
-    pub(crate) fn many(count: usize) -> Vec<Self> {
-        let one = |number| Self {
-            number,
-            owner: if number % 2 == 0 { "alice" } else { "bob" },
-            id: format!("m-{}", number / 2),
-            body: format!("{{\"z\": {number}.50, \"a\":\"\\u00e9é😀&=%2B\",\"a\":1e2 }}"),
-        };
-        (0..count).map(one).collect()
-    }
-
-    pub(crate) fn record(&self, delivery: u32) -> Value {
-        delivered(record(self.number, self.owner, &self.id, &self.body), delivery)
-    }
-
-    /// Whether the table has exactly this message as stored.
-    pub(crate) fn is_stored(&self, items: &Items) -> bool {
-        self.is("stored", items)
-    }
-
-    /// Whether the table has exactly this message in this state.
-    fn is(&self, status: &str, items: &Items) -> bool {
-        let Some(item) = items.get(&self.key()) else { return false };
-        let has = |name: &str, value: &str| item.get(name) == Some(&AttributeValue::S(value.to_owned()));
-        has("status", status)
-            && has("payload", &self.body)
-            && has("receipt", &receipt(self.number))
-            && has("via", "queue")
-            && item.contains_key("reason") == (status != "stored")
-    }
-
-    fn key(&self) -> String {
-        format!("{}#{}", self.id, self.owner)
-    }
-}
-
-/// The table of messages.
-pub(crate) type Items = HashMap<String, HashMap<String, AttributeValue>>;
-
-pub(crate) async fn items(database: &Database) -> Items {
-    let items = database.items(MESSAGES).await;
-    items.into_iter().map(|item| (item["pk"].as_s().expect("text").clone(), item)).collect()
-}
-
-/// A bench whose consumer gives its attempts [`ATTEMPT_TIMEOUT`].
-pub(crate) async fn patient() -> Bench {
-    let bench = Bench::start().await;
-    let messages = bench.database.messages_within(ATTEMPT_TIMEOUT);
-    let consumer = consumer_of(messages, &bench.database, &bench.pushes);
-    Bench { consumer, ..bench }
-}
-
-pub(crate) async fn deliver(consumer: &Consumer, records: &[Value], seconds: u64) -> HashSet<String> {
-    let deadline = SystemTime::now() + Duration::from_secs(seconds);
-    let answer = consumer.handle(batch(records), deadline).await;
-    let failures: Vec<_> =
-        answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
-    let count = failures.len();
-    let failures: HashSet<_> = failures.into_iter().collect();
-    assert_eq!(failures.len(), count, "none is reported twice");
-    failures
-}
-
-/// What the sockets of the owners were told: the receipt and the last word of the event's type, each event
-/// once. Fails if anybody was told of a message of another.
-pub(crate) fn told(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<(String, String)> {
-    let mut all = BTreeSet::new();
-    let sent: HashMap<_, _> = sent.iter().map(|sent| (receipt(sent.number), sent)).collect();
-    for owner in ["alice", "bob"] {
-        for event in pushes.events(&format!("{owner}-1")) {
-            let receipt = event["data"]["receipt"].as_str().expect("text").to_owned();
-            let kind = event["type"].as_str().expect("text").trim_start_matches("intake.message.").to_owned();
-            let sent = sent[&receipt];
-            assert_eq!((sent.owner, json!(sent.id)), (owner, event["subject"].clone()));
-            assert_eq!(event["id"], format!("{receipt}:{kind}"));
-            all.insert((receipt, kind));
-        }
-    }
-    all
+async fn each_fault<C: Future<Output = ()> + 'static>(at_once: usize, cell: impl Fn(Row) -> C) {
+    each(&ROWS, |row| row.name, at_once, cell).await;
 }
 
 async fn batch_of(count: usize, row: Row) {
-    let Bench { database, pushes, consumer } = patient().await;
+    let consumer = TestConsumer::start().await;
+    let TestConsumer { database, pushes, .. } = &consumer;
     let sent = Sent::many(count);
 
-    row.begins(&database);
-    let records: Vec<_> = sent.iter().map(|sent| sent.record(1)).collect();
-    let failures = deliver(&consumer, &records, row.seconds()).await;
-    row.settles(&database).await;
+    row.begin(database);
+    let failures = consumer.consume_within(row.time(), &records(&sent, 1)).await;
+    row.end(database).await;
 
-    let before = items(&database).await;
-    let told_before = told(&pushes, &sent);
+    let before = items(database).await;
+    let notified = notified_as_stored(pushes, &sent);
     for sent in &sent {
-        let (receipt, stored) = (receipt(sent.number), sent.is_stored(&before));
-        let reported = failures.contains(&receipt);
-        assert!(stored || reported, "{} is neither stored nor reported", sent.id);
-        assert!(stored || !before.contains_key(&sent.key()), "{} is there otherwise than sent", sent.id);
-        let told = told_before.contains(&(receipt, "stored".to_owned()));
-        assert!(!told || !reported, "{} is told as stored, and reported", sent.id);
-        assert!(told || reported || !row.tells_all(), "{} is settled, and not told", sent.id);
+        let (id, receipt) = (&sent.id, sent.receipt());
+        let (stored, reported) = (sent.is_stored(&before), failures.contains(&receipt));
+        assert!(stored || reported, "{id} is neither stored nor a failure");
+        assert!(stored || !before.contains_key(&sent.key()), "{id} is not stored as it was sent");
+        let notified = notified.contains(&receipt);
+        assert!(!notified || !reported, "{id} is notified as stored, and a failure");
+        assert!(notified || reported || !row.notifies_all(), "{id} is settled, and not notified");
     }
-    assert!(told_before.iter().all(|(_, kind)| kind == "stored"), "{told_before:?}");
     match row.batch {
-        Then::Done => assert_eq!(failures, HashSet::new()),
-        Then::Nothing => assert!(before.is_empty(), "{} are stored", before.len()),
-        Then::Unknown => assert!(failures.len() == count && !before.is_empty()),
-        Then::Parts => assert!(!failures.is_empty() && failures.len() < count),
-        Then::Either => panic!("not in a batch"),
+        Effect::Confirmed => assert_eq!(failures, BTreeSet::new()),
+        Effect::Nothing => assert!(before.is_empty(), "{} are stored", before.len()),
+        Effect::Unconfirmed => assert!(failures.len() == count && !before.is_empty()),
+        Effect::Partial => assert!(!failures.is_empty() && failures.len() < count),
+        Effect::Random => unreachable!("it is an effect of single requests"),
     }
 
-    database.faults.always(Fault::None);
-    let again: Vec<_> = sent
-        .iter()
-        .filter(|sent| failures.contains(&receipt(sent.number)))
-        .map(|sent| sent.record(2))
-        .collect();
-    assert_eq!(deliver(&consumer, &again, PLENTY).await, HashSet::new(), "once nothing goes wrong any more");
-    let after = items(&database).await;
-    assert!(sent.iter().all(|sent| sent.is_stored(&after)));
-    assert_eq!(after.len(), count);
-    assert!(before.iter().all(|(key, item)| after[key] == *item), "what was stored is touched");
-    let told = told(&pushes, &sent);
-    assert!(told.iter().all(|(_, kind)| kind == "stored"), "{told:?}");
-    assert!(told.len() == count || !row.tells_all(), "{} are told", told.len());
+    assert_eq!(
+        consumer.consume(&records_of(&failures, &sent, 2)).await,
+        BTreeSet::new(),
+        "without the fault"
+    );
+    let after = assert_stored(database, &sent, "without the fault").await;
+    assert!(before.iter().all(|(key, item)| after[key] == *item), "a stored message is changed");
+    let notified = notified_as_stored(pushes, &sent);
+    assert!(notified.len() == count || !row.notifies_all(), "{} are notified", notified.len());
 }
 
 #[tokio::test]
 async fn a_batch_of_10() {
-    each_fault("batch of 10", ROWS.len(), |row| batch_of(10, row)).await;
+    each_fault(ROWS.len(), |row| batch_of(10, row)).await;
 }
 
 #[tokio::test]
 async fn a_batch_of_100() {
-    each_fault("batch of 100", 8, |row| batch_of(100, row)).await;
+    each_fault(8, |row| batch_of(100, row)).await;
 }
 
 #[tokio::test]
 async fn a_batch_of_1000() {
-    each_fault("batch of 1,000", 3, |row| batch_of(1_000, row)).await;
+    each_fault(3, |row| batch_of(1_000, row)).await;
 }
 
 #[tokio::test]
 async fn the_last_delivery_of_a_batch() {
-    each_fault("last delivery", ROWS.len(), |row| async move {
-        let Bench { database, pushes, consumer } = patient().await;
+    each_fault(ROWS.len(), |row| async move {
+        let consumer = TestConsumer::start().await;
+        let TestConsumer { database, pushes, .. } = &consumer;
         let sent = Sent::many(10);
 
-        row.begins(&database);
-        let records: Vec<_> = sent.iter().map(|sent| sent.record(MAX_RECEIVE_COUNT)).collect();
-        let failures = deliver(&consumer, &records, row.seconds()).await;
-        row.settles(&database).await;
+        row.begin(database);
+        let failures = consumer.consume_within(row.time(), &records(&sent, MAX_RECEIVE_COUNT)).await;
+        row.end(database).await;
 
-        let before = items(&database).await;
-        let told_before = told(&pushes, &sent);
+        let before = items(database).await;
+        let notified = notifications(pushes, &sent);
         for sent in &sent {
-            let receipt = receipt(sent.number);
+            let (id, receipt) = (&sent.id, sent.receipt());
             let (stored, failed) = (sent.is_stored(&before), sent.is("failed", &before));
             let reported = failures.contains(&receipt);
-            assert!(stored || reported, "{} is neither stored nor a dead letter", sent.id);
-            assert!(stored || failed || !before.contains_key(&sent.key()), "{} is altered", sent.id);
-            let told = |kind: &str| told_before.contains(&(receipt.clone(), kind.to_owned()));
-            assert!(!told("stored") || (stored && !reported), "{} is not stored", sent.id);
-            assert!(!told("failed") || reported, "{} is no dead letter", sent.id);
-            assert!(!told("conflict") && !told("rejected"));
+            assert!(stored || reported, "{id} is neither stored nor a dead letter");
+            assert!(stored || failed || !before.contains_key(&sent.key()), "{id} is changed");
+            let notified = |kind: &str| notified.contains(&(receipt.clone(), kind.to_owned()));
+            assert!(!notified("stored") || (stored && !reported), "{id} is notified as stored");
+            assert!(!notified("failed") || reported, "{id} is notified as failed");
+            assert!(!notified("conflict") && !notified("rejected"));
         }
         match row.batch {
-            Then::Done => assert_eq!(failures, HashSet::new()),
-            Then::Parts => assert!(failures.len() < sent.len()),
+            Effect::Confirmed => assert_eq!(failures, BTreeSet::new()),
+            Effect::Partial => assert!(failures.len() < sent.len()),
             _ => assert_eq!(failures.len(), sent.len()),
         }
 
-        // An operator puts the dead letters back.
-        database.faults.always(Fault::None);
-        let again: Vec<_> = sent
-            .iter()
-            .filter(|sent| failures.contains(&receipt(sent.number)))
-            .map(|sent| sent.record(1))
-            .collect();
-        assert_eq!(deliver(&consumer, &again, PLENTY).await, HashSet::new());
-        let after = items(&database).await;
-        assert!(sent.iter().all(|sent| sent.is_stored(&after)));
-        let told = told(&pushes, &sent);
-        let stored = told.iter().filter(|(_, kind)| kind == "stored").count();
-        assert!(stored == sent.len() || !row.tells_all(), "{told:?}");
+        // An operator redrives the dead letters.
+        assert_eq!(consumer.consume(&records_of(&failures, &sent, 1)).await, BTreeSet::new());
+        assert_stored(database, &sent, "redriven").await;
+        let notified = notifications(pushes, &sent);
+        let stored = notified.iter().filter(|(_, kind)| kind == "stored").count();
+        assert!(stored == sent.len() || !row.notifies_all(), "{notified:?}");
     })
     .await;
 }
 
+/// A payload that would not survive being parsed and written again.
+const BODY: &str = r#"{"n": 1.0, "a":"\u00e9"}"#;
+
+fn responses() -> Responses {
+    Responses::new("*").expect("an origin")
+}
+
 #[tokio::test]
 async fn a_sync_insert() {
-    each_fault("sync insert", ROWS.len(), |row| async move {
+    each_fault(ROWS.len(), |row| async move {
         let database = Database::start().await;
-        let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
-        let body = r#"{"n": 1.0, "a":"\u00e9"}"#;
+        let function = SyncInsert::new(database.messages(), responses());
         let send = async || {
-            let answer = function.handle(request(&put("alice", "m-1", body))).await.expect("an answer");
-            (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+            let response = function.handle(request(&put("alice", "m-1", BODY))).await.expect("a response");
+            (response.status().as_u16(), response.headers().contains_key("retry-after"))
         };
         let is_stored = async || {
-            let payload = database.text("alice", "m-1", "payload").await;
-            let count = database.count(MESSAGES).await;
-            assert!(
-                (payload.as_str(), count) == (body, 1) || (payload.is_empty() && count == 0),
-                "{payload}"
-            );
-            !payload.is_empty() && database.text("alice", "m-1", "status").await == "stored"
+            let (payload, count) =
+                (database.text("alice", "m-1", "payload").await, database.count(MESSAGES).await);
+            let expected = if payload.is_empty() { ("", 0) } else { (BODY, 1) };
+            assert_eq!((payload.as_str(), count), expected);
+            count == 1 && database.text("alice", "m-1", "status").await == "stored"
         };
 
-        row.begins(&database);
-        let (status, comes_back) = send().await;
-        row.settles(&database).await;
+        row.begin(&database);
+        let (status, has_retry_after) = send().await;
+        row.end(&database).await;
         let stored = is_stored().await;
         let confirmed = matches!(status, 200 | 201);
-        assert!(confirmed || (status == 503 && comes_back), "{status}");
-        assert!(!confirmed || stored, "{status}, but it is not stored");
-        match row.one {
-            Then::Done => assert!(confirmed, "{status}"),
-            Then::Nothing => assert!(!confirmed && !stored, "{status}"),
-            Then::Unknown => assert!(!confirmed && stored, "{status}"),
-            Then::Either => {}
-            Then::Parts => panic!("of one request there are no parts"),
-        }
+        assert!(confirmed || (status == 503 && has_retry_after), "{status}");
+        row.check_write(confirmed, stored);
 
-        database.faults.always(Fault::None);
         let first = database.item("alice", "m-1").await;
         let (status, _) = send().await;
         assert_eq!(status, if stored { 200 } else { 201 }, "sent again");
         assert!(is_stored().await);
-        assert!(!stored || database.item("alice", "m-1").await == first, "it is touched");
+        assert!(!stored || database.item("alice", "m-1").await == first, "the stored message is changed");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_status_lookup() {
-    each_fault("status look-up", ROWS.len(), |row| async move {
-        let database = Database::start().await;
-        let answers = Responses::new("*").expect("an origin");
-        let body = r#"{"n": 1.0, "a":"\u00e9"}"#;
-        let insert = SyncInsert::new(database.messages(), answers.clone());
-        insert.handle(request(&put("alice", "m-1", body))).await.expect("an answer");
-        let there = database.item("alice", "m-1").await.expect("stored");
-        let function = StatusLookup::new(database.messages(), answers);
-        let ask = async |receipt: Option<&str>| {
-            let answer = function.handle(request(&get("alice", "m-1", receipt))).await.expect("an answer");
-            let text = String::from_utf8(answer.body().to_vec()).expect("text");
-            assert!(answer.status() != 200 || text.contains(body), "{text}");
-            answer.status().as_u16()
+    each_fault(ROWS.len(), |row| async move {
+        let consumer = TestConsumer::start().await;
+        assert_eq!(consumer.consume(&[record(1, "alice", "m-1", BODY)]).await, BTreeSet::new());
+        let database = &consumer.database;
+        let function = StatusLookup::new(database.messages(), responses());
+        let look_up = async |receipt: Option<&str>| {
+            let response = function.handle(request(&get("alice", "m-1", receipt))).await.expect("a response");
+            let text = String::from_utf8(response.body().to_vec()).expect("text");
+            assert!(response.status() != 200 || text.contains(BODY), "{text}");
+            response.status().as_u16()
         };
 
-        // With a receipt, too, what is stored is never said to be unknown or queued.
-        let receipt = receipt(1);
-        for receipt in [None, Some(receipt.as_str())] {
-            row.begins(&database);
-            let status = ask(receipt).await;
-            match row.one {
-                Then::Done => assert_eq!(status, 200),
-                Then::Nothing | Then::Unknown => assert_eq!(status, 503),
-                Then::Either => assert!(matches!(status, 200 | 503), "{status}"),
-                Then::Parts => panic!("of one request there are no parts"),
-            }
-            row.settles(&database).await;
-            database.faults.always(Fault::None);
-            assert_eq!(ask(receipt).await, 200);
+        // By its receipt, too, a stored message never seems to be unknown or queued.
+        for receipt in [None, Some(receipt(1))] {
+            row.begin(database);
+            let status = look_up(receipt.as_deref()).await;
+            row.end(database).await;
+            assert!(matches!(status, 200 | 503), "{status}");
+            assert_eq!(status == 200, row.confirms_request().unwrap_or(status == 200), "{status}");
+            assert_eq!(look_up(receipt.as_deref()).await, 200);
         }
-        assert_eq!(database.item("alice", "m-1").await, Some(there));
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_connect() {
-    each_fault("connect", ROWS.len(), |row| async move {
+    each_fault(ROWS.len(), |row| async move {
         let database = Database::start().await;
         let function = WebSocket::new(database.connections());
-        let open = async |connection_id: &str| {
+        let connect = async |connection_id: &str| {
             let mut event = read(include_str!("../../events/websocket-connect.json"));
             event["requestContext"]["connectionId"] = json!(connection_id);
             let event = serde_json::from_value(event).expect("an event");
-            json!(function.handle(event).await.expect("an answer"))["statusCode"].clone()
+            json!(function.handle(event).await.expect("a response"))["statusCode"].clone()
         };
 
-        row.begins(&database);
-        let status = open("first").await;
-        row.settles(&database).await;
-        let noted = database.count(CONNECTIONS).await == 1;
-        let opened = status == 200;
-        assert!(opened || status == 503, "{status}");
-        assert!(!opened || noted, "a socket is open that nobody knows of");
-        match row.one {
-            Then::Done => assert!(opened, "{status}"),
-            Then::Nothing => assert!(!opened && !noted, "{status}"),
-            // The note of a socket that never opened: the first push finds it gone.
-            Then::Unknown => assert!(!opened && noted, "{status}"),
-            Then::Either => {}
-            Then::Parts => panic!("of one request there are no parts"),
-        }
+        row.begin(&database);
+        let status = connect("first").await;
+        row.end(&database).await;
+        let recorded = database.count(CONNECTIONS).await == 1;
+        assert!(status == 200 || status == 503, "{status}");
+        // A connection that is recorded and never opened does no harm: the first push finds it gone.
+        row.check_write(status == 200, recorded);
 
-        database.faults.always(Fault::None);
-        assert_eq!(open("second").await, 200);
-        assert_eq!(database.count(CONNECTIONS).await, 1 + usize::from(noted));
+        assert_eq!(connect("second").await, 200);
+        assert_eq!(database.count(CONNECTIONS).await, 1 + usize::from(recorded));
         assert_eq!(database.count(MESSAGES).await, 0);
     })
     .await;
@@ -527,85 +408,70 @@ async fn a_connect() {
 
 /// The table of connections fails, and nothing else.
 #[tokio::test]
-async fn a_notification_whose_receivers_have_to_be_found() {
-    each_fault("finding the sockets", ROWS.len(), |row| async move {
-        let Bench { database, pushes, consumer } = patient().await;
+async fn a_notification_whose_connections_are_looked_up() {
+    each_fault(ROWS.len(), |row| async move {
+        let consumer = TestConsumer::start().await;
+        let TestConsumer { database, pushes, .. } = &consumer;
         let sent = Sent::many(10);
 
         database.faults.only("Query");
-        row.begins(&database);
-        let records: Vec<_> = sent.iter().map(|sent| sent.record(1)).collect();
-        let failures = deliver(&consumer, &records, 30).await;
-        assert_eq!(failures, HashSet::new(), "a push never fails a message");
-        let items = items(&database).await;
-        assert!(sent.iter().all(|sent| sent.is_stored(&items)));
-        let told = told(&pushes, &sent).len();
-        match row.one {
-            Then::Done => assert_eq!(told, sent.len()),
-            Then::Nothing | Then::Unknown => assert_eq!(told, 0),
-            Then::Either => {}
-            Then::Parts => panic!("of one request there are no parts"),
+        row.begin(database);
+        let failures = consumer.consume_within(AMPLE_TIME / 2, &records(&sent, 1)).await;
+        assert_eq!(failures, BTreeSet::new(), "no failure of a push is a failure of the message");
+        assert_stored(database, &sent, "whatever happens to pushes").await;
+        let notified = notifications(pushes, &sent).len();
+        if let Some(confirmed) = row.confirms_request() {
+            assert_eq!(notified, if confirmed { sent.len() } else { 0 });
         }
     })
     .await;
 }
 
-/// More connections than are pushed to at once fail. The owner's others, and the other owner's, do not.
+/// More connections fail than are pushed to at once. The owner's others, and the other owner's, do not.
 #[tokio::test]
-async fn a_notification_of_sockets_some_of_which_fail() {
+async fn a_notification_of_connections_some_of_which_fail() {
     const FAILING: [&str; 6] = ["alice-2", "alice-3", "alice-4", "alice-5", "alice-6", "alice-7"];
-    each(
-        "notification",
-        &PUSH_ROWS,
-        |row| row.name,
-        PUSH_ROWS.len(),
-        |row| async move {
-            let Bench { database, pushes, consumer } = patient().await;
-            for connection_id in [FAILING.as_slice(), &["alice-9"]].concat() {
-                connect(&database, "alice", connection_id).await;
-            }
-            let sent = Sent::many(10);
+    let cell = |row: PushRow| async move {
+        let consumer = TestConsumer::start().await;
+        let TestConsumer { database, pushes, .. } = &consumer;
+        for connection_id in [FAILING.as_slice(), &["alice-9"]].concat() {
+            consumer.connect("alice", connection_id).await;
+        }
+        let sent = Sent::many(10);
 
-            FAILING.iter().for_each(|id| pushes.fail(id, row.fault, row.times));
-            let records: Vec<_> = sent.iter().map(|sent| sent.record(1)).collect();
-            assert_eq!(
-                deliver(&consumer, &records, 30).await,
-                HashSet::new(),
-                "a push never fails a message"
-            );
-            let items = items(&database).await;
-            assert!(sent.iter().all(|sent| sent.is_stored(&items)));
+        FAILING.iter().for_each(|id| pushes.fail(id, row.fault, row.times));
+        let failures = consumer.consume_within(AMPLE_TIME / 2, &records(&sent, 1)).await;
+        assert_eq!(failures, BTreeSet::new(), "no failure of a push is a failure of the message");
+        assert_stored(database, &sent, "whatever happens to pushes").await;
 
-            assert_eq!(told(&pushes, &sent).len(), sent.len());
-            assert_eq!(pushes.events("alice-1").len(), 5, "once");
-            assert_eq!(pushes.events("alice-9"), pushes.events("alice-1"), "whatever happens to others");
-            for id in FAILING {
-                let heard: HashSet<_> =
-                    pushes.events(id).iter().map(|event| event["id"].to_string()).collect();
-                assert_eq!(heard.len(), if row.hears == Hears::Everything { 5 } else { 0 }, "{id}");
-            }
-            let left = if row.hears == Hears::NothingEver { 2 } else { 2 + FAILING.len() };
-            assert_eq!(connected(&database, "alice").await.len(), left);
-            assert_eq!(database.count(CONNECTIONS).await, left + 1, "and bob's");
-        },
-    )
-    .await;
+        assert_eq!(notifications(pushes, &sent).len(), sent.len());
+        assert_eq!(pushes.events("alice-1").len(), 5, "once");
+        assert_eq!(pushes.events("alice-9"), pushes.events("alice-1"), "whatever happens to others");
+        for id in FAILING {
+            let received: HashSet<_> =
+                pushes.events(id).iter().map(|event| event["id"].to_string()).collect();
+            assert_eq!(received.len(), if row.receives == Receives::Everything { 5 } else { 0 }, "{id}");
+        }
+        let left = if row.receives == Receives::NothingEver { 2 } else { 2 + FAILING.len() };
+        assert_eq!(consumer.connections("alice").await.len(), left);
+        assert_eq!(consumer.connections("bob").await.len(), 1);
+    };
+    each(&PUSH_ROWS, |row| row.name, PUSH_ROWS.len(), cell).await;
 }
 
-/// No push is answered any more. The batch is, before Lambda would kill the consumer.
+/// No push gets a response any more. The batch does, before Lambda would end the consumer.
 #[tokio::test]
-async fn pushes_that_hang_leave_time_for_the_answer() {
-    let Bench { database, pushes, consumer } = patient().await;
+async fn pushes_that_hang_leave_time_for_the_response() {
+    let consumer = TestConsumer::start().await;
     for number in 1..=100 {
         let id = format!("alice-{number}");
-        connect(&database, "alice", &id).await;
-        pushes.fail(&id, PushFault::Hang, ON);
+        consumer.connect("alice", &id).await;
+        consumer.pushes.always(&id, PushFault::Hang);
     }
     let sent = Sent::many(10);
-    let records: Vec<_> = sent.iter().map(|sent| sent.record(1)).collect();
-    let killed = Instant::now() + Duration::from_secs(10);
-    let failures = timeout_at(killed, deliver(&consumer, &records, 10)).await.expect("an answer in time");
-    assert_eq!(failures, HashSet::new());
-    let items = items(&database).await;
-    assert!(sent.iter().all(|sent| sent.is_stored(&items)));
+    let time = Duration::from_secs(10);
+    let deadline = Instant::now() + time;
+    let consumed = timeout_at(deadline, consumer.consume_within(time, &records(&sent, 1))).await;
+    assert_eq!(consumed.expect("a response in time"), BTreeSet::new());
+    assert_stored(&consumer.database, &sent, "although pushes hang").await;
 }

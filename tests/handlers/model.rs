@@ -1,6 +1,11 @@
 //! Random sequences of everything that can happen to one message, against a model of the state table.
 
-use e2e::events::{delivered, get, put, receipt, record, request};
+use std::collections::BTreeSet;
+
+use e2e::{
+    consumer::{MAX_RECEIVE_COUNT, TestConsumer},
+    events::{delivered, get, put, receipt, record, request},
+};
 use fault_proxy::Fault;
 use intake::{message::Payload, rest::Responses};
 use proptest::{prelude::*, test_runner::Config};
@@ -8,26 +13,24 @@ use serde_json::{Value, json};
 use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;
 
-use crate::queue_consumer::{Bench, MAX_RECEIVE_COUNT};
-
-/// What can happen. The number is the receipt, so that the same one is the same SQS message again.
+/// What can happen. The number makes the receipt: the same number is the same SQS message again.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A message comes in a request.
+    /// A client puts a message.
     Put(Body),
-    /// A message is delivered.
+    /// The queue delivers a message.
     Deliver(usize, Body),
-    /// A message is delivered for the last time, and the database refuses it until it is given up.
-    Exhaust(usize, Body),
-    /// A message is delivered, and the answer to the first request that stores it is lost.
-    LoseAnswer(usize, Body),
+    /// The queue delivers a message for the last time, and the database rejects it.
+    FailLastDelivery(usize, Body),
+    /// The queue delivers a message, and the response to the first request that stores it is lost.
+    LoseResponse(usize, Body),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
     One,
-    /// As JSON the same.
-    OneToo,
+    /// The same JSON, written otherwise.
+    SameAsOne,
     Another,
     Invalid,
 }
@@ -36,102 +39,108 @@ impl Body {
     fn text(self) -> &'static str {
         match self {
             Self::One => r#"{"a":1,"b":2}"#,
-            Self::OneToo => r#"{ "b": 2, "a": 1 }"#,
+            Self::SameAsOne => r#"{ "b": 2, "a": 1 }"#,
             Self::Another => r#"{"a":2}"#,
             Self::Invalid => "[]",
         }
     }
 }
 
-/// What the table should have: the status and the text that came.
+/// What the table should have: the status and the received text.
 type Model = Option<(&'static str, &'static str)>;
 
-/// The state table once more, in other words.
-fn next(there: Model, body: Body, becomes: &'static str) -> Model {
-    match there {
-        Some(("stored", _)) => there,
-        _ => Some((if body == Body::Invalid { "rejected" } else { becomes }, body.text())),
+/// The state table once more, in other words: the model after a message that becomes `status` if it is valid.
+fn next(current: Model, body: Body, status: &'static str) -> Model {
+    match current {
+        Some(("stored", _)) => current,
+        _ => Some((if body == Body::Invalid { "rejected" } else { status }, body.text())),
     }
 }
 
-fn same(there: Model, body: Body) -> bool {
+/// Whether this payload is stored.
+fn is_stored(current: Model, body: Body) -> bool {
     let payload = |text: &str| Payload::parse(text).ok();
-    let stored = there.filter(|(status, _)| *status == "stored").and_then(|(_, text)| payload(text));
+    let stored = current.filter(|(status, _)| *status == "stored").and_then(|(_, text)| payload(text));
     stored.is_some_and(|stored| stored.is_same_as(body.text()))
 }
 
-async fn check(bench: &Bench, there: Model) {
-    let look_up = StatusLookup::new(bench.database.messages(), Responses::new("*").expect("an origin"));
-    let answer = look_up.handle(request(&get("alice", "m-1", None))).await.expect("an answer");
-    let (status, text) = (answer.status(), bench.database.text("alice", "m-1", "payload").await);
-    let body: Value = serde_json::from_slice(answer.body()).expect("JSON");
-    match there {
-        Some((state, came)) => assert_eq!((&body["status"], text.as_str()), (&json!(state), came)),
-        None => assert_eq!(status, 404),
+async fn check(consumer: &TestConsumer, model: Model) {
+    let look_up = StatusLookup::new(consumer.database.messages(), responses());
+    let response = look_up.handle(request(&get("alice", "m-1", None))).await.expect("a response");
+    let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+    match model {
+        Some((status, received)) => {
+            let text = consumer.database.text("alice", "m-1", "payload").await;
+            assert_eq!((&body["status"], text.as_str()), (&json!(status), received));
+        }
+        None => assert_eq!(response.status(), 404),
     }
 }
 
+fn responses() -> Responses {
+    Responses::new("*").expect("an origin")
+}
+
 async fn run(steps: Vec<Step>) {
-    let bench = Bench::start().await;
-    let insert = SyncInsert::new(bench.database.messages(), Responses::new("*").expect("an origin"));
-    let mut there: Model = None;
+    let consumer = TestConsumer::start().await;
+    let insert = SyncInsert::new(consumer.database.messages(), responses());
+    let mut model: Model = None;
     for step in steps {
         match step {
             Step::Put(body) => {
-                let answer =
-                    insert.handle(request(&put("alice", "m-1", body.text()))).await.expect("an answer");
-                let expected = match there {
+                let response =
+                    insert.handle(request(&put("alice", "m-1", body.text()))).await.expect("a response");
+                let expected = match model {
                     _ if body == Body::Invalid => 400,
-                    Some(("stored", _)) if same(there, body) => 200,
+                    Some(("stored", _)) if is_stored(model, body) => 200,
                     Some(("stored", _)) => 409,
                     _ => 201,
                 };
-                assert_eq!(answer.status().as_u16(), expected, "{step:?}");
+                assert_eq!(response.status().as_u16(), expected, "{step:?}");
                 if body != Body::Invalid {
-                    there = next(there, body, "stored");
+                    model = next(model, body, "stored");
                 }
             }
-            Step::Deliver(number, body) => {
-                let failures = bench.consume(&[record(number, "alice", "m-1", body.text())]).await;
-                assert!(failures.is_empty(), "{step:?}");
-                there = next(there, body, "stored");
+            Step::Deliver(number, body) | Step::LoseResponse(number, body) => {
+                if matches!(step, Step::LoseResponse(..)) {
+                    consumer.database.faults.next([Fault::CutAfter]);
+                }
+                let failures = consumer.consume(&[record(number, "alice", "m-1", body.text())]).await;
+                assert_eq!(failures, BTreeSet::new(), "{step:?}");
+                model = next(model, body, "stored");
             }
-            Step::LoseAnswer(number, body) => {
-                bench.database.faults.next([Fault::CutAfter]);
-                let failures = bench.consume(&[record(number, "alice", "m-1", body.text())]).await;
-                assert!(failures.is_empty(), "{step:?}");
-                there = next(there, body, "stored");
-            }
-            Step::Exhaust(number, body) => {
+            Step::FailLastDelivery(number, body) => {
                 // A valid message is tried in a batch and by itself, an invalid one by itself.
-                let refusals = if body == Body::Invalid { 1 } else { 2 };
-                bench.database.faults.next([Fault::Refuse; 2].into_iter().take(refusals));
+                let attempts = if body == Body::Invalid { 1 } else { 2 };
+                consumer.database.faults.next(vec![Fault::Refuse; attempts]);
                 let last = delivered(record(number, "alice", "m-1", body.text()), MAX_RECEIVE_COUNT);
-                let failures = bench.consume(&[last]).await;
-                let fails = body != Body::Invalid && !matches!(there, Some(("stored", _)));
-                let expected = if fails { vec![receipt(number)] } else { Vec::new() };
+                let failures = consumer.consume(&[last]).await;
+                let fails = body != Body::Invalid && !matches!(model, Some(("stored", _)));
+                let expected = if fails { BTreeSet::from([receipt(number)]) } else { BTreeSet::new() };
                 assert_eq!(failures, expected, "{step:?}");
-                there = next(there, body, "failed");
+                model = next(model, body, "failed");
             }
         }
-        check(&bench, there).await;
+        check(&consumer, model).await;
     }
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let body = || prop::sample::select(vec![Body::One, Body::OneToo, Body::Another, Body::Invalid]);
+    let body = || prop::sample::select(vec![Body::One, Body::SameAsOne, Body::Another, Body::Invalid]);
     prop_oneof![
         body().prop_map(Step::Put),
         (0..3_usize, body()).prop_map(|(number, body)| Step::Deliver(number, body)),
-        (0..3_usize, body()).prop_map(|(number, body)| Step::Exhaust(number, body)),
-        (0..3_usize, body()).prop_map(|(number, body)| Step::LoseAnswer(number, body)),
+        (0..3_usize, body()).prop_map(|(number, body)| Step::FailLastDelivery(number, body)),
+        (0..3_usize, body()).prop_map(|(number, body)| Step::LoseResponse(number, body)),
     ]
 }
 
 proptest! {
     #![proptest_config(Config { cases: 64, ..Config::default() })]
     #[test]
-    fn whatever_happens_a_message_is_as_the_state_table_says(steps in prop::collection::vec(any_step(), 1..12)) {
+    fn a_message_has_the_status_of_the_state_table_after_every_step(
+        steps in prop::collection::vec(any_step(), 1..12),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(run(steps));
     }

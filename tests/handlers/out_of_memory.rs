@@ -1,8 +1,8 @@
-//! A consumer that runs out of memory, which Lambda ends in the middle of a batch. Here it is a process of its
-//! own, in which an allocation fails.
+//! A consumer that runs out of memory: Lambda ends it in the middle of a batch. Here it is a process of its own, in
+//! which an allocation fails.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     env, fs,
     os::unix::process::ExitStatusExt,
     process::Command,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use e2e::{
+    consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
     database::{CONNECTIONS, MESSAGES, aws_at},
     events::batch,
 };
@@ -18,58 +19,52 @@ use nix::sys::resource::{Resource, setrlimit};
 use queue_consumer::{Consumer, push::Push};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    matrix::{PLENTY, Sent, deliver, items, patient},
-    process_faults::long,
-    queue_consumer::{Bench, MAX_RECEIVE_COUNT},
-};
+use crate::sent::{Sent, assert_stored, records};
 
-/// What the process of [`a_consumer_that_runs_out_of_memory_loses_nothing`] is told: where the table is, where
-/// the sockets are, and how many KiB it has left for a batch.
+/// What the process of [`a_consumer_that_runs_out_of_memory_loses_nothing`] has to know: where the tables are, where
+/// to push to, and how many KiB it has left for a batch.
 const ENDPOINT: &str = "INTAKE_TEST_ENDPOINT";
-const SOCKETS: &str = "INTAKE_TEST_SOCKETS";
+const PUSH_ENDPOINT: &str = "INTAKE_TEST_PUSH_ENDPOINT";
 const SPARE_KIB: &str = "INTAKE_TEST_SPARE_KIB";
 
-/// As much as an event may have, in several requests to the table.
+/// As much as an event may hold, in several requests to the table.
 fn largest() -> Vec<Sent> {
-    long(100, 60_000)
+    Sent::large(100, 60_000)
 }
 
 #[tokio::test]
 async fn a_consumer_that_runs_out_of_memory_loses_nothing() {
     // The last one has enough.
     for (spare_kib, dies) in [(0, true), (1_000, true), (1_000_000, false)] {
-        let Bench { database, pushes, consumer } = patient().await;
+        let consumer = TestConsumer::start().await;
+        let TestConsumer { database, pushes, .. } = &consumer;
         let mut process = Command::new(env::current_exe().expect("this program"));
         process
             .args(["--exact", "out_of_memory::consumer_with_little_memory", "--ignored"])
             .env(ENDPOINT, database.faults.url())
-            .env(SOCKETS, pushes.url())
+            .env(PUSH_ENDPOINT, pushes.url())
             .env(SPARE_KIB, spare_kib.to_string());
         let ended = spawn_blocking(move || process.output()).await.expect("no panic").expect("it starts");
         assert_eq!(ended.status.signal().is_some(), dies, "{spare_kib}: {}", ended.status);
         assert_eq!(ended.status.success(), !dies, "{spare_kib}: {}", ended.status);
 
         let sent = largest();
-        let records: Vec<_> = sent.iter().map(|sent| sent.record(2)).collect();
-        assert_eq!(deliver(&consumer, &records, PLENTY).await, HashSet::new(), "{spare_kib}");
-        let items = items(&database).await;
-        assert!(sent.iter().all(|sent| sent.is_stored(&items)), "{spare_kib}");
-        assert_eq!(items.len(), sent.len(), "{spare_kib}");
+        assert_eq!(consumer.consume(&records(&sent, 2)).await, BTreeSet::new(), "{spare_kib}");
+        assert_stored(database, &sent, &format!("{spare_kib} KiB")).await;
     }
 }
 
-/// Takes all memory that there is, in ever smaller pieces.
-fn take_all(taken: &mut Vec<Vec<u8>>) {
+/// Allocates all memory that is left, in ever smaller pieces.
+fn allocate_all(allocated: &mut Vec<Vec<u8>>) {
     for size in [1 << 20, 1 << 16, 1 << 12, 1 << 8] {
         let mut piece = Vec::new();
-        while taken.len() < taken.capacity() && piece.try_reserve_exact(size).is_ok() {
-            taken.push(std::mem::take(&mut piece));
+        while allocated.len() < allocated.capacity() && piece.try_reserve_exact(size).is_ok() {
+            allocated.push(std::mem::take(&mut piece));
         }
     }
 }
 
-/// One delivery, by a process that has the batch in its memory and not much more.
+/// One delivery, to a process that has the batch in its memory and little left.
 #[tokio::test]
 #[ignore = "it is a process of a_consumer_that_runs_out_of_memory_loses_nothing"]
 async fn consumer_with_little_memory() {
@@ -77,22 +72,21 @@ async fn consumer_with_little_memory() {
     let aws = aws_at(given(ENDPOINT), "nowhere");
     let database = aws.dynamodb(Duration::from_secs(5));
     let messages = Messages::new(database.clone(), MESSAGES, None);
-    let push = Push::new(&aws, &given(SOCKETS), Connections::new(database, CONNECTIONS));
+    let push = Push::new(&aws, &given(PUSH_ENDPOINT), Connections::new(database, CONNECTIONS));
     let consumer = Consumer::new(messages.clone(), push, MAX_RECEIVE_COUNT);
-    let records: Vec<_> = largest().iter().map(|sent| sent.record(1)).collect();
-    let batch = batch(&records);
+    let batch = batch(&records(&largest(), 1));
     messages.probe_write().await.expect("connected");
 
-    let mut taken = Vec::with_capacity(100_000);
+    let mut allocated = Vec::with_capacity(100_000);
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
     let size = status.lines().find_map(|line| line.strip_prefix("VmData:")?.trim().strip_suffix(" kB"));
     let size: u64 = size.expect("it has").trim().parse().expect("a number");
     let spare = Vec::<u8>::with_capacity(given(SPARE_KIB).parse::<usize>().expect("a number") * 1024);
     let limit = size * 1024 + u64::try_from(spare.capacity()).expect("small");
     setrlimit(Resource::RLIMIT_DATA, limit, limit).expect("less is always allowed");
-    // What has been freed by now could be used again.
-    take_all(&mut taken);
+    // Without this, the consumer could use again what has been freed by now.
+    allocate_all(&mut allocated);
     drop(spare);
-    let deadline = SystemTime::now() + Duration::from_secs(PLENTY);
+    let deadline = SystemTime::now() + AMPLE_TIME;
     consumer.handle(batch, deadline).await;
 }

@@ -5,7 +5,7 @@ use fault_proxy::Fault;
 use intake::aws::warm_up;
 
 #[tokio::test]
-async fn warming_up_reaches_the_tables_and_changes_nothing() {
+async fn probes_reach_the_tables_and_change_nothing() {
     let database = Database::start().await;
     let (messages, connections) = (database.messages(), database.connections());
     messages.probe_write().await.expect("the table can be written");
@@ -17,7 +17,7 @@ async fn warming_up_reaches_the_tables_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_function_starts_although_the_database_fails() {
+async fn a_function_starts_although_the_database_is_unavailable() {
     for fault in [Fault::Throttle, Fault::CutBefore, Fault::Hang] {
         let database = Database::start().await;
         database.faults.always(fault);

@@ -3,6 +3,7 @@ use e2e::{
     events::{put, request},
 };
 use fault_proxy::Fault;
+use futures_util::future::join_all;
 use intake::{
     message::{Key, MessageId, Owner, Via},
     rest::Responses,
@@ -16,37 +17,36 @@ fn function(database: &Database) -> SyncInsert {
     SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"))
 }
 
-/// An answer, taken apart.
-struct Answer {
+struct Response {
     status: u16,
     headers: lambda_http::http::HeaderMap,
     body: Value,
 }
 
-async fn send(database: &Database, event: &Value) -> Answer {
-    let (head, body) = function(database).handle(request(event)).await.expect("an answer").into_parts();
+async fn send(database: &Database, event: &Value) -> Response {
+    let (head, body) = function(database).handle(request(event)).await.expect("a response").into_parts();
     let body = serde_json::from_slice(&body).expect("JSON");
-    Answer { status: head.status.as_u16(), headers: head.headers, body }
+    Response { status: head.status.as_u16(), headers: head.headers, body }
 }
 
-fn is_problem(answer: &Answer, status: u16, slug: &str) {
-    assert_eq!(answer.status, status, "{}", answer.body);
-    assert_eq!(answer.headers["content-type"], "application/problem+json");
-    assert_eq!(answer.headers["access-control-allow-origin"], "*");
-    assert_eq!(answer.body["type"], format!("urn:intake:problem:{slug}"));
-    assert_eq!(answer.body["status"], status);
-    assert!(!answer.body["title"].as_str().unwrap_or_default().is_empty());
-    assert!(!answer.body["detail"].as_str().unwrap_or_default().is_empty());
+fn assert_problem(response: &Response, status: u16, slug: &str) {
+    assert_eq!(response.status, status, "{}", response.body);
+    assert_eq!(response.headers["content-type"], "application/problem+json");
+    assert_eq!(response.headers["access-control-allow-origin"], "*");
+    assert_eq!(response.body["type"], format!("urn:intake:problem:{slug}"));
+    assert_eq!(response.body["status"], status);
+    assert!(!response.body["title"].as_str().unwrap_or_default().is_empty());
+    assert!(!response.body["detail"].as_str().unwrap_or_default().is_empty());
 }
 
 #[tokio::test]
-async fn a_message_is_stored_and_answered_with_where_it_is() {
+async fn a_message_is_stored_and_the_response_says_where_it_is() {
     let database = Database::start().await;
-    let answer = send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
-    assert_eq!(answer.status, 201);
-    assert_eq!(answer.body, json!({ "id": "m-1", "status": "stored" }));
-    assert_eq!(answer.headers["location"], "/v1/messages/m-1");
-    assert_eq!(answer.headers["content-type"], "application/json");
+    let response = send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
+    assert_eq!(response.status, 201);
+    assert_eq!(response.body, json!({ "id": "m-1", "status": "stored" }));
+    assert_eq!(response.headers["location"], "/v1/messages/m-1");
+    assert_eq!(response.headers["content-type"], "application/json");
     assert_eq!(database.text("alice", "m-1", "status").await, "stored");
     assert_eq!(database.text("alice", "m-1", "via").await, "sync");
     assert_eq!(database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
@@ -60,21 +60,44 @@ async fn the_same_message_again_changes_nothing() {
     send(&database, &put("alice", "m-1", r#"{"a":1,"b":2}"#)).await;
     let stored = database.item("alice", "m-1").await;
     for same in [r#"{"a":1,"b":2}"#, r#"{ "b": 2, "a": 1 }"#] {
-        let answer = send(&database, &put("alice", "m-1", same)).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.body, json!({ "id": "m-1", "status": "stored" }));
+        let response = send(&database, &put("alice", "m-1", same)).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.body, json!({ "id": "m-1", "status": "stored" }));
+        assert_eq!(response.headers["location"], "/v1/messages/m-1");
     }
     assert_eq!(database.item("alice", "m-1").await, stored);
 }
 
 #[tokio::test]
-async fn another_message_under_the_same_id_is_a_conflict_and_changes_nothing() {
+async fn another_payload_under_the_same_id_is_a_conflict_and_changes_nothing() {
     let database = Database::start().await;
     send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
     let stored = database.item("alice", "m-1").await;
-    let answer = send(&database, &put("alice", "m-1", r#"{"a":2}"#)).await;
-    is_problem(&answer, 409, "conflict");
+    let response = send(&database, &put("alice", "m-1", r#"{"a":2}"#)).await;
+    assert_problem(&response, 409, "conflict");
     assert_eq!(database.item("alice", "m-1").await, stored);
+}
+
+#[tokio::test]
+async fn one_of_several_concurrent_requests_stores() {
+    let database = Database::start().await;
+    let same = put("alice", "same", "{}");
+    let mut statuses: Vec<_> = join_all([&same; 6].map(|event| send(&database, event)))
+        .await
+        .iter()
+        .map(|response| response.status)
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 201]);
+
+    let different: Vec<_> =
+        (0..6).map(|number| put("alice", "different", &format!("{{\"a\":{number}}}"))).collect();
+    let responses = join_all(different.iter().map(|event| send(&database, event))).await;
+    let stored: Vec<_> = (0..6).filter(|&number| responses[number].status == 201).collect();
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    assert!(responses.iter().all(|response| matches!(response.status, 201 | 409)));
+    let payload = database.text("alice", "different", "payload").await;
+    assert_eq!(payload, format!("{{\"a\":{}}}", stored[0]));
 }
 
 #[tokio::test]
@@ -87,7 +110,7 @@ async fn two_owners_may_use_the_same_id() {
 }
 
 #[tokio::test]
-async fn what_was_rejected_or_failed_before_can_be_stored() {
+async fn a_rejected_or_failed_id_can_be_stored() {
     let database = Database::start().await;
     let payload = intake::message::Payload::parse("{}").expect("valid");
     for (id, content) in [
@@ -97,8 +120,8 @@ async fn what_was_rejected_or_failed_before_can_be_stored() {
         let key =
             Key { id: MessageId::parse(id).expect("legal"), owner: Owner::parse("alice").expect("legal") };
         let received_at = Timestamp::now();
-        let arrival = Incoming { key, via: Via::Queue, attempts: 5, received_at, receipt: None, content };
-        database.messages().record(&arrival).await.expect("recorded");
+        let incoming = Incoming { key, via: Via::Queue, attempts: 5, received_at, receipt: None, content };
+        database.messages().record(&incoming).await.expect("recorded");
         assert_eq!(send(&database, &put("alice", id, r#"{"a":1}"#)).await.status, 201);
         assert_eq!(database.text("alice", id, "status").await, "stored");
         assert_eq!(database.text("alice", id, "reason").await, "", "the reason is gone");
@@ -106,33 +129,33 @@ async fn what_was_rejected_or_failed_before_can_be_stored() {
 }
 
 #[tokio::test]
-async fn an_illegal_id_is_refused_and_nothing_is_written() {
+async fn an_illegal_id_is_rejected_and_nothing_is_written() {
     let database = Database::start().await;
     for id in ["", "a b", "a#b", "ä", "a\0b", "../x", &"x".repeat(65)] {
-        is_problem(&send(&database, &put("alice", id, "{}")).await, 400, "invalid-id");
+        assert_problem(&send(&database, &put("alice", id, "{}")).await, 400, "invalid-id");
     }
     assert_eq!(database.count(MESSAGES).await, 0);
 }
 
 #[tokio::test]
-async fn an_invalid_body_is_refused_and_nothing_is_written() {
+async fn an_invalid_body_is_rejected_and_nothing_is_written() {
     let database = Database::start().await;
     for body in ["", " ", "[]", "1", "null", "\"text\"", "{", "hello", "{\"a\":1}x"] {
-        is_problem(&send(&database, &put("alice", "m-1", body)).await, 400, "invalid-body");
+        assert_problem(&send(&database, &put("alice", "m-1", body)).await, 400, "invalid-body");
     }
     let mut no_body = put("alice", "m-1", "");
     no_body["body"] = Value::Null;
-    is_problem(&send(&database, &no_body).await, 400, "invalid-body");
+    assert_problem(&send(&database, &no_body).await, 400, "invalid-body");
     let mut not_text = put("alice", "m-1", "/v8=");
     not_text["isBase64Encoded"] = json!(true);
-    is_problem(&send(&database, &not_text).await, 400, "invalid-body");
+    assert_problem(&send(&database, &not_text).await, 400, "invalid-body");
     let too_large = format!("{{\"a\":\"{}\"}}", "x".repeat(256 * 1024));
-    is_problem(&send(&database, &put("alice", "m-1", &too_large)).await, 413, "payload-too-large");
+    assert_problem(&send(&database, &put("alice", "m-1", &too_large)).await, 413, "payload-too-large");
     assert_eq!(database.count(MESSAGES).await, 0);
 }
 
 #[tokio::test]
-async fn a_body_of_another_content_type_is_refused_and_nothing_is_written() {
+async fn a_body_of_another_content_type_is_rejected_and_nothing_is_written() {
     let database = Database::start().await;
     let with_type = |content_type: Option<&str>| {
         let mut event = put("alice", "m-1", "{}");
@@ -147,7 +170,7 @@ async fn a_body_of_another_content_type_is_refused_and_nothing_is_written() {
         event
     };
     for other in ["text/plain", "application/xml", "application/x-www-form-urlencoded", "", "json"] {
-        is_problem(&send(&database, &with_type(Some(other))).await, 415, "unsupported-media-type");
+        assert_problem(&send(&database, &with_type(Some(other))).await, 415, "unsupported-media-type");
     }
     assert_eq!(database.count(MESSAGES).await, 0);
     for json in [None, Some("application/json"), Some("Application/JSON; charset=utf-8")] {
@@ -156,7 +179,7 @@ async fn a_body_of_another_content_type_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn a_payload_comes_into_the_table_exactly_as_sent() {
+async fn a_payload_is_stored_exactly_as_it_was_sent() {
     let database = Database::start().await;
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500), "]".repeat(500));
     let bodies = [
@@ -172,23 +195,23 @@ async fn a_payload_comes_into_the_table_exactly_as_sent() {
 }
 
 #[tokio::test]
-async fn a_request_past_the_authorizer_is_an_error_of_ours() {
+async fn a_request_without_an_owner_is_an_internal_error() {
     let database = Database::start().await;
     let mut event = put("alice", "m-1", "{}");
     event["requestContext"].as_object_mut().expect("a context").remove("authorizer");
     event["headers"]["owner"] = json!("alice");
-    is_problem(&send(&database, &event).await, 500, "internal");
+    assert_problem(&send(&database, &event).await, 500, "internal");
     assert_eq!(database.count(MESSAGES).await, 0);
 }
 
 #[tokio::test]
-async fn a_database_that_is_throttling_or_away_is_answered_503_and_when_to_come_back() {
+async fn a_throttled_or_unavailable_database_is_a_503_with_retry_after() {
     let database = Database::start().await;
     for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang] {
         database.faults.always(fault);
-        let answer = send(&database, &put("alice", "m-1", "{}")).await;
-        is_problem(&answer, 503, "unavailable");
-        assert_eq!(answer.headers["retry-after"], "1");
+        let response = send(&database, &put("alice", "m-1", "{}")).await;
+        assert_problem(&response, 503, "unavailable");
+        assert_eq!(response.headers["retry-after"], "1");
         assert_eq!(database.count(MESSAGES).await, 0, "{fault:?}");
     }
     database.faults.always(Fault::None);
@@ -196,29 +219,29 @@ async fn a_database_that_is_throttling_or_away_is_answered_503_and_when_to_come_
 }
 
 #[tokio::test]
-async fn a_database_that_refuses_is_an_error_of_ours_and_shows_nothing_of_it() {
+async fn a_database_that_rejects_is_an_internal_error_without_details() {
     let database = Database::start().await;
     database.faults.always(Fault::Refuse);
-    let answer = send(&database, &put("alice", "m-1", "{}")).await;
-    is_problem(&answer, 500, "internal");
-    assert!(!answer.body.to_string().contains("Validation"), "{}", answer.body);
+    let response = send(&database, &put("alice", "m-1", "{}")).await;
+    assert_problem(&response, 500, "internal");
+    assert!(!response.body.to_string().contains("Validation"), "{}", response.body);
 }
 
 #[tokio::test]
-async fn a_fault_that_passes_is_not_seen_by_the_caller() {
+async fn a_short_fault_is_not_seen_by_the_caller() {
     let database = Database::start().await;
     for (place, fault) in [Fault::Throttle, Fault::ServerError, Fault::CutBefore].into_iter().enumerate() {
         database.faults.next([fault, fault]);
-        let answer = send(&database, &put("alice", &format!("m-{place}"), "{}")).await;
-        assert_eq!(answer.status, 201, "{fault:?}");
+        let response = send(&database, &put("alice", &format!("m-{place}"), "{}")).await;
+        assert_eq!(response.status, 201, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_was_lost_is_stored_and_no_conflict() {
+async fn a_write_whose_response_was_lost_is_stored_and_no_conflict() {
     let database = Database::start().await;
     database.faults.next([Fault::CutAfter]);
-    let answer = send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
-    assert_eq!(answer.status, 200, "the second attempt found what the first one stored");
+    let response = send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
+    assert_eq!(response.status, 200, "the second attempt found what the first one stored");
     assert_eq!(database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
 }

@@ -13,8 +13,8 @@ const PING: &str = include_str!("../../events/websocket-ping.json");
 
 async fn handle(database: &Database, event: Value) -> Result<Value, String> {
     let event = serde_json::from_value(event).expect("an event");
-    let answer = WebSocket::new(database.connections()).handle(event).await;
-    answer.map(|answer| json!(answer)).map_err(|error| error.to_string())
+    let response = WebSocket::new(database.connections()).handle(event).await;
+    response.map(|response| json!(response)).map_err(|error| error.to_string())
 }
 
 async fn connections_of(database: &Database, owner: &str) -> Vec<String> {
@@ -22,40 +22,40 @@ async fn connections_of(database: &Database, owner: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_connects_is_noted_and_who_disconnects_is_forgotten() {
+async fn a_connection_is_recorded_and_removed_when_it_closes() {
     let database = Database::start().await;
-    let answer = handle(&database, read(CONNECT)).await;
-    assert_eq!(answer, Ok(json!({ "statusCode": 200 })));
+    let response = handle(&database, read(CONNECT)).await;
+    assert_eq!(response, Ok(json!({ "statusCode": 200 })));
     let mut second = read(CONNECT);
     second["requestContext"]["connectionId"] = json!("second");
-    handle(&database, second).await.expect("an answer");
+    handle(&database, second).await.expect("a response");
     assert_eq!(connections_of(&database, "alice").await.len(), 2);
     assert!(connections_of(&database, "bob").await.is_empty());
 
-    let answer = handle(&database, read(DISCONNECT)).await;
-    assert_eq!(answer, Ok(json!({ "statusCode": 200 })));
+    let response = handle(&database, read(DISCONNECT)).await;
+    assert_eq!(response, Ok(json!({ "statusCode": 200 })));
     assert_eq!(connections_of(&database, "alice").await, ["second"]);
-    handle(&database, read(DISCONNECT)).await.expect("once more is fine");
+    handle(&database, read(DISCONNECT)).await.expect("twice does no harm");
 }
 
 #[tokio::test]
-async fn a_connection_outlives_its_socket_by_minutes_at_most() {
+async fn a_connection_expires_minutes_after_the_longest_life_of_a_socket() {
     let database = Database::start().await;
-    handle(&database, read(CONNECT)).await.expect("an answer");
+    handle(&database, read(CONNECT)).await.expect("a response");
     let expires_at = database.connection_expiry("alice", "Uf3k2cBHliACE4Q=").await;
     let now = jiff::Timestamp::now().as_second();
     assert!((7_200..=7_500).contains(&(expires_at - now)), "{expires_at}");
 }
 
 #[tokio::test]
-async fn a_connection_is_used_no_longer_than_its_token_is_good() {
+async fn a_connection_expires_with_its_token() {
     let database = Database::start().await;
     let now = jiff::Timestamp::now().as_second();
     let connect = async |id: &str, valid_until: i64| {
         let mut event = read(CONNECT);
         event["requestContext"]["connectionId"] = json!(id);
         event["requestContext"]["authorizer"]["validUntil"] = json!(valid_until.to_string());
-        handle(&database, event).await.expect("an answer")
+        handle(&database, event).await.expect("a response")
     };
     connect("good", now + 600).await;
     assert_eq!(database.connection_expiry("alice", "good").await, now + 600);
@@ -65,47 +65,47 @@ async fn a_connection_is_used_no_longer_than_its_token_is_good() {
     let ping = async |valid_until: i64| {
         let mut event = read(PING);
         event["requestContext"]["authorizer"]["validUntil"] = json!(valid_until.to_string());
-        let answer = handle(&database, event).await.expect("an answer");
-        serde_json::from_str::<Value>(answer["body"].as_str().expect("text")).expect("JSON")
+        let response = handle(&database, event).await.expect("a response");
+        serde_json::from_str::<Value>(response["body"].as_str().expect("text")).expect("JSON")
     };
     assert_eq!(ping(now + 600).await, json!({ "type": "pong" }));
-    let answer = ping(now - 1).await;
-    assert_eq!(answer["type"], "error", "{answer}");
-    assert!(answer["reason"].as_str().is_some_and(|reason| reason.contains("expired")), "{answer}");
+    let response = ping(now - 1).await;
+    assert_eq!(response["type"], "error", "{response}");
+    assert!(response["reason"].as_str().is_some_and(|reason| reason.contains("expired")), "{response}");
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_and_anything_else_explained() {
+async fn a_ping_gets_a_pong_and_any_other_frame_an_error() {
     let database = Database::start().await;
-    let say = async |frame: Option<&str>| {
+    let send = async |frame: Option<&str>| {
         let mut event = read(PING);
         event["body"] = json!(frame);
-        let answer = handle(&database, event).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 200);
-        serde_json::from_str::<Value>(answer["body"].as_str().expect("text")).expect("JSON")
+        let response = handle(&database, event).await.expect("a response");
+        assert_eq!(response["statusCode"], 200);
+        serde_json::from_str::<Value>(response["body"].as_str().expect("text")).expect("JSON")
     };
-    assert_eq!(say(Some(r#"{"action":"ping"}"#)).await, json!({ "type": "pong" }));
+    assert_eq!(send(Some(r#"{"action":"ping"}"#)).await, json!({ "type": "pong" }));
     for other in ["", "ping", "[]", r#"["ping"]"#, r#"{"action":1}"#, r#"{"action":"x"}"#].map(Some) {
-        assert_eq!(say(other).await["type"], "error", "{other:?}");
+        assert_eq!(send(other).await["type"], "error", "{other:?}");
     }
-    assert_eq!(say(None).await["type"], "error");
+    assert_eq!(send(None).await["type"], "error");
     assert_eq!(database.count(CONNECTIONS).await, 0);
 }
 
 #[tokio::test]
-async fn no_socket_opens_that_nobody_knows_of() {
+async fn a_connection_that_cannot_be_recorded_is_not_opened() {
     let database = Database::start().await;
     for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang, Fault::Refuse] {
         database.faults.always(fault);
-        let answer = handle(&database, read(CONNECT)).await.expect("an answer");
-        assert_eq!(answer["statusCode"], 503, "{fault:?}");
+        let response = handle(&database, read(CONNECT)).await.expect("a response");
+        assert_eq!(response["statusCode"], 503, "{fault:?}");
     }
-    let answer = handle(&database, read(DISCONNECT)).await.expect("an answer");
-    assert_eq!(answer["statusCode"], 200, "the socket is closed either way");
+    let response = handle(&database, read(DISCONNECT)).await.expect("a response");
+    assert_eq!(response["statusCode"], 200, "the socket is closed either way");
 }
 
 #[tokio::test]
-async fn a_connection_past_the_authorizer_is_an_error() {
+async fn a_connection_without_an_owner_is_an_error() {
     let database = Database::start().await;
     for owner in [
         json!(null),

@@ -25,7 +25,7 @@ pub const MESSAGES: &str = "messages";
 /// The name of the table of connections.
 pub const CONNECTIONS: &str = "connections";
 
-/// A database of one test. The functions reach it through [`Database::faults`], the test directly.
+/// A database of one test. The functions reach it through [`Database::faults`], the test itself directly.
 #[derive(Debug)]
 pub struct Database {
     /// What stands between the functions and the database.
@@ -69,7 +69,7 @@ impl Database {
         Connections::new(self.aws.dynamodb(Duration::from_secs(1)), CONNECTIONS)
     }
 
-    /// The item of a message, past all faults.
+    /// The item of a message, read past the faults.
     pub async fn item(&self, owner: &str, id: &str) -> Option<HashMap<String, AttributeValue>> {
         let key = AttributeValue::S(format!("{id}#{owner}"));
         let got = self.direct.get_item().table_name(MESSAGES).key("pk", key).send().await;
@@ -82,7 +82,7 @@ impl Database {
         item.get(attribute).and_then(|value| value.as_s().ok().cloned()).unwrap_or_default()
     }
 
-    /// When the note of a connection expires, in seconds since 1970.
+    /// When a recorded connection expires, in seconds since 1970.
     pub async fn connection_expiry(&self, owner: &str, connection_id: &str) -> i64 {
         let got = self
             .direct
@@ -92,7 +92,7 @@ impl Database {
             .key("connection_id", AttributeValue::S(connection_id.to_owned()))
             .send()
             .await;
-        let item = got.expect("read").item.expect("it is noted");
+        let item = got.expect("read").item.expect("it is recorded");
         item["expires_at"].as_n().expect("a number").parse().expect("whole")
     }
 
@@ -101,7 +101,7 @@ impl Database {
         self.items(table).await.len()
     }
 
-    /// All items of a table, past all faults.
+    /// All items of a table, read past the faults.
     pub async fn items(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
         let mut pages = self.direct.scan().table_name(table).into_paginator().send();
         let mut items = Vec::new();
@@ -128,7 +128,7 @@ impl Database {
 /// What clients of an endpoint are built from.
 ///
 /// All clients of a process for the same service and region draw their retries from one quota ("Retry behavior"
-/// in the AWS SDKs and Tools Reference Guide). With a region of its own, no test uses up those of another.
+/// in the AWS SDKs and Tools Reference Guide). With a region of its own, no test uses up the quota of another.
 pub fn aws_at(endpoint: String, region: &str) -> Aws {
     let credentials = Credentials::new("test", "test", None, None, "test");
     Aws::new(Region::new(region.to_owned()), credentials, Some(endpoint), AMAZON_ROOTS.to_vec())

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// A request to `PUT /messages/{id}` by an owner.
 pub fn put(owner: &str, id: &str, body: &str) -> Value {
     let mut event = read(include_str!("../../events/sync-insert.json"));
-    about(&mut event, owner, id);
+    address(&mut event, owner, id);
     event["body"] = json!(body);
     event
 }
@@ -14,7 +14,7 @@ pub fn put(owner: &str, id: &str, body: &str) -> Value {
 /// A request to `GET /messages/{id}` by an owner, with a receipt if there is one.
 pub fn get(owner: &str, id: &str, receipt: Option<&str>) -> Value {
     let mut event = read(include_str!("../../events/status-lookup.json"));
-    about(&mut event, owner, id);
+    address(&mut event, owner, id);
     if let Some(receipt) = receipt {
         event["queryStringParameters"] = json!({ "receipt": receipt });
         event["multiValueQueryStringParameters"] = json!({ "receipt": [receipt] });
@@ -22,7 +22,7 @@ pub fn get(owner: &str, id: &str, receipt: Option<&str>) -> Value {
     event
 }
 
-fn about(event: &mut Value, owner: &str, id: &str) {
+fn address(event: &mut Value, owner: &str, id: &str) {
     event["path"] = json!(format!("/messages/{id}"));
     event["pathParameters"]["id"] = json!(id);
     event["requestContext"]["path"] = json!(format!("/v1/messages/{id}"));
@@ -51,12 +51,12 @@ pub fn delivered(mut record: Value, count: u32) -> Value {
     record
 }
 
-/// A batch of records, as the consumer takes it.
+/// A batch of records, as the consumer receives it.
 pub fn batch(records: &[Value]) -> queue_consumer::Batch {
     serde_json::from_value(json!({ "Records": records })).expect("a batch")
 }
 
-/// An event as the functions behind the REST API take it.
+/// An event as the functions behind the REST API receive it.
 pub fn request(event: &Value) -> Request {
     lambda_http::request::from_str(&event.to_string()).expect("a REST event")
 }

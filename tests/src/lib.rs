@@ -1,8 +1,9 @@
-//! What the tests have in common: a database in the process, with faults on demand, an endpoint for pushes,
-//! and a client of a deployed stack.
+//! What the tests have in common: a database in the process, with faults on demand; an endpoint for pushes; a
+//! consumer that uses both; and clients of a deployed stack.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "all of it only runs in tests")]
 
+pub mod consumer;
 pub mod database;
 pub mod events;
 pub mod pushes;

@@ -1,4 +1,4 @@
-//! An HTTP endpoint that stands for `@connections` of the WebSocket API, as far as pushing needs it.
+//! An HTTP endpoint in place of `@connections` of the WebSocket API, as far as pushing needs it.
 
 use std::{
     collections::HashMap,
@@ -24,19 +24,19 @@ use tokio::{
 /// What happens to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushFault {
-    /// It is answered with this HTTP status and does not reach the socket: 410 if that is gone.
+    /// It does not reach the client; the response has this HTTP status: 410 if the connection is gone.
     Status(u16),
-    /// The connection is cut before it reaches the socket.
+    /// The request is cut off before it reaches the client.
     CutBefore,
-    /// The connection is cut after it reached the socket.
+    /// The request is cut off after it reached the client.
     CutAfter,
-    /// It reaches the socket, and the answer comes this late.
+    /// It reaches the client, and the response comes this late.
     Delay(Duration),
-    /// There is no answer, ever.
+    /// It does not reach the client, and there is no response, ever.
     Hang,
 }
 
-/// The sockets behind the endpoint. Every connection is open unless told otherwise.
+/// The connections behind the endpoint. All that a test does not say otherwise about are open.
 #[derive(Debug)]
 pub struct Pushes {
     address: SocketAddr,
@@ -50,7 +50,7 @@ struct State {
 }
 
 impl Pushes {
-    /// An endpoint to which nothing was pushed yet.
+    /// An endpoint that has received nothing yet.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -59,7 +59,7 @@ impl Pushes {
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let state = Arc::clone(&serving);
-                let service = service_fn(move |request| answer(request, Arc::clone(&state)));
+                let service = service_fn(move |request| respond(request, Arc::clone(&state)));
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
             }
         });
@@ -71,42 +71,43 @@ impl Pushes {
         format!("http://{}/v1", self.address)
     }
 
-    /// Pushes to this connection get this HTTP status from now on: 410 if it is gone.
-    pub fn answer(&self, connection_id: &str, status: u16) {
-        self.fail(connection_id, PushFault::Status(status), usize::MAX);
+    /// From now on, this happens to every push to this connection.
+    pub fn always(&self, connection_id: &str, fault: PushFault) {
+        self.fail(connection_id, fault, usize::MAX);
     }
 
-    /// This happens to so many pushes to this connection from now on.
+    /// From now on, this happens to so many pushes to this connection.
     pub fn fail(&self, connection_id: &str, fault: PushFault, times: usize) {
         self.state.lock().expect("not poisoned").faults.insert(connection_id.to_owned(), (fault, times));
     }
 
-    /// The frames that a connection got, as they came.
+    /// The frames that a connection has received, in their order.
     pub fn frames(&self, connection_id: &str) -> Vec<String> {
         self.state.lock().expect("not poisoned").frames.get(connection_id).cloned().unwrap_or_default()
     }
 
-    /// What a connection was told: the last word of each event's type and its subject.
-    pub fn told(&self, connection_id: &str) -> Vec<(String, String)> {
+    /// The outcomes that a connection has received: each a kind and a message, as in `stored m-1`.
+    pub fn outcomes(&self, connection_id: &str) -> Vec<String> {
         let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        self.events(connection_id)
-            .iter()
-            .map(|event| {
-                let kind = text(event, "type");
-                (kind.trim_start_matches("intake.message.").to_owned(), text(event, "subject"))
-            })
-            .collect()
+        let outcome = |event: &Value| {
+            format!(
+                "{} {}",
+                text(event, "type").trim_start_matches("intake.message."),
+                text(event, "subject")
+            )
+        };
+        self.events(connection_id).iter().map(outcome).collect()
     }
 
-    /// The events that a connection got, as they came.
+    /// The events that a connection has received, in their order.
     pub fn events(&self, connection_id: &str) -> Vec<Value> {
         let events = |frame: &String| serde_json::from_str::<Vec<Value>>(frame).expect("a JSON array");
         self.frames(connection_id).iter().flat_map(events).collect()
     }
 }
 
-/// The answer; an error if the connection is to be cut.
-async fn answer(
+/// The response; an error cuts the request off.
+async fn respond(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Full<Bytes>>, &'static str> {
@@ -126,18 +127,18 @@ async fn answer(
     };
     match fault {
         None => {}
-        Some(PushFault::Status(status)) => return Ok(refusal(status)),
+        Some(PushFault::Status(status)) => return Ok(error(status)),
         Some(PushFault::CutBefore | PushFault::CutAfter) => return Err("cut"),
         Some(PushFault::Delay(delay)) => sleep(delay).await,
         Some(PushFault::Hang) => {
-            // Bounded, so that a test that forgot to let go ends.
+            // Not for ever, so that a test which never stops waiting ends.
             let _ = timeout(Duration::from_secs(60), std::future::pending::<()>()).await;
         }
     }
     Ok(Response::new(Full::default()))
 }
 
-fn refusal(status: u16) -> Response<Full<Bytes>> {
+fn error(status: u16) -> Response<Full<Bytes>> {
     let kind = match status {
         410 => "GoneException",
         403 => "ForbiddenException",

@@ -1,0 +1,137 @@
+//! Messages that a test sends through the queue, and what has to have become of them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::{
+    database::{Database, MESSAGES},
+    events::{delivered, receipt, record},
+    pushes::Pushes,
+};
+use serde_json::{Value, json};
+
+/// A message sent through the queue.
+pub(crate) struct Sent {
+    pub(crate) number: usize,
+    pub(crate) owner: &'static str,
+    pub(crate) id: String,
+    pub(crate) body: String,
+}
+
+impl Sent {
+    /// Messages of two owners, who use the same ids. Each has a payload that would not survive being parsed and
+    /// written again.
+    pub(crate) fn many(count: usize) -> Vec<Self> {
+        let one = |number| Self {
+            number,
+            owner: if number % 2 == 0 { "alice" } else { "bob" },
+            id: format!("m-{}", number / 2),
+            body: format!("{{\"z\": {number}.50, \"a\":\"\\u00e9é😀&=%2B\",\"a\":1e2 }}"),
+        };
+        (0..count).map(one).collect()
+    }
+
+    /// The same with payloads of so many bytes, which differ.
+    pub(crate) fn large(count: usize, bytes: usize) -> Vec<Self> {
+        let mut sent = Self::many(count);
+        for sent in &mut sent {
+            sent.body = object_of(bytes).replacen("xxxx", &format!("{:04}", sent.number), 1);
+        }
+        sent
+    }
+
+    pub(crate) fn receipt(&self) -> String {
+        receipt(self.number)
+    }
+
+    pub(crate) fn record(&self, delivery: u32) -> Value {
+        delivered(record(self.number, self.owner, &self.id, &self.body), delivery)
+    }
+
+    /// Whether the table has exactly this message, stored.
+    pub(crate) fn is_stored(&self, items: &Items) -> bool {
+        self.is("stored", items)
+    }
+
+    /// Whether the table has exactly this message with this status.
+    pub(crate) fn is(&self, status: &str, items: &Items) -> bool {
+        let Some(item) = items.get(&self.key()) else { return false };
+        let has = |name: &str, value: &str| item.get(name) == Some(&AttributeValue::S(value.to_owned()));
+        has("status", status)
+            && has("payload", &self.body)
+            && has("receipt", &self.receipt())
+            && has("via", "queue")
+            && item.contains_key("reason") == (status != "stored")
+    }
+
+    pub(crate) fn key(&self) -> String {
+        format!("{}#{}", self.id, self.owner)
+    }
+}
+
+/// A JSON object of so many bytes.
+pub(crate) fn object_of(bytes: usize) -> String {
+    let frame = r#"{"a":""}"#;
+    format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - frame.len()))
+}
+
+/// All messages as records of one delivery.
+pub(crate) fn records(sent: &[Sent], delivery: u32) -> Vec<Value> {
+    sent.iter().map(|sent| sent.record(delivery)).collect()
+}
+
+/// The messages with these receipts as records of one delivery.
+pub(crate) fn records_of(failures: &BTreeSet<String>, sent: &[Sent], delivery: u32) -> Vec<Value> {
+    let failed = sent.iter().filter(|sent| failures.contains(&sent.receipt()));
+    failed.map(|sent| sent.record(delivery)).collect()
+}
+
+/// The items of the table of messages, by their keys.
+pub(crate) type Items = HashMap<String, HashMap<String, AttributeValue>>;
+
+pub(crate) async fn items(database: &Database) -> Items {
+    let items = database.items(MESSAGES).await;
+    items.into_iter().map(|item| (item["pk"].as_s().expect("text").clone(), item)).collect()
+}
+
+/// Checks that the table has exactly these messages, stored, and returns its items.
+pub(crate) async fn assert_stored(database: &Database, sent: &[Sent], context: &str) -> Items {
+    let items = items(database).await;
+    let missing: Vec<_> = sent.iter().filter(|sent| !sent.is_stored(&items)).map(Sent::key).collect();
+    assert!(missing.is_empty(), "{context}: {missing:?} are not stored as they were sent");
+    assert_eq!(items.len(), sent.len(), "{context}");
+    items
+}
+
+/// The notifications that both owners have received: receipt and last word of the event's type, each once.
+///
+/// # Panics
+/// If one was delivered to the wrong owner.
+pub(crate) fn notifications(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<(String, String)> {
+    let mut all = BTreeSet::new();
+    let sent: HashMap<_, _> = sent.iter().map(|sent| (sent.receipt(), sent)).collect();
+    for owner in ["alice", "bob"] {
+        for event in pushes.events(&format!("{owner}-1")) {
+            let receipt = event["data"]["receipt"].as_str().expect("text").to_owned();
+            let kind = event["type"].as_str().expect("text").trim_start_matches("intake.message.").to_owned();
+            let sent = sent[&receipt];
+            assert_eq!((sent.owner, json!(sent.id)), (owner, event["subject"].clone()));
+            assert_eq!(event["id"], format!("{receipt}:{kind}"));
+            all.insert((receipt, kind));
+        }
+    }
+    all
+}
+
+/// The same for messages that have no outcome but `stored`: the receipts.
+///
+/// # Panics
+/// If an owner was notified of another outcome.
+pub(crate) fn notified_as_stored(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<String> {
+    let notifications = notifications(pushes, sent);
+    let stored = |(receipt, kind): (String, String)| {
+        assert_eq!(kind, "stored", "of {receipt}");
+        receipt
+    };
+    notifications.into_iter().map(stored).collect()
+}
