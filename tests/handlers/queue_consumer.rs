@@ -12,6 +12,7 @@ use e2e::{
 use fault_proxy::Fault;
 use intake::message::Payload;
 use serde_json::{Value, json};
+use tokio::{select, time::sleep};
 
 use crate::sent::object_of;
 
@@ -60,6 +61,32 @@ async fn a_large_batch_takes_a_request_for_every_25_messages_and_few_frames() {
     let frames = consumer.pushes.frames("alice-1");
     assert!(frames.iter().all(|frame| frame.len() <= 32 * 1024));
     assert!(frames.len() <= 10, "{} frames", frames.len());
+}
+
+/// As many requests are under way at once as hold a mebibyte of payload, and four at most.
+#[tokio::test]
+async fn the_larger_the_payloads_are_the_fewer_requests_are_under_way_at_once() {
+    for (bytes, expected) in [(100, 4), (16 * 1024, 2), (50 * 1024, 1)] {
+        let consumer = TestConsumer::start().await;
+        let faults = &consumer.database.faults;
+        let body = object_of(bytes);
+        let records: Vec<_> =
+            (0..100).map(|number| record(number, "alice", &format!("m-{number}"), &body)).collect();
+        // So that all that may be under way at once are.
+        faults.always(Fault::Delay(Duration::from_millis(200)));
+        let mut most = 0;
+        let watch = async {
+            loop {
+                most = most.max(faults.under_way());
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        select! {
+            failures = consumer.consume(&records) => assert!(failures.is_empty()),
+            () = watch => {}
+        }
+        assert_eq!(most, expected, "with 25 payloads of {bytes} bytes a request");
+    }
 }
 
 #[tokio::test]
