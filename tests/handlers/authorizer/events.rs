@@ -1,4 +1,4 @@
-//! What API Gateway gets for its events.
+//! The responses to the events of API Gateway.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
 use super::{
-    key_server::{Answer, KeyServer},
+    key_server::{KeyServer, Response},
     signing::{AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, claims, jwks, seconds, with},
 };
 
@@ -20,26 +20,26 @@ const REST: &str = include_str!("../../../events/authorizer-rest.json");
 const WEBSOCKET: &str = include_str!("../../../events/authorizer-websocket.json");
 const NO_TOKEN: &str = include_str!("../../../events/authorizer-no-token.json");
 
-/// What stands in the event files instead of a token.
+/// Where the token is in the event files.
 const PLACEHOLDER: &str = "put.a-token.here";
 
 fn event(text: &str, token: &str) -> Value {
     serde_json::from_str(&text.replace(PLACEHOLDER, token)).expect("an event is JSON")
 }
 
-async fn ask(keys: KeySource, event: &Value) -> Result<Value, Failure> {
-    let request = serde_json::from_value(event.clone()).expect("any JSON is taken");
-    let answer = Authorizer::new(TokenVerifier::new(ISSUER, AUDIENCE), keys)
+async fn respond(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+    let request = serde_json::from_value(event.clone()).expect("any JSON is a request");
+    let response = Authorizer::new(TokenVerifier::new(ISSUER, AUDIENCE), keys)
         .handle(LambdaEvent::new(request, Context::default()))
         .await?;
-    Ok(serde_json::to_value(answer).expect("an answer is JSON"))
+    Ok(serde_json::to_value(response).expect("a response is JSON"))
 }
 
-/// The same, without what it says besides.
-async fn decide(keys: KeySource, event: &Value) -> Result<Value, Failure> {
-    let mut answer = ask(keys, event).await?;
-    answer.as_object_mut().expect("an object").remove("context");
-    Ok(answer)
+/// The policy alone, without the context.
+async fn policy_of(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+    let mut response = respond(keys, event).await?;
+    response.as_object_mut().expect("an object").remove("context");
+    Ok(response)
 }
 
 fn policy(principal: &str, effect: &str, resource: &str) -> Value {
@@ -66,38 +66,38 @@ fn denied() -> Result<Value, Failure> {
 }
 
 #[tokio::test]
-async fn a_good_token_is_let_into_the_whole_stage() {
+async fn a_valid_token_is_allowed_into_the_whole_stage() {
     for key in [SigningKey::rsa(), SigningKey::p256(), SigningKey::ed25519()] {
         let issuer = Trusted::new(key);
         let token = issuer.token(&claims());
-        assert_eq!(decide(issuer.keys, &event(REST, &token)).await, allowed(REST_STAGE));
+        assert_eq!(policy_of(issuer.keys, &event(REST, &token)).await, allowed(REST_STAGE));
     }
     let issuer = Trusted::new(SigningKey::p256());
     let token = issuer.token(&claims());
-    assert_eq!(decide(issuer.keys, &event(WEBSOCKET, &token)).await, allowed(WEBSOCKET_STAGE));
+    assert_eq!(policy_of(issuer.keys, &event(WEBSOCKET, &token)).await, allowed(WEBSOCKET_STAGE));
 }
 
 #[tokio::test]
-async fn a_socket_is_told_until_when_its_token_is_good() {
+async fn a_connection_gets_the_time_until_which_its_token_is_valid() {
     let now = i64::try_from(seconds()).expect("this century");
     for (exp, valid_until) in [
         (json!(now + 600), now + 660),
-        // Within the leeway it is still good, and for that long only.
+        // Within the leeway it is still valid, and for that long only.
         (json!(now - 30), now + 30),
         (serde_json::from_str(&format!("{}.75", now + 600)).expect("a number"), now + 660),
         (json!(u64::MAX), i64::MAX),
     ] {
         let issuer = Trusted::new(SigningKey::p256());
         let token = issuer.token(&with("exp", exp.clone()));
-        let answer = ask(issuer.keys, &event(WEBSOCKET, &token)).await.expect("allowed");
-        assert_eq!(answer["context"], json!({ "validUntil": valid_until.to_string() }), "{exp}");
+        let response = respond(issuer.keys, &event(WEBSOCKET, &token)).await.expect("allowed");
+        assert_eq!(response["context"], json!({ "validUntil": valid_until.to_string() }), "{exp}");
     }
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_by_both_apis() {
+async fn an_invalid_token_is_rejected_by_both_apis() {
     let key = SigningKey::p256();
-    let stranger = SigningKey::p256();
+    let other = SigningKey::p256();
     let tokens = [
         PLACEHOLDER.to_owned(),
         "x".to_owned(),
@@ -105,21 +105,21 @@ async fn a_bad_token_is_refused_by_both_apis() {
         key.token(Trusted::KEY_ID, &with("exp", 1.into())),
         key.token(Trusted::KEY_ID, &with("iss", "https://other.example/".into())),
         key.token(Trusted::KEY_ID, &with("aud", "other".into())),
-        stranger.token(Trusted::KEY_ID, &claims()),
+        other.token(Trusted::KEY_ID, &claims()),
         key.sign(&json!({ "alg": "none", "kid": Trusted::KEY_ID }), &claims()),
     ];
     let set = jwks(&[key.jwk(Trusted::KEY_ID)]);
     let keys = || KeySource::inline(&set).expect("keys");
     for token in tokens {
-        let verdict = ask(keys(), &event(REST, &token)).await;
-        assert_eq!(verdict, Err(Failure::Unauthorized), "{token}");
-        let verdict = ask(keys(), &event(WEBSOCKET, &token)).await;
-        assert_eq!(verdict, denied(), "{token}");
+        let result = respond(keys(), &event(REST, &token)).await;
+        assert_eq!(result, Err(Failure::Unauthorized), "{token}");
+        let result = respond(keys(), &event(WEBSOCKET, &token)).await;
+        assert_eq!(result, denied(), "{token}");
     }
 }
 
 #[tokio::test]
-async fn a_token_in_the_wrong_place_counts_for_nothing() {
+async fn a_token_in_the_wrong_place_is_not_used() {
     let issuer = Trusted::new(SigningKey::p256());
     let token = issuer.token(&claims());
     let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
@@ -128,50 +128,50 @@ async fn a_token_in_the_wrong_place_counts_for_nothing() {
     // This one has its token in the query.
     let rest = event(NO_TOKEN, &token);
     assert_eq!(rest["queryStringParameters"]["token"], token);
-    assert_eq!(ask(keys(), &rest).await, Err(Failure::Unauthorized));
+    assert_eq!(respond(keys(), &rest).await, Err(Failure::Unauthorized));
 
     let mut websocket = event(WEBSOCKET, &token);
     websocket["queryStringParameters"] = Value::Null;
     websocket["multiValueQueryStringParameters"] = Value::Null;
     websocket["headers"]["Authorization"] = format!("Bearer {token}").into();
-    assert_eq!(ask(keys(), &websocket).await, denied());
+    assert_eq!(respond(keys(), &websocket).await, denied());
 }
 
 #[tokio::test]
-async fn a_refusal_has_the_one_message_that_a_rest_api_answers_401_for() {
+async fn a_rejection_has_the_one_message_that_a_rest_api_turns_into_a_401() {
     let diagnostic = Diagnostic::from(Failure::Unauthorized);
     assert_eq!(diagnostic.error_message, "Unauthorized");
     assert_ne!(Diagnostic::from(Failure::Failed).error_message, "Unauthorized");
 }
 
 #[tokio::test]
-async fn without_keys_the_authorizer_fails_and_refuses_nobody() {
+async fn without_keys_the_authorizer_fails_and_rejects_no_token() {
     let issuer = Trusted::new(SigningKey::p256());
     let token = issuer.token(&claims());
-    let server = KeyServer::start(Answer::Status(500));
+    let server = KeyServer::start(Response::Status(500));
     for text in [REST, WEBSOCKET] {
-        let verdict = ask(server.keys(), &event(text, &token)).await;
-        assert_eq!(verdict, Err(Failure::Failed));
+        let result = respond(server.keys(), &event(text, &token)).await;
+        assert_eq!(result, Err(Failure::Failed));
     }
-    // What can never be good is refused without keys, too.
-    let verdict = ask(server.keys(), &event(REST, PLACEHOLDER)).await;
-    assert_eq!(verdict, Err(Failure::Unauthorized));
+    // A token that can never be valid is rejected without keys, too.
+    let result = respond(server.keys(), &event(REST, PLACEHOLDER)).await;
+    assert_eq!(result, Err(Failure::Unauthorized));
 }
 
 #[tokio::test]
-async fn an_event_of_nothing_is_a_failure() {
+async fn an_event_of_another_form_is_a_failure() {
     let issuer = Trusted::new(SigningKey::p256());
     let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
     for odd in [json!({}), json!(null), json!([]), json!("x"), json!({ "methodArn": "*" })] {
         let keys = KeySource::inline(&set).expect("keys");
-        assert_eq!(ask(keys, &odd).await, Err(Failure::Failed), "{odd}");
+        assert_eq!(respond(keys, &odd).await, Err(Failure::Failed), "{odd}");
     }
 }
 
-/// In a process of its own: what is logged where is remembered for a whole process, and a thread that logs
-/// nowhere can make it be forgotten for another that is about to listen.
+/// In a process of its own: `tracing` caches for a whole process which events are of interest, and a thread without
+/// a subscriber could turn them off for this one.
 #[test]
-fn the_log_has_one_line_for_each_event_and_nothing_of_a_token() {
+fn the_log_has_one_line_for_each_event_and_no_part_of_a_token() {
     let alone = Command::new(env::current_exe().expect("this program"))
         .args(["--exact", "authorizer::events::the_log_of_a_process", "--ignored"])
         .output()
@@ -181,16 +181,16 @@ fn the_log_has_one_line_for_each_event_and_nothing_of_a_token() {
 }
 
 #[tokio::test]
-#[ignore = "it is the process of the_log_has_one_line_for_each_event_and_nothing_of_a_token"]
+#[ignore = "it is the process of the_log_has_one_line_for_each_event_and_no_part_of_a_token"]
 async fn the_log_of_a_process() {
     let issuer = Trusted::new(SigningKey::p256());
-    let good = issuer.token(&claims());
+    let valid = issuer.token(&claims());
     let expired = issuer.token(&with("exp", 1.into()));
     let unknown = issuer.key.token("key-2", &claims());
     let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
 
     for (token, reason) in [
-        (good.as_str(), "\"allowed\""),
+        (valid.as_str(), "\"allowed\""),
         (expired.as_str(), "\"expired\""),
         (unknown.as_str(), "unknown key"),
         (PLACEHOLDER, "\"malformed token or unknown algorithm\""),
@@ -207,7 +207,7 @@ async fn the_log_of_a_process() {
                 .finish();
             let guard = tracing::subscriber::set_default(subscriber);
             let keys = KeySource::inline(&set).expect("keys");
-            let _verdict = ask(keys, &event(text, token)).await;
+            let _result = respond(keys, &event(text, token)).await;
             drop(guard);
 
             let lines = String::from_utf8(log.0.lock().expect("a log").clone()).expect("text");

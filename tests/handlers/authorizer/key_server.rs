@@ -20,17 +20,17 @@ use rustls::{
 };
 use ureq::tls::{Certificate, RootCerts};
 
-/// Serves whatever it was last told to serve, to everybody who trusts its certificate.
+/// Serves what the test has last chosen, to clients that trust its certificate.
 pub(crate) struct KeyServer {
     address: SocketAddr,
     certificate: CertificateDer<'static>,
-    answer: Arc<Mutex<Answer>>,
+    response: Arc<Mutex<Response>>,
     requests: Arc<AtomicUsize>,
 }
 
-/// What the server does when it is asked.
+/// What the server does with a request.
 #[derive(Clone)]
-pub(crate) enum Answer {
+pub(crate) enum Response {
     /// `200` with this body.
     KeySet(String),
     /// `200` with this body, after a while.
@@ -46,12 +46,12 @@ pub(crate) enum Answer {
 }
 
 impl KeyServer {
-    pub(crate) fn start(answer: Answer) -> Self {
-        Self::start_as("127.0.0.1", answer)
+    pub(crate) fn start(response: Response) -> Self {
+        Self::start_as("127.0.0.1", response)
     }
 
     /// A server whose certificate is for this name, though its address is 127.0.0.1.
-    pub(crate) fn start_as(name: &str, answer: Answer) -> Self {
+    pub(crate) fn start_as(name: &str, response: Response) -> Self {
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let certificate = cert.der().clone();
@@ -67,17 +67,17 @@ impl KeyServer {
         let server = Self {
             address: listener.local_addr().expect("the port"),
             certificate,
-            answer: Arc::new(Mutex::new(answer)),
+            response: Arc::new(Mutex::new(response)),
             requests: Arc::default(),
         };
-        let (answer, requests) = (server.answer.clone(), server.requests.clone());
+        let (response, requests) = (server.response.clone(), server.requests.clone());
         let config = Arc::new(config);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (config, answer) = (config.clone(), answer.clone());
+                let (config, response) = (config.clone(), response.clone());
                 let requests = requests.clone();
-                // A client that breaks off, because it does not trust us say, is no error here.
-                thread::spawn(move || serve(connection, config, &answer, &requests).ok());
+                // A client that ends the connection, because it does not trust the certificate, is no error here.
+                thread::spawn(move || serve(connection, config, &response, &requests).ok());
             }
         });
         server
@@ -87,16 +87,16 @@ impl KeyServer {
         format!("https://{}/", self.address)
     }
 
-    /// How many requests there have been, of those who trusted the certificate.
+    /// How many requests clients have made that trusted the certificate.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn answer(&self, answer: Answer) {
-        *self.answer.lock().expect("no test panicked here") = answer;
+    pub(crate) fn respond(&self, response: Response) {
+        *self.response.lock().expect("no test panicked here") = response;
     }
 
-    /// Keys that are fetched from this server, by somebody who trusts its certificate.
+    /// Keys that are fetched from this server, by a client that trusts its certificate.
     pub(crate) fn keys(&self) -> KeySource {
         KeySource::remote_with(&self.url(), self.roots(), None).expect("an https address")
     }
@@ -109,7 +109,7 @@ impl KeyServer {
 fn serve(
     connection: TcpStream,
     config: Arc<ServerConfig>,
-    answer: &Mutex<Answer>,
+    response: &Mutex<Response>,
     requests: &AtomicUsize,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut stream = StreamOwned::new(ServerConnection::new(config)?, connection);
@@ -124,18 +124,18 @@ fn serve(
     }
     requests.fetch_add(1, Ordering::SeqCst);
 
-    let answer = answer.lock().expect("no test panicked here").clone();
-    let (head, body) = match answer {
-        Answer::KeySet(body) => ("200 OK".to_owned(), body),
-        Answer::Slowly(body) => {
+    let response = response.lock().expect("no test panicked here").clone();
+    let (head, body) = match response {
+        Response::KeySet(body) => ("200 OK".to_owned(), body),
+        Response::Slowly(body) => {
             thread::sleep(Duration::from_millis(200));
             ("200 OK".to_owned(), body)
         }
-        Answer::Status(status) => (format!("{status} Odd"), String::new()),
-        Answer::Redirect(target) => (format!("302 Found\r\nLocation: {target}"), String::new()),
-        Answer::Moved(body) if request.starts_with(b"GET /moved ") => ("200 OK".to_owned(), body),
-        Answer::Moved(_) => ("301 Moved\r\nLocation: /moved".to_owned(), String::new()),
-        Answer::Silence => {
+        Response::Status(status) => (format!("{status} Odd"), String::new()),
+        Response::Redirect(target) => (format!("302 Found\r\nLocation: {target}"), String::new()),
+        Response::Moved(body) if request.starts_with(b"GET /moved ") => ("200 OK".to_owned(), body),
+        Response::Moved(_) => ("301 Moved\r\nLocation: /moved".to_owned(), String::new()),
+        Response::Silence => {
             thread::sleep(2 * KeySource::FETCH_TIMEOUT);
             return Ok(());
         }

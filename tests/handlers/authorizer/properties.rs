@@ -1,4 +1,4 @@
-//! What holds for whatever strangers send.
+//! What holds for any token and any key set.
 
 use std::sync::LazyLock;
 
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn a_token_with_one_character_changed_is_refused(at in any::<Index>(), by in any::<char>()) {
+    fn a_token_with_one_character_changed_is_rejected(at in any::<Index>(), by in any::<char>()) {
         let mut characters: Vec<char> = TOKEN.chars().collect();
         let at = at.index(characters.len());
         prop_assume!(characters[at] != by);
@@ -78,36 +78,36 @@ proptest! {
     }
 
     #[test]
-    fn a_token_that_was_cut_is_refused(at in any::<Index>()) {
+    fn a_truncated_token_is_rejected(at in any::<Index>()) {
         let at = at.index(TOKEN.len());
         prop_assert!(ISSUER.verify(&TOKEN[..at]).is_err());
         prop_assert!(ISSUER.verify(&TOKEN[at..]).is_err() || at == 0);
     }
 
     #[test]
-    fn what_a_stranger_signs_is_refused_whatever_it_says(
+    fn a_token_signed_with_another_key_is_rejected_whatever_it_says(
         header in members(value()),
         claims in value(),
     ) {
         let mut header = Value::from(header);
-        let stranger = SigningKey::ed25519();
-        prop_assert!(ISSUER.verify(&stranger.sign(&header, &claims)).is_err());
+        let other = SigningKey::ed25519();
+        prop_assert!(ISSUER.verify(&other.sign(&header, &claims)).is_err());
         header["alg"] = "EdDSA".into();
         header["kid"] = Trusted::KEY_ID.into();
-        prop_assert!(ISSUER.verify(&stranger.sign(&header, &claims)).is_err());
+        prop_assert!(ISSUER.verify(&other.sign(&header, &claims)).is_err());
     }
 
     #[test]
-    fn whatever_the_issuer_signs_is_judged(header in members(value()), claims in members(value())) {
+    fn no_token_of_the_issuer_causes_a_panic(header in members(value()), claims in members(value())) {
         let mut header = Value::from(header);
         header["alg"] = "EdDSA".into();
         header["kid"] = Trusted::KEY_ID.into();
-        // It may be good, in theory. It must not break anything.
-        let _verdict = ISSUER.verify(&ISSUER.key.sign(&header, &claims.into()));
+        // It may be valid, in theory.
+        let _result = ISSUER.verify(&ISSUER.key.sign(&header, &claims.into()));
     }
 
     #[test]
-    fn whatever_stands_among_the_keys_spoils_no_set(odd in prop::collection::vec(value(), 0..6)) {
+    fn no_entry_of_a_key_set_affects_the_others(odd in prop::collection::vec(value(), 0..6)) {
         let count = odd.len();
         let mut keys = odd;
         keys.push(ISSUER.key.jwk("good"));
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_the_reading_of_key_sets(text in "\\PC*") {
+    fn no_text_is_a_key_set(text in "\\PC*") {
         prop_assert!(KeySet::parse(&text).is_err());
     }
 }

@@ -29,8 +29,8 @@ pub(crate) enum SigningKey {
 }
 
 impl SigningKey {
-    /// The example key of RFC 7515, appendix A.2: known to everybody, and so no secret. ring makes no
-    /// RSA keys, and to make one here would take longer than all the other tests.
+    /// The example key of RFC 7515, appendix A.2, which is public. ring makes no RSA keys, and making one here would
+    /// take longer than all other tests.
     pub(crate) fn rsa() -> Self {
         let jwk: Value = serde_json::from_str(include_str!("rfc7515-a2.json")).expect("JSON");
         let part = |name: &str| {
@@ -128,7 +128,7 @@ impl SigningKey {
         format!("{message}.{signature}")
     }
 
-    /// A token as this key's owner would write it.
+    /// A token as an issuer writes it.
     pub(crate) fn token(&self, id: &str, claims: &Value) -> String {
         let header = json!({ "typ": "JWT", "alg": self.algorithm(), "kid": id });
         self.sign(&header, claims)
@@ -172,15 +172,19 @@ pub(crate) fn claims() -> Value {
 }
 
 /// The claims with one of them changed, or without it if the new value is null.
+#[expect(clippy::needless_pass_by_value, reason = "the value is written where it is passed")]
 pub(crate) fn with(name: &str, value: Value) -> Value {
-    let mut claims = claims();
-    let members = claims.as_object_mut().expect("an object");
-    if value.is_null() {
-        members.remove(name);
-    } else {
-        members.insert(name.to_owned(), value);
-    }
-    claims
+    changed(claims(), &json!({ name: value }))
+}
+
+/// An object with other members; null removes one.
+pub(crate) fn changed(mut object: Value, members: &Value) -> Value {
+    let (Value::Object(all), Value::Object(members)) = (&mut object, members) else {
+        panic!("{object} and {members} have to be objects");
+    };
+    all.extend(members.clone());
+    all.retain(|_, value| !value.is_null());
+    object
 }
 
 pub(crate) fn jwks(keys: &[Value]) -> String {
@@ -213,16 +217,16 @@ impl Trusted {
     }
 }
 
-/// The owner that a token proves by keys that are at hand.
+/// The owner that a token proves, by inline keys.
 pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Refusal> {
     let verifier = TokenVerifier::new(ISSUER, AUDIENCE);
-    let verdict = tokio::runtime::Builder::new_current_thread()
+    let result = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime")
         .block_on(verifier.verify(token, keys, SystemTime::now()));
-    match verdict {
+    match result {
         Ok(caller) => Ok(caller.owner.as_str().to_owned()),
         Err(Denial::Refused(refusal)) => Err(refusal),
-        Err(Denial::KeysUnavailable) => panic!("inline keys are always at hand"),
+        Err(Denial::KeysUnavailable) => panic!("inline keys are always available"),
     }
 }
