@@ -1,34 +1,34 @@
-//! What all the other tests have left in the logs.
+//! What the logs hold after all other tests.
 
 use std::{collections::HashSet, fs, path::Path};
 
 use e2e::stack::{Stack, text};
 
-/// How much of a payload is looked for: what is logged in part would be its beginning.
-const LOOKED_FOR: usize = 64;
+/// How many bytes of a payload are searched for: if a part of it is logged, then its beginning.
+const SEARCHED_BYTES: usize = 64;
 
-/// Shorter payloads are part of anything.
-const LEAST: usize = 7;
+/// Shorter payloads occur in any text.
+const MIN_BYTES: usize = 7;
 
 #[tokio::test]
-#[ignore = "looks at what the others have left: `cargo xtask test` runs it after them"]
+#[ignore = "searches what the others have logged: `cargo xtask test` runs it after them"]
 async fn no_log_has_a_token_or_a_payload_in_it() {
     let stack = Stack::running();
     let log = stack.function_log();
-    assert!(log.matches("\"settled\"").count() > 100, "the others have not run: their logs are searched");
+    assert!(log.matches("\"settled\"").count() > 100, "the others have to run before it");
     let mut payloads = HashSet::new();
     for item in stack.items().await {
-        // Not every item was written by the stack.
+        // A test may have written an item without a payload.
         let Some(payload) = item.get("payload").map(|_| text(&item, "payload")) else { continue };
-        let end = (0..=LOOKED_FOR.min(payload.len())).rev().find(|end| payload.is_char_boundary(*end));
+        let end = (0..=SEARCHED_BYTES.min(payload.len())).rev().find(|end| payload.is_char_boundary(*end));
         let beginning = &payload[..end.unwrap_or_default()];
-        if beginning.len() >= LEAST {
+        if beginning.len() >= MIN_BYTES {
             let quoted = serde_json::to_string(beginning).expect("a text");
             payloads.insert(quoted.trim_matches('"').to_owned());
             payloads.insert(beginning.to_owned());
         }
     }
-    assert!(payloads.len() > 50, "{} payloads to look for", payloads.len());
+    assert!(payloads.len() > 50, "{} payloads to search for", payloads.len());
 
     let folder = stack.at.log.parent().expect("a folder");
     let entries = fs::read_dir(folder).expect("the logs are there");

@@ -1,4 +1,4 @@
-//! The life of a socket.
+//! The life of a WebSocket connection.
 
 use std::time::Duration;
 
@@ -7,62 +7,32 @@ use jiff::Timestamp;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_ping_is_answered() {
-    let stack = Stack::running();
-    let mut socket = stack.caller().connect().await;
-    for frame in [r#"{"action":"ping"}"#, r#"{ "more": 1, "action": "ping" }"#] {
-        assert_eq!(socket.say(frame).await, json!({ "type": "pong" }), "{frame}");
-    }
-}
-
-#[tokio::test]
-async fn any_other_frame_is_answered_with_an_error() {
-    let stack = Stack::running();
-    let mut socket = stack.caller().connect().await;
-    for frame in [
-        "hello",
-        "{}",
-        "[]",
-        "null",
-        "\"ping\"",
-        r#"{"action":"pong"}"#,
-        r#"{"action":["ping"]}"#,
-        "{\"action\":",
-    ] {
-        let answer = socket.say(frame).await;
-        assert_eq!(answer["type"], "error", "{frame}: {answer}");
-        assert!(answer["reason"].as_str().is_some_and(|reason| reason.contains("ping")), "{frame}: {answer}");
-    }
-    assert_eq!(socket.say(r#"{"action":"ping"}"#).await, json!({ "type": "pong" }));
-}
-
-#[tokio::test]
-async fn a_frame_that_names_a_route_of_the_gateway_is_a_frame_like_any_other() {
+async fn a_frame_that_names_a_route_of_the_gateway_is_not_routed_there() {
     let stack = Stack::running();
     let caller = stack.caller();
     let mut socket = caller.connect().await;
-    let noted = stack.connections(&caller.name).await;
+    let recorded = stack.connections(&caller.name).await;
     for route in ["$default", "$disconnect", "$connect"] {
-        let answer = socket.say(&json!({ "action": route }).to_string()).await;
-        assert_eq!(answer["type"], "error", "{route}: {answer}");
-        assert_eq!(stack.connections(&caller.name).await, noted, "{route}");
+        let response = socket.request(&json!({ "action": route }).to_string()).await;
+        assert_eq!(response["type"], "error", "{route}: {response}");
+        assert_eq!(stack.connections(&caller.name).await, recorded, "{route}");
     }
 }
 
 #[tokio::test]
-async fn a_connection_is_noted_for_as_long_as_it_can_live() {
+async fn a_connection_is_recorded_for_its_longest_life() {
     let stack = Stack::running();
     let caller = stack.caller();
-    // A token that is good for longer than a socket can be open.
+    // A token that is valid for longer than a socket can be open.
     let day = Duration::from_secs(24 * 3600);
     let token = stack.key.mint(&stack.at.token_issuer, &stack.at.token_audience, &caller.name, day);
     let before = Timestamp::now().as_second();
-    let _socket = stack.connect(&format!("?token={token}")).await.expect("good");
+    let _socket = stack.connect(&format!("?token={token}")).await.expect("accepted");
     let after = Timestamp::now().as_second();
 
-    let noted = stack.connections(&caller.name).await;
+    let recorded = stack.connections(&caller.name).await;
 
-    let [connection] = &noted[..] else { panic!("{noted:?}") };
+    let [connection] = &recorded[..] else { panic!("{recorded:?}") };
     assert!(!text(connection, "connection_id").is_empty());
     // Two hours, and a little more for the clocks.
     let expires_at = number(connection, "expires_at");
@@ -70,10 +40,10 @@ async fn a_connection_is_noted_for_as_long_as_it_can_live() {
 }
 
 #[tokio::test]
-async fn a_socket_is_told_nothing_after_its_token_has_expired() {
+async fn a_connection_is_not_notified_after_its_token_has_expired() {
     let stack = Stack::running();
     let caller = stack.caller();
-    // Expired already, but within the minute that clocks may differ by: good for two more seconds.
+    // Already expired, but within the minute of leeway: valid for two more seconds.
     let claims = json!({
         "iss": stack.at.token_issuer,
         "aud": stack.at.token_audience,
@@ -82,27 +52,27 @@ async fn a_socket_is_told_nothing_after_its_token_has_expired() {
     });
     let header = json!({ "alg": "ES256", "typ": "JWT", "kid": stack.key.key_id() });
     let token = stack.key.sign(&header, &claims);
-    let mut expiring = stack.open(&format!("?token={token}")).await.expect("still good");
-    let mut good = caller.connect().await;
+    let mut expiring = stack.open(&format!("?token={token}")).await.expect("still valid");
+    let mut valid = caller.connect().await;
     eventually("the token to expire", async || {
-        let answer = expiring.say(r#"{"action":"ping"}"#).await;
-        let reason = answer["reason"].as_str().unwrap_or_default();
-        if reason.contains("expired") { Ok(()) } else { Err(answer.to_string()) }
+        let response = expiring.request(r#"{"action":"ping"}"#).await;
+        let reason = response["reason"].as_str().unwrap_or_default();
+        if reason.contains("expired") { Ok(()) } else { Err(response.to_string()) }
     })
     .await;
 
-    // Twice, because of the first time one may be told before the other.
+    // Twice, because the first push may reach the valid connection before the other.
     for _ in 0..2 {
         let id = unique("q");
         caller.queued(&id, r#"{"a":1}"#).await;
-        good.told("stored", &id).await;
+        valid.notified("stored", &id).await;
     }
-    expiring.say(r#"{"action":"ping"}"#).await;
+    expiring.request(r#"{"action":"ping"}"#).await;
     assert_eq!(expiring.frames, 0);
 }
 
 #[tokio::test]
-async fn a_closed_connection_is_forgotten_and_the_others_are_not() {
+async fn a_closed_connection_is_removed_and_the_others_are_not() {
     let stack = Stack::running();
     let caller = stack.caller();
     let closing = caller.connect().await;
@@ -112,27 +82,27 @@ async fn a_closed_connection_is_forgotten_and_the_others_are_not() {
 
     closing.close().await;
 
-    eventually("the closed connection to be forgotten", async || {
+    eventually("the closed connection to be removed", async || {
         let left = ids(&stack.connections(&caller.name).await);
         if left.len() == 1 && left != first { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
     let id = unique("q");
     caller.queued(&id, r#"{"a":1}"#).await;
-    staying.told("stored", &id).await;
+    staying.notified("stored", &id).await;
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_is_forgotten() {
+async fn the_connection_of_a_client_that_vanishes_is_removed() {
     let stack = Stack::running();
     let caller = stack.caller();
     let socket = caller.connect().await;
     assert_eq!(stack.connections(&caller.name).await.len(), 1);
 
-    // Without a farewell: the connection is just gone.
+    // Without closing it properly.
     drop(socket);
 
-    eventually("the connection of a client that vanished to be forgotten", async || {
+    eventually("the connection of a client that vanished to be removed", async || {
         let left = ids(&stack.connections(&caller.name).await);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
@@ -140,40 +110,31 @@ async fn a_client_that_vanishes_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_gone_connection_is_removed_by_a_push_and_disturbs_no_other() {
+async fn a_gone_connection_is_removed_by_a_push_and_does_not_affect_the_others() {
     let stack = Stack::running();
     let (caller, other) = (stack.caller(), stack.caller());
     let mut socket = caller.connect().await;
-    let alive = ids(&stack.connections(&caller.name).await);
+    let open = ids(&stack.connections(&caller.name).await);
     // One that sorts before every other and one that sorts behind.
-    for dead in ["!dead", "~dead"] {
-        stack.note_connection(&caller.name, dead).await;
+    for gone in ["!gone", "~gone"] {
+        stack.add_gone_connection(&caller.name, gone).await;
     }
-    stack.note_connection(&other.name, "!dead").await;
+    stack.add_gone_connection(&other.name, "!gone").await;
 
     let id = unique("q");
     caller.queued(&id, r#"{"a":1}"#).await;
 
-    socket.told("stored", &id).await;
+    socket.notified("stored", &id).await;
     eventually("the gone connections to be removed", async || {
         let left = ids(&stack.connections(&caller.name).await);
-        if left == alive { Ok(()) } else { Err(format!("{left:?}")) }
+        if left == open { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
-    // Nobody had anything to tell the other.
-    assert_eq!(ids(&stack.connections(&other.name).await), ["!dead"]);
+    // The other owner had no message, and so no push.
+    assert_eq!(ids(&stack.connections(&other.name).await), ["!gone"]);
     let id = unique("q");
     caller.queued(&id, r#"{"a":1}"#).await;
-    socket.told("stored", &id).await;
-}
-
-#[tokio::test]
-async fn an_owner_whose_connections_are_all_gone_still_has_messages_stored() {
-    let stack = Stack::running();
-    let caller = stack.caller();
-    stack.note_connection(&caller.name, "dead").await;
-    let queued = caller.queued(&unique("q"), r#"{"a":1}"#).await;
-    assert_eq!(caller.outcome(&queued).await.state(), "stored");
+    socket.notified("stored", &id).await;
 }
 
 fn ids(connections: &[Item]) -> Vec<String> {

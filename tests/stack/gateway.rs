@@ -1,6 +1,6 @@
-//! What the gateway answers by itself, and what a browser needs to see of every answer.
+//! The gateway's own responses, and what a browser needs in every response.
 
-use e2e::stack::{Answer, Stack, unique};
+use e2e::stack::{Response, Stack, unique};
 use reqwest::Method;
 
 #[tokio::test]
@@ -17,18 +17,24 @@ async fn an_unknown_route_is_a_problem() {
         (Method::DELETE, "/messages/x"),
         (Method::PATCH, "/queue/x"),
         (Method::POST, "/queue/x"),
+        (Method::PUT, "/messages"),
+        (Method::PUT, "/messages/"),
+        (Method::PUT, "/messages/a/b"),
+        (Method::PUT, "/queue"),
+        (Method::PUT, "/queue/"),
+        (Method::PUT, "/queue/a/b"),
     ];
     for (method, path) in routes {
         for request in [caller.request(method.clone(), path), stack.request(method.clone(), path)] {
-            let answer = Answer::to(request).await;
-            assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
-            answer.assert_problem(404, "route-not-found");
+            let response = Response::to(request).await;
+            assert_eq!(response.status, 404, "{method} {path}: {response:?}");
+            response.assert_problem(404, "route-not-found");
         }
     }
 }
 
 #[tokio::test]
-async fn a_browser_may_ask_what_it_may_send() {
+async fn a_preflight_gets_the_allowed_methods_and_headers() {
     let stack = Stack::running();
     let id = unique("m");
     for (path, methods) in [(format!("/messages/{id}"), "GET,PUT"), (format!("/queue/{id}"), "PUT")] {
@@ -37,26 +43,26 @@ async fn a_browser_may_ask_what_it_may_send() {
             .header("origin", "https://app.example.com")
             .header("access-control-request-method", "PUT")
             .header("access-control-request-headers", "authorization,content-type");
-        let answer = Answer::to(preflight).await;
+        let response = Response::to(preflight).await;
 
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.header("access-control-allow-origin"), "*");
-        assert_eq!(answer.header("access-control-allow-methods"), methods);
-        let headers = answer.header("access-control-allow-headers").to_lowercase();
-        assert!(headers.contains("authorization") && headers.contains("content-type"), "{answer:?}");
-        assert_eq!(answer.header("access-control-max-age"), "7200");
-        // Together with any origin it would be refused by every browser, and is not needed.
-        assert_eq!(answer.header("access-control-allow-credentials"), "");
+        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!(response.header("access-control-allow-origin"), "*");
+        assert_eq!(response.header("access-control-allow-methods"), methods);
+        let headers = response.header("access-control-allow-headers").to_lowercase();
+        assert!(headers.contains("authorization") && headers.contains("content-type"), "{response:?}");
+        assert_eq!(response.header("access-control-max-age"), "7200");
+        // With any origin, every browser would reject it, and no client needs it.
+        assert_eq!(response.header("access-control-allow-credentials"), "");
+        assert_guarded(&response);
     }
 }
 
 #[tokio::test]
-async fn a_browser_may_read_every_answer() {
+async fn every_response_is_readable_by_a_browser_and_never_cached() {
     let stack = Stack::running();
     let caller = stack.caller();
     let (id, body) = (unique("m"), r#"{"a":1}"#);
-    let plain = caller.request(Method::PUT, &format!("/queue/{id}")).header("content-type", "text/plain");
-    let answers = [
+    let responses = [
         (201, caller.put(&id, body).await),
         (200, caller.put(&id, body).await),
         (200, caller.look_up(&id).await),
@@ -67,49 +73,40 @@ async fn a_browser_may_read_every_answer() {
         (400, caller.look_up("a.b").await),
         (404, caller.look_up(&unique("m")).await),
         (404, caller.get("/nothing").await),
-        (401, Answer::to(stack.request(Method::GET, &format!("/messages/{id}"))).await),
+        (401, Response::to(stack.request(Method::GET, &format!("/messages/{id}"))).await),
+        (401, Response::to(stack.request(Method::PUT, &format!("/queue/{id}"))).await),
         (413, caller.put(&id, format!(r#"{{"a":"{}"}}"#, "x".repeat(300 * 1024))).await),
         (413, caller.queue(&id, format!(r#"{{"a":"{}"}}"#, "x".repeat(1100 * 1024))).await),
-        (415, Answer::to(plain.body(body)).await),
+        (415, caller.send_as(&format!("/queue/{id}"), "text/plain", body).await),
     ];
-    for (status, answer) in &answers {
-        assert_eq!(answer.status, *status, "{answer:?}");
-        assert_eq!(answer.header("access-control-allow-origin"), "*", "{answer:?}");
-        assert_eq!(answer.header("access-control-allow-credentials"), "", "{answer:?}");
-        assert_guarded(answer);
+    for (status, response) in &responses {
+        assert_eq!(response.status, *status, "{response:?}");
+        assert_eq!(response.header("access-control-allow-origin"), "*", "{response:?}");
+        assert_eq!(response.header("access-control-allow-credentials"), "", "{response:?}");
+        assert_guarded(response);
     }
-    // Where the message is, is in a header that a script sees only if it is exposed.
-    assert!(answers[0].1.header("access-control-expose-headers").contains("Location"), "{:?}", answers[0]);
-}
-
-#[tokio::test]
-async fn no_answer_may_be_kept_or_taken_for_something_else() {
-    let stack = Stack::running();
-    let caller = stack.caller();
-    let id = unique("m");
-    for path in [format!("/messages/{id}"), format!("/queue/{id}")] {
-        assert_guarded(&caller.send(&path, r#"{"a":1}"#).await);
-        assert_guarded(&caller.send(&path, "[]").await);
-        assert_guarded(&Answer::to(stack.request(Method::PUT, &path)).await);
-        assert_guarded(&Answer::to(stack.request(Method::OPTIONS, &path)).await);
-    }
-    assert_guarded(&caller.get("/nothing").await);
+    // A script sees the header `Location` only if it is exposed.
+    assert!(
+        responses[0].1.header("access-control-expose-headers").contains("Location"),
+        "{:?}",
+        responses[0]
+    );
 }
 
 #[track_caller]
-fn assert_guarded(answer: &Answer) {
-    assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
-    assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{answer:?}");
-    assert_eq!(answer.header("x-content-type-options"), "nosniff", "{answer:?}");
+fn assert_guarded(response: &Response) {
+    assert_eq!(response.header("cache-control"), "no-store", "{response:?}");
+    assert_eq!(response.header("strict-transport-security"), "max-age=31536000", "{response:?}");
+    assert_eq!(response.header("x-content-type-options"), "nosniff", "{response:?}");
 }
 
 #[tokio::test]
-async fn no_error_shows_what_is_inside() {
+async fn no_error_shows_internals() {
     let stack = Stack::running();
     let caller = stack.caller();
     let (id, missing) = (unique("m"), unique("m"));
     caller.put(&id, r#"{"a":1}"#).await;
-    let answers = [
+    let responses = [
         caller.put(&id, r#"{"a":2}"#).await,
         caller.put(&id, "no JSON").await,
         caller.put("a.b", r#"{"a":1}"#).await,
@@ -117,9 +114,9 @@ async fn no_error_shows_what_is_inside() {
         caller.look_up(&missing).await,
         caller.get(&format!("/messages/{missing}?receipt=x")).await,
         caller.get("/nothing").await,
-        Answer::to(stack.request(Method::GET, &format!("/messages/{id}"))).await,
+        Response::to(stack.request(Method::GET, &format!("/messages/{id}"))).await,
     ];
-    let inside = [
+    let internals = [
         stack.at.messages_table.as_str(),
         "dynamodb",
         "sqs",
@@ -132,10 +129,10 @@ async fn no_error_shows_what_is_inside() {
         caller.name.as_str(),
         caller.token.as_str(),
     ];
-    for answer in answers {
-        let shown = answer.text.to_lowercase();
-        for inside in inside {
-            assert!(!shown.contains(&inside.to_lowercase()), "{inside}: {answer:?}");
+    for response in responses {
+        let shown = response.text.to_lowercase();
+        for internal in internals {
+            assert!(!shown.contains(&internal.to_lowercase()), "{internal}: {response:?}");
         }
     }
 }

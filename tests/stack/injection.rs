@@ -1,6 +1,6 @@
-//! Nothing that a client sends breaks out of the request to the queue, or names another owner.
+//! Nothing that a client sends changes the structure of the request to the queue, or names another owner.
 
-use e2e::stack::{Answer, Stack, text, unique};
+use e2e::stack::{Response, Stack, text, unique};
 use reqwest::Method;
 use serde_json::json;
 
@@ -22,23 +22,23 @@ async fn an_id_cannot_name_another_owner() {
     ];
 
     for id in &attempts {
-        let answer = mallory.queue(id, r#"{"evil":true}"#).await;
-        if answer.status == 202 {
+        let response = mallory.queue(id, r#"{"evil":true}"#).await;
+        if response.status == 202 {
             let event = of_mallory.next_event().await;
             assert_eq!(event["type"], "intake.message.rejected", "{event}");
-            // The answer is well-formed, whatever the id was.
-            assert_eq!(event["subject"], answer.json()["id"]);
+            // The response is well-formed, whatever the id is.
+            assert_eq!(event["subject"], response.json()["id"]);
         } else {
-            answer.assert_problem(400, "invalid-id");
+            response.assert_problem(400, "invalid-id");
         }
         mallory.put(id, r#"{"evil":true}"#).await.assert_problem(400, "invalid-id");
     }
 
     assert_eq!(bob.item(&target).await, None);
     assert_eq!(mallory.item(&target).await, None);
-    // Nothing was told to Bob before this.
+    // Bob has not been notified before this.
     bob.queued(&target, r#"{"evil":false}"#).await;
-    of_bob.told("stored", &target).await;
+    of_bob.notified("stored", &target).await;
 }
 
 #[tokio::test]
@@ -57,9 +57,9 @@ async fn a_body_cannot_name_another_owner() {
     for body in &bodies {
         let id = unique("q");
         let queued = mallory.queued(&id, body).await;
-        let answer = mallory.outcome(&queued).await;
-        assert_eq!(answer.payload(), *body);
-        let item = mallory.item(&id).await.expect("it is Mallory's");
+        let response = mallory.outcome(&queued).await;
+        assert_eq!(response.payload(), *body);
+        let item = mallory.item(&id).await.expect("it belongs to Mallory");
         assert_eq!(text(&item, "payload"), body);
         assert_eq!(bob.item(&id).await, None);
         ids.push(id);
@@ -69,11 +69,11 @@ async fn a_body_cannot_name_another_owner() {
     }
     let id = unique("q");
     bob.queued(&id, r#"{"a":1}"#).await;
-    of_bob.told("stored", &id).await;
+    of_bob.notified("stored", &id).await;
 }
 
 #[tokio::test]
-async fn a_form_for_the_queue_itself_is_refused() {
+async fn a_form_for_the_queue_itself_is_rejected() {
     let stack = Stack::running();
     let (mallory, bob) = (stack.caller(), stack.caller());
     let id = unique("q");
@@ -86,11 +86,9 @@ async fn a_form_for_the_queue_itself_is_refused() {
         bob.name
     );
     for content_type in ["application/x-www-form-urlencoded", "application/json", "text/plain"] {
-        let request =
-            mallory.request(Method::PUT, &format!("/queue/{id}")).header("content-type", content_type);
-        let answer = Answer::to(request.body(form.clone())).await;
-        assert!([400, 415].contains(&answer.status), "{content_type}: {answer:?}");
-        assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
+        let response = mallory.send_as(&format!("/queue/{id}"), content_type, form.clone()).await;
+        assert!([400, 415].contains(&response.status), "{content_type}: {response:?}");
+        assert_eq!(response.header("content-type"), "application/problem+json", "{response:?}");
     }
     assert_eq!(bob.item(&id).await, None);
 }
@@ -101,10 +99,10 @@ async fn headers_and_parameters_cannot_name_an_owner_or_an_id() {
     let (mallory, bob) = (stack.caller(), stack.caller());
     let mut of_bob = bob.connect().await;
     let name = bob.name.as_str();
-    for way in ["messages", "queue"] {
+    for path in ["messages", "queue"] {
         let (id, other) = (unique("mine"), unique("other"));
         let path = format!(
-            "/{way}/{id}?id={other}&owner={name}&principalId={name}\
+            "/{path}/{id}?id={other}&owner={name}&principalId={name}\
              &MessageAttribute.2.Value.StringValue={name}&Action=PurgeQueue"
         );
         let mut request = mallory.request(Method::PUT, &path).header("content-type", "application/json");
@@ -113,8 +111,8 @@ async fn headers_and_parameters_cannot_name_an_owner_or_an_id() {
         {
             request = request.header(header, name);
         }
-        let answer = Answer::to(request.header("id", &other).body(r#"{"a":1}"#)).await;
-        assert!([201, 202].contains(&answer.status), "{answer:?}");
+        let response = Response::to(request.header("id", &other).body(r#"{"a":1}"#)).await;
+        assert!([201, 202].contains(&response.status), "{response:?}");
 
         assert_eq!(mallory.becomes(&id, "stored").await["payload"], json!({ "a": 1 }));
         for (caller, id) in [(&bob, &id), (&bob, &other), (&mallory, &other)] {
@@ -123,18 +121,26 @@ async fn headers_and_parameters_cannot_name_an_owner_or_an_id() {
     }
     let id = unique("q");
     bob.queued(&id, r#"{"a":1}"#).await;
-    of_bob.told("stored", &id).await;
+    of_bob.notified("stored", &id).await;
 }
 
 #[tokio::test]
-async fn a_receipt_cannot_break_out_of_the_answer() {
+async fn a_text_that_is_no_receipt_is_rejected_and_not_repeated() {
     let stack = Stack::running();
     let caller = stack.caller();
     let id = unique("q");
-    for receipt in ["%22%2C%22status%22%3A%22stored", "%3Cscript%3E", "a%0D%0ASet-Cookie%3A%20a%3Db"] {
-        let answer = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
-        answer.assert_problem(400, "invalid-receipt");
-        assert_eq!(answer.header("set-cookie"), "");
-        assert!(!answer.text.contains("script"), "{answer:?}");
+    for receipt in [
+        "x",
+        "%00",
+        "..%2F..",
+        "5fea7756-0ea4-451a-a703-a558b933e27",
+        "%22%2C%22status%22%3A%22stored",
+        "%3Cscript%3E",
+        "a%0D%0ASet-Cookie%3A%20a%3Db",
+    ] {
+        let response = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
+        response.assert_problem(400, "invalid-receipt");
+        assert_eq!(response.header("set-cookie"), "");
+        assert!(!response.text.contains("script"), "{response:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the functions log: enough to follow a message, and nothing that is the client's own business.
+//! What the functions log: enough to follow a message, and neither payloads nor tokens.
 
 use std::{fs, path::PathBuf};
 
@@ -10,12 +10,12 @@ use uuid::Uuid;
 async fn a_message_can_be_followed_in_the_logs_by_its_id_and_its_receipt() {
     let stack = Stack::running();
     let caller = stack.caller();
-    let (mine, queued) = (unique("m"), unique("q"));
-    caller.put(&mine, r#"{"a":1}"#).await;
+    let (sync, queued) = (unique("m"), unique("q"));
+    caller.put(&sync, r#"{"a":1}"#).await;
     let queued = caller.queued(&queued, r#"{"a":1}"#).await;
     caller.outcome(&queued).await;
 
-    for (text, member) in [(&mine, "message_id"), (&queued.id, "message_id"), (&queued.receipt, "receipt")] {
+    for (text, member) in [(&sync, "message_id"), (&queued.id, "message_id"), (&queued.receipt, "receipt")] {
         let line = eventually(&format!("{text} in the logs"), async || {
             let lines = stack.logged(text).await;
             let has = |line: &Value| line[member].as_str() == Some(text);
@@ -24,7 +24,7 @@ async fn a_message_can_be_followed_in_the_logs_by_its_id_and_its_receipt() {
         })
         .await;
         assert_eq!(line["level"], "INFO", "{line}");
-        // By this the lines of one invocation belong together.
+        // It joins the lines of one invocation.
         assert!(has_request_id(&line), "{line}");
     }
 }
@@ -32,59 +32,59 @@ async fn a_message_can_be_followed_in_the_logs_by_its_id_and_its_receipt() {
 #[tokio::test]
 async fn a_correlation_id_shows_every_step_of_a_message_in_their_order() {
     let stack = Stack::running();
-    // Somebody new, about whom the authorizer has to be asked.
+    // A new caller, whose token the gateway has not cached.
     let caller = stack.caller();
     let mut socket = caller.connect().await;
-    let (mine, queued) = (unique("m"), unique("q"));
+    let (sync, queued) = (unique("m"), unique("q"));
 
-    let stored = caller.put(&mine, r#"{"a":1}"#).await;
+    let stored = caller.put(&sync, r#"{"a":1}"#).await;
     let steps = ["authorizer: allowed", "sync-insert: settled", "gateway: answered"];
     assert_steps(&stack, stored.header("x-amz-apigw-id"), &steps).await;
 
-    let answer = caller.queue(&queued, r#"{"a":1}"#).await;
-    let receipt = answer.json()["receipt"].clone();
-    socket.told("stored", &queued).await;
-    // The authorizer's answer is still known.
+    let response = caller.queue(&queued, r#"{"a":1}"#).await;
+    let receipt = response.json()["receipt"].clone();
+    socket.notified("stored", &queued).await;
+    // The gateway has cached the authorizer's response.
     let steps = ["gateway: answered", "queue-consumer: settled", "queue-consumer: told"];
-    let lines = assert_steps(&stack, answer.header("x-amz-apigw-id"), &steps).await;
+    let lines = assert_steps(&stack, response.header("x-amz-apigw-id"), &steps).await;
     assert_eq!(lines[0]["status"], 202);
-    let about = |line: &Value| (line["receipt"].clone(), line["outcome"].clone());
-    assert_eq!(about(&lines[1]), (receipt.clone(), json!("stored")));
-    assert_eq!(about(&lines[2]), (receipt, json!("stored")));
+    let outcome = |line: &Value| (line["receipt"].clone(), line["outcome"].clone());
+    assert_eq!(outcome(&lines[1]), (receipt.clone(), json!("stored")));
+    assert_eq!(outcome(&lines[2]), (receipt, json!("stored")));
     assert_eq!(lines[2]["pushed"], 1);
 
-    let refused = caller.put("a.b", r#"{"a":1}"#).await;
+    let rejected = caller.put("a.b", r#"{"a":1}"#).await;
     let steps = ["sync-insert: not stored", "gateway: answered"];
-    assert_steps(&stack, refused.header("x-amz-apigw-id"), &steps).await;
+    assert_steps(&stack, rejected.header("x-amz-apigw-id"), &steps).await;
 }
 
 #[tokio::test]
-async fn a_correlation_id_outlives_failures_and_a_redrive() {
+async fn a_correlation_id_is_kept_through_failures_and_a_redrive() {
     let stack = Stack::running();
     let caller = stack.caller();
     let mut socket = caller.connect().await;
     let id = unique("blocked");
-    stack.plant(&caller.name, &id, &[("status", "stored"), ("something", "else")]).await;
+    stack.block(&caller.name, &id).await;
 
-    let answer = caller.queue(&id, r#"{"a":1}"#).await;
-    let receipt = answer.json()["receipt"].as_str().expect("a receipt").to_owned();
-    socket.told("failed", &id).await;
+    let response = caller.queue(&id, r#"{"a":1}"#).await;
+    let receipt = response.json()["receipt"].as_str().expect("a receipt").to_owned();
+    socket.notified("failed", &id).await;
     let letter = stack.dead_letter(&receipt).await;
-    stack.uproot(&caller.name, &id).await;
-    stack.send(Record::again(&letter)).await;
-    socket.told("stored", &id).await;
+    stack.unblock(&caller.name, &id).await;
+    stack.send(Record::received(&letter)).await;
+    socket.notified("stored", &id).await;
 
     let retries = stack.max_receive_count().await as usize - 1;
     let mut steps = vec!["authorizer: allowed", "gateway: answered"];
     steps.extend(vec!["queue-consumer: not settled: to be delivered again"; retries]);
     let failed = "queue-consumer: the last delivery failed: the message goes to the dead-letter queue";
     steps.extend([failed, "queue-consumer: told", "queue-consumer: settled", "queue-consumer: told"]);
-    assert_steps(&stack, answer.header("x-amz-apigw-id"), &steps).await;
+    assert_steps(&stack, response.header("x-amz-apigw-id"), &steps).await;
 }
 
-/// Waits for the last step in the log, and checks that there are these. Responses the lines.
+/// Waits until the log has exactly these steps of a message, and returns their lines.
 async fn assert_steps(stack: &Stack, correlation_id: &str, expected: &[&str]) -> Vec<Value> {
-    assert!(!correlation_id.is_empty(), "the caller is told");
+    assert!(!correlation_id.is_empty(), "the response has it");
     let mut lines = Vec::new();
     eventually(&format!("{expected:?} of {correlation_id} in the log"), async || {
         let log = stack.function_log();
@@ -98,7 +98,7 @@ async fn assert_steps(stack: &Stack, correlation_id: &str, expected: &[&str]) ->
     lines
 }
 
-/// Who wrote a line and what it says, and all of it.
+/// The writer of a line and its message, and the whole line.
 fn step(line: &str) -> (String, Value) {
     let (writer, entry) = line.split_once('\t').expect("the writer and a tab");
     let writers = [
@@ -120,33 +120,33 @@ async fn neither_payloads_nor_tokens_are_logged() {
     let signature = caller.token.rsplit('.').next().expect("a signature").to_owned();
     let mut socket = caller.connect().await;
     let secret = format!(r#"{{"secret":"{marker}"}}"#);
-    let (mine, queued, bad, last) = (unique("m"), unique("q"), unique("bad"), unique("last"));
+    let (sync, queued, bad, last) = (unique("m"), unique("q"), unique("bad"), unique("last"));
 
-    // Everything that may happen to a message, with the marker in it.
-    caller.put(&mine, secret.clone()).await;
-    caller.put(&mine, format!(r#"{{"other":"{marker}"}}"#)).await.assert_problem(409, "conflict");
+    // Every outcome that a message can have, with the marker in the message.
+    caller.put(&sync, secret.clone()).await;
+    caller.put(&sync, format!(r#"{{"other":"{marker}"}}"#)).await.assert_problem(409, "conflict");
     caller.put("a.b", secret.clone()).await.assert_problem(400, "invalid-id");
-    caller.put(&mine, format!("[\"{marker}\"]")).await.assert_problem(400, "invalid-body");
+    caller.put(&sync, format!("[\"{marker}\"]")).await.assert_problem(400, "invalid-body");
     caller.queued(&queued, &secret).await;
-    socket.told("stored", &queued).await;
+    socket.notified("stored", &queued).await;
     caller.queued(&queued, &format!(r#"{{"other":"{marker}"}}"#)).await;
-    socket.told("conflict", &queued).await;
+    socket.notified("conflict", &queued).await;
     stack.send(caller.record(&bad, &format!("no JSON: {marker}"))).await;
-    socket.told("rejected", &bad).await;
+    socket.notified("rejected", &bad).await;
     stack.send(caller.record("a b", &secret)).await;
-    socket.told("rejected", "a b").await;
-    let nobodys = stack.send(Record::bare(&secret)).await;
-    socket.say(&secret).await;
-    caller.look_up(&mine).await;
+    socket.notified("rejected", "a b").await;
+    let unattributed = stack.send(Record::unattributed(&secret)).await;
+    socket.request(&secret).await;
+    caller.look_up(&sync).await;
     caller.look_up(&bad).await;
-    let refused = format!("{}x", caller.token);
-    assert!(stack.refused_handshake(&format!("?token={refused}")).await.is_some());
-    stack.dead_letter(&nobodys).await;
+    let forged = format!("{}x", caller.token);
+    assert!(stack.handshake_rejection(&format!("?token={forged}")).await.is_some());
+    stack.dead_letter(&unattributed).await;
 
-    // Logs come after what they are about: when the last of it is there, the rest is.
-    let answer = caller.put(&last, r#"{"a":1}"#).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    for text in [&mine, &queued, &bad, &nobodys, &last] {
+    // Logs appear with a delay: once the last line is there, the others are.
+    let response = caller.put(&last, r#"{"a":1}"#).await;
+    assert_eq!(response.status, 201, "{response:?}");
+    for text in [&sync, &queued, &bad, &unattributed, &last] {
         eventually(&format!("{text} in the logs"), async || {
             if stack.logged(text).await.is_empty() { Err("nothing") } else { Ok(()) }
         })

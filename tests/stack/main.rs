@@ -1,8 +1,11 @@
 //! The deployed stack, from outside.
 //!
-//! All tests share one stack and run side by side, so each has owners and ids of its own, and none looks
-//! at a queue or a table as a whole. None sleeps for a guess: they wait for what they need to see. Those that are
-//! marked as ignored need the stack for themselves, before all others or after them.
+//! Each test needs the gateway, the queue, a role or the emulator's logs: what a function does by itself is tested in
+//! `tests/handlers`.
+//!
+//! All tests share one stack and run side by side, so each has owners and ids of its own, and none looks at a queue or
+//! a table as a whole. None sleeps: they wait for conditions. The ignored ones need the stack for themselves, before
+//! all others or after them.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this crate is nothing but tests")]
 
@@ -11,18 +14,15 @@ mod bad_bodies;
 mod bad_ids;
 mod connections;
 mod dead_letters;
-mod foreign_records;
 mod gateway;
 mod injection;
 mod logs;
 mod metrics;
+mod notifications;
 mod owners;
 mod payloads;
 mod permissions;
-mod pushes;
-mod queue_way;
-mod redelivery;
+mod queue_path;
 mod redrive;
-mod states;
-mod sync_way;
+mod sync_path;
 mod tokens;

@@ -1,13 +1,14 @@
-//! What the functions count. Metrics name no owner, so this has the stack for itself.
+//! What the functions count. Metrics name no owner, so this test needs the stack for itself.
 
 use std::collections::BTreeMap;
 
-use e2e::stack::{Record, Stack, eventually, processes_with, unique};
+use e2e::{
+    events::record,
+    stack::{Record, Response, Stack, eventually, processes_with, unique},
+};
 use intake::metrics::{DIMENSION, Metric, NAMESPACE};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-
-use crate::redelivery::delivery;
 
 const BODY: &str = r#"{"a":1}"#;
 const FUNCTIONS: [&str; 5] = [
@@ -18,14 +19,14 @@ const FUNCTIONS: [&str; 5] = [
     "WebSocketFunction",
 ];
 
-/// The variable that new processes are known by.
+/// The environment variable by which new processes are recognized.
 const MARK: &str = "STARTED_FOR";
 
-/// What a function has counted. For times and sizes of which there may be several, how many there are.
+/// What each function has counted. Of times it is how many there are.
 type Counts = BTreeMap<(String, &'static str), u64>;
 
 #[tokio::test]
-#[ignore = "counts all that the stack does: `cargo xtask test` runs it while nobody else uses it"]
+#[ignore = "counts all that the stack does: `cargo xtask test` runs it alone"]
 async fn every_metric_is_what_was_sent() {
     let stack = Stack::running();
     let mut started = Vec::new();
@@ -37,23 +38,23 @@ async fn every_metric_is_what_was_sent() {
     let max_receive_count = u64::from(stack.max_receive_count().await);
     let mut expected = Expected::default();
 
-    // Who gets in: the answer about a token of the HTTP way is asked for once.
+    // Authorization: the gateway caches the response for the HTTP API.
     let mut socket = caller.connect().await;
     expected.add("WebSocketFunction", &[(Metric::Connected, 1)]);
     let forged = format!("{}x", caller.token);
-    assert!(stack.refused_handshake(&format!("?token={forged}")).await.is_some());
-    let refused =
+    assert!(stack.handshake_rejection(&format!("?token={forged}")).await.is_some());
+    let rejected =
         stack.request(Method::GET, "/messages/m").header("authorization", format!("Bearer {forged}"));
-    assert_eq!(refused.send().await.expect("an answer").status(), 401);
+    assert_eq!(Response::to(rejected).await.status, 401);
     expected.add("AuthorizerFunction", &[(Metric::Allowed, 2), (Metric::Denied, 2)]);
 
-    // By request and response.
+    // The synchronous path.
     let id = unique("m");
     for (id, body, status) in
         [(&*id, BODY, 201), (&id, BODY, 200), (&id, r#"{"a":2}"#, 409), ("a.b", BODY, 400)]
     {
-        let answer = caller.put(id, body).await;
-        assert_eq!(answer.status, status, "{answer:?}");
+        let response = caller.put(id, body).await;
+        assert_eq!(response.status, status, "{response:?}");
     }
     expected.add(
         "SyncInsertFunction",
@@ -68,63 +69,63 @@ async fn every_metric_is_what_was_sent() {
     );
     assert_eq!(caller.look_up(&id).await.status, 200);
 
-    // Through the queue.
+    // The queue path.
     let id = unique("q");
     caller.queued(&id, BODY).await;
-    socket.told("stored", &id).await;
+    socket.notified("stored", &id).await;
     expected.outcome(&[(Metric::Stored, 1), (Metric::TimeToStored, 1), (Metric::Pushed, 1)]);
     let again = caller.queued(&id, BODY).await;
     stack.settled(&again.receipt).await;
     expected.outcome(&[(Metric::Duplicate, 1)]);
     caller.queued(&id, r#"{"a":2}"#).await;
-    socket.told("conflict", &id).await;
+    socket.notified("conflict", &id).await;
     expected.outcome(&[(Metric::Conflict, 1), (Metric::Pushed, 1)]);
     let bad = unique("bad");
     stack.send(caller.record(&bad, "no JSON")).await;
-    socket.told("rejected", &bad).await;
+    socket.notified("rejected", &bad).await;
     expected.outcome(&[(Metric::Rejected, 1), (Metric::Pushed, 1)]);
     stack.send(caller.record("a b", BODY)).await;
-    socket.told("rejected", "a b").await;
+    socket.notified("rejected", "a b").await;
     expected.outcome(&[(Metric::Rejected, 1), (Metric::Pushed, 1)]);
-    stack.note_connection(&caller.name, "!dead").await;
+    stack.add_gone_connection(&caller.name, "!gone").await;
     let id = unique("q");
     stack.send(caller.record(&id, BODY)).await;
-    socket.told("stored", &id).await;
+    socket.notified("stored", &id).await;
     let stored = [(Metric::Stored, 1), (Metric::TimeToStored, 1), (Metric::Pushed, 1), (Metric::Gone, 1)];
     expected.outcome(&stored);
 
-    // Up to the dead-letter queue: a message that cannot be stored, and a record that is none.
+    // Up to the dead-letter queue: a message that cannot be stored, and an unattributed record.
     let blocked = unique("blocked");
-    stack.plant(&caller.name, &blocked, &[("status", "stored"), ("something", "else")]).await;
+    stack.block(&caller.name, &blocked).await;
     let receipt = stack.send(caller.record(&blocked, BODY)).await;
-    socket.told("failed", &blocked).await;
+    socket.notified("failed", &blocked).await;
     stack.dead_letter(&receipt).await;
-    let given_up = [(Metric::Failed, 1), (Metric::Retried, max_receive_count - 1)];
-    expected.outcome(&given_up);
+    let failed = [(Metric::Failed, 1), (Metric::Retried, max_receive_count - 1)];
+    expected.outcome(&failed);
     expected.add("QueueConsumerFunction", &[(Metric::Pushed, 1)]);
-    let nobodys = stack.send(Record::bare(BODY)).await;
-    stack.dead_letter(&nobodys).await;
-    expected.outcome(&given_up);
-    // The deliveries that were retried came in batches of their own.
+    let unattributed = stack.send(Record::unattributed(BODY)).await;
+    stack.dead_letter(&unattributed).await;
+    expected.outcome(&failed);
+    // Each redelivery is a batch of its own.
     expected.add("QueueConsumerFunction", &[(Metric::BatchSize, 2 * (max_receive_count - 1))]);
 
-    // More times than one line may have, and more messages than one queue of this machine hands out at once.
-    let many: Vec<_> = (0..250).map(|_| delivery(&caller.name, &unique("many"), BODY)).collect();
+    // More times than one line may have, and more messages than the emulator delivers at once.
+    let many: Vec<_> = (0..250).map(|number| record(number, &caller.name, &unique("many"), BODY)).collect();
     assert_eq!(stack.consume(&many).await, json!({ "batchItemFailures": [] }));
     let stored = [(Metric::Accepted, 250), (Metric::Stored, 250), (Metric::TimeToStored, 250)];
     expected.add("QueueConsumerFunction", &stored);
     expected.add("QueueConsumerFunction", &[(Metric::BatchSize, 250), (Metric::Pushed, 1)]);
-    // A socket that cannot be reached, and keys that cannot be had; in new processes.
+    // Pushes that fail, and keys that are unavailable; in new processes.
     started.iter().for_each(|started| expected.starts(started));
     let nowhere = [("WEBSOCKET_ENDPOINT", "http://127.0.0.1:1")];
-    let without_sockets = Started::with(&stack, "QueueConsumerFunction", &nowhere).await;
+    let without_pushes = Started::with(&stack, "QueueConsumerFunction", &nowhere).await;
     let queued = stack.send(caller.record(&unique("q"), BODY)).await;
     stack.settled(&queued).await;
     expected.outcome(&[(Metric::Stored, 1), (Metric::TimeToStored, 1), (Metric::PushFailed, 1)]);
-    expected.starts(&without_sockets);
+    expected.starts(&without_pushes);
     let nowhere = [("TOKEN_JWKS", ""), ("TOKEN_JWKS_URL", "https://127.0.0.1:1/keys")];
     let without_keys = Started::with(&stack, "AuthorizerFunction", &nowhere).await;
-    assert!(stack.refused_handshake(&format!("?token={}", caller.token)).await.is_some());
+    assert!(stack.handshake_rejection(&format!("?token={}", caller.token)).await.is_some());
     expected.add("AuthorizerFunction", &[(Metric::Unverified, 1)]);
     expected.starts(&without_keys);
     socket.close().await;
@@ -137,7 +138,7 @@ async fn every_metric_is_what_was_sent() {
     .await;
     let counted: Vec<_> = expected.0.keys().map(|(_, metric)| *metric).collect();
     for metric in Metric::ALL {
-        assert!(counted.contains(&metric.name()), "{metric:?} was not tried");
+        assert!(counted.contains(&metric.name()), "{metric:?} was not tested");
     }
     for started in started {
         started.restore(&stack).await;
@@ -154,8 +155,8 @@ impl Expected {
         }
     }
 
-    /// Every process counts its start. One is enough for requests that wait for each other; how many the queue
-    /// gets is the emulator's decision.
+    /// Every process counts its start. Requests that wait for each other need one; how many the queue gets, the
+    /// emulator decides.
     fn starts(&mut self, started: &Started) {
         let starts = match started.function {
             "QueueConsumerFunction" => processes_with(&format!("{MARK}={}", started.mark)).len() as u64,
@@ -164,14 +165,14 @@ impl Expected {
         self.add(started.function, &[(Metric::ColdStart, starts)]);
     }
 
-    /// What a message comes to that is delivered alone.
+    /// Adds the counts of a message that is delivered alone.
     fn outcome(&mut self, more: &[(Metric, u64)]) {
         self.add("QueueConsumerFunction", &[(Metric::Accepted, 1), (Metric::BatchSize, 1)]);
         self.add("QueueConsumerFunction", more);
     }
 }
 
-/// Adds up the lines that CloudWatch would make metrics of, as it would.
+/// Adds up the lines of a log like CloudWatch does.
 fn counts(log: &str) -> Counts {
     let mut counts = Counts::new();
     for (function, line) in log.lines().filter_map(|line| line.split_once('\t')) {
@@ -204,7 +205,7 @@ fn sum(line: &Map<String, Value>, metric: Metric) -> u64 {
     if metric == Metric::TimeToStored { values.len() as u64 } else { numbers.sum() }
 }
 
-/// A function in new processes, which can be told from all others by their mark.
+/// A function in new processes, which have a mark.
 struct Started {
     function: &'static str,
     mark: String,

@@ -15,7 +15,7 @@ use crate::{
     account::Told,
     run::{Phase, Shared},
 };
-use e2e::stack::Answer;
+use e2e::stack::Response;
 
 /// One socket of an owner, again and again, until everything is over.
 pub(crate) async fn listen(shared: &Shared, owner: usize, seed: u64) {
@@ -91,8 +91,8 @@ pub(crate) async fn look_up(shared: &Shared, seed: u64) {
         let Ok(answer) = request.send().await else { continue };
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let Ok(text) = answer.text().await else { continue };
-        let answer = Answer { status, headers, text };
-        if status == 200 && answer.state() == "stored" {
+        let answer = Response { status, headers, text };
+        if status == 200 && answer.message_status() == "stored" {
             shared.note_looked_up(key, answer.payload());
         }
     }

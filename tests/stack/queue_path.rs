@@ -1,4 +1,4 @@
-//! `PUT /queue/{id}`: the answer is a receipt, and the outcome comes later.
+//! `PUT /queue/{id}`: the response is a receipt, and the outcome follows.
 
 use std::collections::HashSet;
 
@@ -9,18 +9,18 @@ use serde_json::json;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_message_is_taken_with_a_receipt_and_a_place_to_ask() {
+async fn a_message_is_accepted_with_a_receipt_and_a_status_path() {
     let stack = Stack::running();
     let caller = stack.caller();
     let id = unique("q");
 
-    let answer = caller.queue(&id, r#"{"order":4711}"#).await;
+    let response = caller.queue(&id, r#"{"order":4711}"#).await;
 
-    assert_eq!(answer.status, 202, "{answer:?}");
-    assert_eq!(answer.header("content-type"), "application/json");
-    let queued = answer.json();
+    assert_eq!(response.status, 202, "{response:?}");
+    assert_eq!(response.header("content-type"), "application/json");
+    let queued = response.json();
     let receipt = queued["receipt"].as_str().expect("a receipt");
-    assert!(Uuid::parse_str(receipt).is_ok(), "{answer:?}");
+    assert!(Uuid::parse_str(receipt).is_ok(), "{response:?}");
     let expected = json!({
         "id": id,
         "status": "queued",
@@ -37,7 +37,7 @@ async fn a_queued_message_is_stored_in_the_end() {
     let id = unique("q");
     let queued = caller.queued(&id, r#"{"order":4711}"#).await;
 
-    let answer = caller.outcome(&queued).await;
+    let response = caller.outcome(&queued).await;
 
     let item = caller.item(&id).await.expect("it is in the table");
     assert_eq!(text(&item, "status"), "stored");
@@ -51,7 +51,7 @@ async fn a_queued_message_is_stored_in_the_end() {
         assert!(!item.contains_key(absent), "{absent}: {item:?}");
     }
 
-    let found = answer.json();
+    let found = response.json();
     let expected = json!({
         "id": id,
         "status": "stored",
@@ -73,31 +73,7 @@ async fn a_queued_message_is_stored_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_receipt_makes_an_unseen_message_queued() {
-    let stack = Stack::running();
-    let caller = stack.caller();
-    let (id, receipt) = (unique("q"), Uuid::new_v4().to_string());
-
-    let answer = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
-
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.json(), json!({ "id": id, "status": "queued", "receipt": receipt }));
-    caller.look_up(&id).await.assert_problem(404, "not-found");
-}
-
-#[tokio::test]
-async fn a_text_that_is_no_receipt_is_refused() {
-    let stack = Stack::running();
-    let caller = stack.caller();
-    let id = unique("q");
-    for receipt in ["x", "%00", "5fea7756-0ea4-451a-a703-a558b933e27", "..%2F..", "%22%7D", "a%26b%3Dc"] {
-        let answer = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
-        answer.assert_problem(400, "invalid-receipt");
-    }
-}
-
-#[tokio::test]
-async fn a_burst_is_stored_and_told_to_the_last_message() {
+async fn every_message_of_a_burst_is_stored_and_notified() {
     let stack = Stack::running();
     let caller = stack.caller();
     let mut socket = caller.connect().await;
@@ -107,31 +83,55 @@ async fn a_burst_is_stored_and_told_to_the_last_message() {
     let receipts: HashSet<_> = sent.iter().map(|queued| queued.receipt.as_str()).collect();
     assert_eq!(receipts.len(), ids.len(), "every message has a receipt of its own");
 
-    let mut told = HashSet::new();
-    while told.len() < ids.len() {
+    let mut notified = HashSet::new();
+    while notified.len() < ids.len() {
         let event = socket.next_event().await;
         assert_eq!(event["type"], "intake.message.stored", "{event}");
         let subject = event["subject"].as_str().expect("a subject").to_owned();
         assert!(ids.contains(&subject), "{event}");
-        told.insert(subject);
+        notified.insert(subject);
     }
     for id in &ids {
-        let item = caller.item(id).await.expect("what is told is stored");
+        let item = caller.item(id).await.expect("what is notified is stored");
         assert_eq!(text(&item, "status"), "stored");
     }
 }
 
 #[tokio::test]
-async fn a_message_stored_by_one_way_is_known_to_the_other() {
+async fn a_message_sent_twice_through_the_queue_is_stored_once() {
     let stack = Stack::running();
     let caller = stack.caller();
-    let id = unique("m");
+    let mut socket = caller.connect().await;
+    let (id, last) = (unique("q"), unique("last"));
 
-    let queued = caller.queued(&id, r#"{"a":1,"b":2}"#).await;
-    assert_eq!(caller.outcome(&queued).await.state(), "stored");
+    let first = caller.queued(&id, r#"{"a":1,"b":2}"#).await;
+    let found = caller.outcome(&first).await.json();
+    let stored = caller.item(&id).await;
+    let second = caller.queued(&id, r#"{ "b": 2, "a": 1 }"#).await;
+    stack.settled(&second.receipt).await;
 
-    assert_eq!(caller.put(&id, r#"{"b":2,"a":1}"#).await.status, 200);
-    caller.put(&id, r#"{"a":3}"#).await.assert_problem(409, "conflict");
-    let item = caller.item(&id).await.expect("it is stored");
-    assert_eq!(text(&item, "via"), "queue");
+    assert_ne!(first.receipt, second.receipt);
+    assert_eq!(caller.item(&id).await, stored);
+    // Both receipts lead to the one outcome.
+    assert_eq!(caller.outcome(&second).await.json(), found);
+    // And it was notified once.
+    socket.notified("stored", &id).await;
+    caller.queued(&last, r#"{"a":1}"#).await;
+    socket.notified("stored", &last).await;
+}
+
+#[tokio::test]
+async fn a_rejected_id_can_be_stored_through_the_queue() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let id = unique("q");
+    stack.send(caller.record(&id, "[]")).await;
+    caller.becomes(&id, "rejected").await;
+
+    let queued = caller.queued(&id, r#"{"a":1}"#).await;
+    let found = caller.outcome(&queued).await.json();
+
+    assert_eq!(found["status"], "stored", "{found}");
+    assert_eq!(found["receipt"], json!(queued.receipt));
+    assert_eq!(found.get("reason"), None, "{found}");
 }

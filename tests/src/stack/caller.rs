@@ -1,0 +1,205 @@
+//! The HTTP API, as a client with a token uses it.
+
+use std::{error::Error, time::Duration};
+
+use reqwest::{Method, RequestBuilder, header::HeaderMap};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{Item, Record, Socket, Stack, eventually, unique};
+
+/// A client of the stack, with a valid token.
+#[derive(Clone)]
+pub struct Caller<'a> {
+    stack: &'a Stack,
+    /// The owner that the token names.
+    pub name: String,
+    /// The token.
+    pub token: String,
+}
+
+impl Stack {
+    /// A caller with a name that no other test uses.
+    pub fn caller(&self) -> Caller<'_> {
+        self.caller_named(&unique("owner"))
+    }
+
+    /// A caller with this name.
+    pub fn caller_named(&self, name: &str) -> Caller<'_> {
+        let lifetime = Duration::from_secs(3600);
+        let token = self.key.mint(&self.at.token_issuer, &self.at.token_audience, name, lifetime);
+        Caller { stack: self, name: name.to_owned(), token }
+    }
+
+    /// A request to the HTTP API, without a token.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.at.http_url))
+    }
+}
+
+impl Caller<'_> {
+    /// A request to the HTTP API with the token.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.stack.request(method, path).header("authorization", format!("Bearer {}", self.token))
+    }
+
+    /// `PUT /messages/{id}`.
+    pub async fn put(&self, id: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.send(&format!("/messages/{id}"), body).await
+    }
+
+    /// `PUT /queue/{id}`.
+    pub async fn queue(&self, id: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.send(&format!("/queue/{id}"), body).await
+    }
+
+    /// `PUT /queue/{id}`, which must accept the message.
+    pub async fn queued(&self, id: &str, body: &str) -> Queued {
+        let response = self.queue(id, body.to_owned()).await;
+        assert_eq!(response.status, 202, "{response:?}");
+        serde_json::from_str(&response.text).unwrap_or_else(|error| panic!("{error}: {response:?}"))
+    }
+
+    /// Puts JSON to a path.
+    pub async fn send(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.send_as(path, "application/json", body).await
+    }
+
+    /// Puts a body of some content type to a path.
+    pub async fn send_as(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
+        let request = self.request(Method::PUT, path).header("content-type", content_type);
+        Response::to(request.body(body)).await
+    }
+
+    /// Gets what is under a path.
+    pub async fn get(&self, path: &str) -> Response {
+        Response::to(self.request(Method::GET, path)).await
+    }
+
+    /// Looks up a message by its id alone.
+    pub async fn look_up(&self, id: &str) -> Response {
+        self.get(&format!("/messages/{id}")).await
+    }
+
+    /// Waits until a message has an outcome, looking it up with the path that its `202` names.
+    pub async fn outcome(&self, queued: &Queued) -> Response {
+        eventually(&format!("an outcome under {}", queued.status_path), async || {
+            let response = self.get(&queued.status_path).await;
+            assert_eq!(response.status, 200, "{response:?}");
+            if response.message_status() == "queued" { Err(response.text) } else { Ok(response) }
+        })
+        .await
+    }
+
+    /// Waits until a message has this status.
+    pub async fn becomes(&self, id: &str, status: &str) -> Value {
+        eventually(&format!("the message {id} to be {status}"), async || {
+            let response = self.look_up(id).await;
+            if response.status == 200 && response.message_status() == status {
+                Ok(response.json())
+            } else {
+                Err(format!("{response:?}"))
+            }
+        })
+        .await
+    }
+
+    /// The item of a message of this owner.
+    pub async fn item(&self, id: &str) -> Option<Item> {
+        self.stack.item(&self.name, id).await
+    }
+
+    /// A record like the one that the gateway makes of a message of this owner.
+    pub fn record(&self, id: &str, body: &str) -> Record {
+        Record::of(&self.name, id, body)
+    }
+
+    /// Opens a WebSocket.
+    pub async fn connect(&self) -> Socket {
+        let query = format!("?token={}", self.token);
+        self.stack.connect(&query).await.unwrap_or_else(|error| panic!("no socket: {error}"))
+    }
+}
+
+/// The body of a `202`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Queued {
+    /// The id, URL-encoded.
+    pub id: String,
+    /// `queued`.
+    pub status: String,
+    /// What leads to the outcome of this request.
+    pub receipt: String,
+    /// Where to look up the outcome.
+    pub status_path: String,
+}
+
+/// A response to an HTTP request.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Response {
+    /// Sends a request, and returns the response.
+    pub async fn to(request: RequestBuilder) -> Self {
+        let response = request.send().await;
+        let response = response.unwrap_or_else(|error| panic!("no response: {error}: {:?}", error.source()));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, text: response.text().await.expect("a body of text") }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+
+    /// The member `status` of the body. It is read by itself, because a payload beside it may hold a lone
+    /// surrogate, which no [`Value`] can.
+    pub fn message_status(&self) -> String {
+        #[derive(Deserialize)]
+        struct Body {
+            status: String,
+        }
+        let body: Result<Body, _> = serde_json::from_str(&self.text);
+        body.unwrap_or_else(|error| panic!("no status ({error}): {self:?}")).status
+    }
+
+    /// The value of a header; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// The member `payload` of the body, byte for byte.
+    pub fn payload(&self) -> String {
+        #[derive(Deserialize)]
+        struct Body<'a> {
+            #[serde(borrow)]
+            payload: &'a RawValue,
+        }
+        let body: Body<'_> =
+            serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        body.payload.get().to_owned()
+    }
+
+    /// Checks that this is a problem of this kind, complete and readable by a browser.
+    #[track_caller]
+    pub fn assert_problem(&self, status: u16, slug: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.header("access-control-allow-origin"), "*", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["type"], format!("urn:intake:problem:{slug}"), "{self:?}");
+        assert_eq!(problem["status"], status, "{self:?}");
+        for member in ["title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
+        }
+        assert_eq!(problem.as_object().map(serde_json::Map::len), Some(4), "{self:?}");
+    }
+}
