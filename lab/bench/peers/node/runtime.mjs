@@ -1,6 +1,6 @@
-// A Lambda runtime for Node.js as small as can be: asks for events, calls the handler, answers.
+// A Lambda runtime for Node.js as small as possible: it asks for events, calls the handler, responds.
 //
-// It stands for AWS's own, aws-lambda-ric, which brings a native module that wants CMake and autotools to be
+// It stands for AWS's own, aws-lambda-ric, which brings a native module that needs CMake and autotools to be
 // built. It does less than that one, which is to this peer's advantage.
 
 import { Agent, request } from "node:http";
@@ -15,11 +15,11 @@ const call = (method, path, body) =>
     const headers = body === undefined ? {} : { "Content-Length": Buffer.byteLength(body) };
     const asked = request(
       { host, port, agent, method, path: `/2018-06-01/runtime/${path}`, headers },
-      (answer) => {
+      (response) => {
         const parts = [];
-        answer.on("data", (part) => parts.push(part));
-        answer.on("end", () => resolve({ headers: answer.headers, body: Buffer.concat(parts) }));
-        answer.on("error", reject);
+        response.on("data", (part) => parts.push(part));
+        response.on("end", () => resolve({ headers: response.headers, body: Buffer.concat(parts) }));
+        response.on("error", reject);
       },
     );
     asked.on("error", reject);
@@ -47,8 +47,8 @@ for (;;) {
     getRemainingTimeInMillis: () => deadline - Date.now(),
   };
   try {
-    const answer = await handler(JSON.parse(next.body), context);
-    await call("POST", `invocation/${id}/response`, JSON.stringify(answer));
+    const response = await handler(JSON.parse(next.body), context);
+    await call("POST", `invocation/${id}/response`, JSON.stringify(response));
   } catch (error) {
     await call("POST", `invocation/${id}/error`, failure(error));
   }

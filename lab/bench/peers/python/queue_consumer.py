@@ -25,7 +25,7 @@ connections = dynamodb.Table(os.environ["CONNECTIONS_TABLE"])
 push = boto3.client("apigatewaymanagementapi", endpoint_url=os.environ["WEBSOCKET_ENDPOINT"])
 LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-# What to tell whom when the batch is through.
+# The notifications of the batch, by owner.
 events = defaultdict(list)
 
 
@@ -52,7 +52,7 @@ def store(record: SQSRecord):
             ConditionExpression="attribute_not_exists(pk)",
         )
     except ClientError as error:
-        # Delivered before: then it is done.
+        # It was delivered before, and is stored.
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
     logger.info("stored", message_id=id, receipt=record.message_id)
@@ -70,7 +70,7 @@ def store(record: SQSRecord):
     )
 
 
-def tell(owner, its_events):
+def notify(owner, its_events):
     found = connections.query(KeyConditionExpression=Key("owner").eq(owner))
     frame = json.dumps(its_events).encode()
     for item in found["Items"]:
@@ -85,7 +85,7 @@ def handler(event, context):
     )
     for owner, its_events in events.items():
         try:
-            tell(owner, its_events)
+            notify(owner, its_events)
         except ClientError:
             logger.exception("a push failed")
     return response

@@ -14,7 +14,7 @@ table = boto3.resource("dynamodb").Table(os.environ["MESSAGES_TABLE"])
 LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def answer(status, body):
+def respond(status, body):
     return {
         "statusCode": status,
         "headers": {"Content-Type": "application/json"},
@@ -27,13 +27,13 @@ def handler(event, context):
     owner = event["requestContext"]["authorizer"]["principalId"]
     id = event["pathParameters"]["id"]
     if not LEGAL_ID.fullmatch(id):
-        return answer(400, {"message": "illegal id"})
+        return respond(400, {"message": "illegal id"})
     try:
         payload = json.loads(event["body"])
     except (TypeError, ValueError):
         payload = None
     if not isinstance(payload, dict):
-        return answer(400, {"message": "the body is not a JSON object"})
+        return respond(400, {"message": "the body is not a JSON object"})
     now = datetime.now(timezone.utc).isoformat()
     try:
         table.put_item(
@@ -51,6 +51,6 @@ def handler(event, context):
     except ClientError as error:
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
-        return answer(409, {"message": "there is a message with this id"})
+        return respond(409, {"message": "there is a message with this id"})
     logger.info("stored", message_id=id)
-    return answer(201, {"id": id, "status": "stored"})
+    return respond(201, {"id": id, "status": "stored"})

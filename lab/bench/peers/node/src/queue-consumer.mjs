@@ -16,7 +16,7 @@ const push = new ApiGatewayManagementApiClient({ endpoint: process.env.WEBSOCKET
 const { MESSAGES_TABLE: messages, CONNECTIONS_TABLE: connections } = process.env;
 const legalId = /^[A-Za-z0-9_-]{1,64}$/;
 
-// What to tell whom when the batch is through.
+// The notifications of the batch, by owner.
 const events = new Map();
 
 const store = async (record) => {
@@ -46,7 +46,7 @@ const store = async (record) => {
       }),
     );
   } catch (error) {
-    // Delivered before: then it is done.
+    // It was delivered before, and is stored.
     if (!(error instanceof ConditionalCheckFailedException)) throw error;
   }
   logger.info("stored", { message_id: id, receipt: record.messageId });
@@ -63,7 +63,7 @@ const store = async (record) => {
   });
 };
 
-const tell = async (owner, itsEvents) => {
+const notify = async (owner, itsEvents) => {
   const found = await dynamodb.send(
     new QueryCommand({
       TableName: connections,
@@ -86,7 +86,7 @@ export const handler = async (event, context) => {
   const response = await processPartialResponse(event, store, processor, { context });
   await Promise.all(
     [...events].map(([owner, itsEvents]) =>
-      tell(owner, itsEvents).catch((error) => logger.error("a push failed", error)),
+      notify(owner, itsEvents).catch((error) => logger.error("a push failed", error)),
     ),
   );
   return response;

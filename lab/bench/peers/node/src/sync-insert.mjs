@@ -9,7 +9,7 @@ const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}));
 const table = process.env.MESSAGES_TABLE;
 const legalId = /^[A-Za-z0-9_-]{1,64}$/;
 
-const answer = (statusCode, body) => ({
+const respond = (statusCode, body) => ({
   statusCode,
   headers: { "Content-Type": "application/json" },
   body: JSON.stringify(body),
@@ -28,8 +28,8 @@ export const handler = async (event, context) => {
   logger.addContext(context);
   const owner = event.requestContext.authorizer.principalId;
   const id = event.pathParameters.id;
-  if (!legalId.test(id)) return answer(400, { message: "illegal id" });
-  if (!isObject(event.body)) return answer(400, { message: "the body is not a JSON object" });
+  if (!legalId.test(id)) return respond(400, { message: "illegal id" });
+  if (!isObject(event.body)) return respond(400, { message: "the body is not a JSON object" });
   const now = new Date().toISOString();
   try {
     await dynamodb.send(
@@ -49,8 +49,8 @@ export const handler = async (event, context) => {
     );
   } catch (error) {
     if (!(error instanceof ConditionalCheckFailedException)) throw error;
-    return answer(409, { message: "there is a message with this id" });
+    return respond(409, { message: "there is a message with this id" });
   }
   logger.info("stored", { message_id: id });
-  return answer(201, { id, status: "stored" });
+  return respond(201, { id, status: "stored" });
 };

@@ -1,7 +1,7 @@
 //! `PUT /messages/{id}` with nothing in between: one connection opened during init, one request signed by hand.
 //!
 //! A floor to measure against, not a way to write a function: it does not try again, does not reconnect and
-//! reads of DynamoDB's answers only the status.
+//! reads of DynamoDB's responses only the status.
 
 use std::{env, fs, io::Write, sync::Arc};
 
@@ -150,13 +150,13 @@ impl DynamoDb {
         let request = self.sign("DynamoDB_20120810.PutItem", body, now)?;
         let mut sender = self.sender.lock().await;
         sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
         match status {
             200 => Ok(true),
             400 if String::from_utf8_lossy(&body).contains("ConditionalCheckFailedException") => Ok(false),
-            _ => Err(format!("DynamoDB answered {status}").into()),
+            _ => Err(format!("DynamoDB responded with {status}").into()),
         }
     }
 

@@ -50,7 +50,7 @@ impl Clients {
             }
         }
         for (owner, events) in events {
-            if let Err(error) = self.tell(&owner, &events).await {
+            if let Err(error) = self.notify(&owner, &events).await {
                 tracing::error!(%error, "a push failed");
             }
         }
@@ -87,7 +87,7 @@ impl Clients {
             .send()
             .await;
         if let Err(error) = result {
-            // Delivered before: then it is done.
+            // It was delivered before, and is stored.
             if !error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) {
                 return Err(error.into());
             }
@@ -106,7 +106,7 @@ impl Clients {
         Ok((owner, event))
     }
 
-    async fn tell(&self, owner: &str, events: &[Value]) -> Result<(), Error> {
+    async fn notify(&self, owner: &str, events: &[Value]) -> Result<(), Error> {
         let connections = self
             .dynamodb
             .query()

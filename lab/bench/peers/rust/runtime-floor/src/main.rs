@@ -1,11 +1,11 @@
-//! The floor of every function on `lambda_runtime`: it takes an event without looking, and answers.
+//! The floor of every function on `lambda_runtime`: it receives an event without reading it, and responds.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde::{Serialize, de::IgnoredAny};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct Response {
     status_code: u16,
     body: &'static str,
 }
@@ -13,7 +13,7 @@ struct Answer {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     run(service_fn(async |_: LambdaEvent<IgnoredAny>| {
-        Ok::<_, Error>(Answer { status_code: 201, body: "{}" })
+        Ok::<_, Error>(Response { status_code: 201, body: "{}" })
     }))
     .await
 }

@@ -23,18 +23,18 @@ async fn main() -> Result<(), Error> {
 
 async fn handle(client: &Client, table: &str, request: Request) -> Result<Response<Body>, Error> {
     let Some(owner) = owner(&request) else {
-        return answer(500, &json!({ "message": "no owner" }));
+        return respond(500, &json!({ "message": "no owner" }));
     };
     let parameters = request.path_parameters();
     let id = parameters.first("id").unwrap_or_default();
     if !is_legal(id) {
-        return answer(400, &json!({ "message": "illegal id" }));
+        return respond(400, &json!({ "message": "illegal id" }));
     }
     let Ok(payload) = str::from_utf8(request.body().as_ref()) else {
-        return answer(400, &json!({ "message": "the body is not UTF-8" }));
+        return respond(400, &json!({ "message": "the body is not UTF-8" }));
     };
     if !serde_json::from_str::<Value>(payload).is_ok_and(|value| value.is_object()) {
-        return answer(400, &json!({ "message": "the body is not a JSON object" }));
+        return respond(400, &json!({ "message": "the body is not a JSON object" }));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().to_string();
     let result = client
@@ -53,14 +53,14 @@ async fn handle(client: &Client, table: &str, request: Request) -> Result<Respon
     match result {
         Ok(_) => {
             tracing::info!(message_id = id, "stored");
-            answer(201, &json!({ "id": id, "status": "stored" }))
+            respond(201, &json!({ "id": id, "status": "stored" }))
         }
         Err(error)
             if error
                 .as_service_error()
                 .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
         {
-            answer(409, &json!({ "message": "there is a message with this id" }))
+            respond(409, &json!({ "message": "there is a message with this id" }))
         }
         Err(error) => Err(error.into()),
     }
@@ -80,7 +80,7 @@ fn is_legal(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-fn answer(status: u16, body: &Value) -> Result<Response<Body>, Error> {
+fn respond(status: u16, body: &Value) -> Result<Response<Body>, Error> {
     Ok(Response::builder()
         .status(status)
         .header("content-type", "application/json")
