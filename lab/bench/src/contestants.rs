@@ -7,12 +7,12 @@ use std::{
 };
 
 use flate2::{Compression, write::DeflateEncoder};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::Failure;
 
 /// What a function does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Function {
     SyncInsert,
@@ -22,20 +22,8 @@ pub(crate) enum Function {
     Authorizer,
 }
 
-impl Function {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::SyncInsert => "sync-insert",
-            Self::QueueConsumer => "queue-consumer",
-            Self::StatusLookup => "status-lookup",
-            Self::Websocket => "websocket",
-            Self::Authorizer => "authorizer",
-        }
-    }
-}
-
 /// Who does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Contestant {
     Intake,
@@ -47,19 +35,8 @@ pub(crate) enum Contestant {
 }
 
 impl Contestant {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Intake => "intake",
-            Self::RustDefault => "rust-default",
-            Self::Python => "python",
-            Self::Node => "node",
-            Self::HandSigned => "hand-signed",
-            Self::RuntimeFloor => "runtime-floor",
-        }
-    }
-
-    /// Whether it is a program of its own that valgrind can look into: interpreters and their compilers make
-    /// counts that mean little and do not repeat.
+    /// Whether it is a program of its own that valgrind can look into. The counts of interpreters and of their
+    /// compilers mean little and do not repeat.
     pub(crate) fn is_native(self) -> bool {
         !matches!(self, Self::Python | Self::Node)
     }
@@ -67,13 +44,13 @@ impl Contestant {
 
 impl fmt::Display for Function {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        self.serialize(formatter)
     }
 }
 
 impl fmt::Display for Contestant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        self.serialize(formatter)
     }
 }
 
@@ -86,7 +63,7 @@ pub(crate) struct Launch {
     pub(crate) folder: PathBuf,
     /// What Lambda calls `_HANDLER`.
     pub(crate) handler: &'static str,
-    /// The files of the code itself, as far as they are measured.
+    /// The file whose size is measured; none if the code has no single file.
     pub(crate) code: Option<PathBuf>,
 }
 
@@ -96,7 +73,7 @@ pub(crate) fn root() -> &'static Path {
     package.ancestors().nth(2).unwrap_or(package)
 }
 
-/// The folder of all that is built and written here.
+/// The folder of everything that is built and written here.
 pub(crate) fn scratch() -> PathBuf {
     root().join("target/bench")
 }
@@ -104,7 +81,7 @@ pub(crate) fn scratch() -> PathBuf {
 /// What starts a contestant.
 ///
 /// # Errors
-/// If it is not there: it is `cargo xtask bench` that builds it.
+/// If it was not built: `cargo xtask bench` builds it.
 pub(crate) fn launch(function: Function, contestant: Contestant) -> Result<Launch, Failure> {
     let native = |folder: PathBuf| Launch {
         program: folder.join("bootstrap"),
@@ -113,12 +90,12 @@ pub(crate) fn launch(function: Function, contestant: Contestant) -> Result<Launc
         handler: "bootstrap",
         folder,
     };
-    let peer = |name: &str| scratch().join("lambda").join(name);
+    let peers = root().join("lab/bench/peers");
+    let built = scratch().join("lambda");
     let launch = match contestant {
-        Contestant::Intake => native(root().join("target/lambda").join(function.name())),
-        Contestant::RustDefault => native(peer(&format!("rust-default-{function}"))),
-        Contestant::HandSigned => native(peer("hand-signed")),
-        Contestant::RuntimeFloor => native(peer("runtime-floor")),
+        Contestant::Intake => native(root().join(format!("target/lambda/{function}"))),
+        Contestant::RustDefault => native(built.join(format!("rust-default-{function}"))),
+        Contestant::HandSigned | Contestant::RuntimeFloor => native(built.join(contestant.to_string())),
         Contestant::Python => {
             let handler = match function {
                 Function::QueueConsumer => "queue_consumer.handler",
@@ -126,20 +103,18 @@ pub(crate) fn launch(function: Function, contestant: Contestant) -> Result<Launc
             };
             Launch {
                 program: root().join("target/intake/venv-bench/bin/python"),
-                arguments: vec!["-m".to_owned(), "awslambdaric".to_owned(), handler.to_owned()],
-                folder: root().join("lab/bench/peers/python"),
+                arguments: ["-m", "awslambdaric", handler].map(str::to_owned).to_vec(),
+                folder: peers.join("python"),
                 handler,
                 code: None,
             }
         }
         Contestant::Node => {
-            let folder = scratch().join("node/dist").join(function.name());
+            let folder = scratch().join(format!("node/dist/{function}"));
+            let runtime = peers.join("node/runtime.mjs").to_string_lossy().into_owned();
             Launch {
                 program: find_program("node").ok_or("node was not found")?,
-                arguments: vec![
-                    root().join("lab/bench/peers/node/runtime.mjs").to_string_lossy().into_owned(),
-                    "index.handler".to_owned(),
-                ],
+                arguments: vec![runtime, "index.handler".to_owned()],
                 code: Some(folder.join("index.js")),
                 handler: "index.handler",
                 folder,
@@ -160,7 +135,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
-/// How large the code is, as a file and deflated as in a zip.
+/// The size of the code in bytes, as a file and deflated as in a zip.
 pub(crate) fn sizes(launch: &Launch) -> Result<Option<(u64, u64)>, Failure> {
     let Some(code) = &launch.code else { return Ok(None) };
     let bytes = fs::read(code).map_err(|error| format!("cannot read {}: {error}", code.display()))?;

@@ -1,5 +1,5 @@
-//! What a function under measurement reaches of AWS: DynamoDB and the WebSocket API's `@connections`, both
-//! behind TLS, both in this process, with a count of everything that was asked of them.
+//! What a measured function reaches of AWS: DynamoDB and the WebSocket API's `@connections`, both behind TLS in this
+//! process. Every request is counted.
 
 use std::{
     collections::BTreeMap,
@@ -40,21 +40,21 @@ pub(crate) const CONNECTIONS: &str = "connections";
 /// How the ids of all open connections begin.
 pub(crate) const CONNECTION: &str = "connection-of-";
 
-/// Where systems keep the roots that programs trust (Debian, Amazon Linux).
+/// Where systems keep the root certificates that programs trust (Debian, Amazon Linux).
 const SYSTEM_ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// The functions' own list of roots.
+/// The root certificates that the functions trust.
 const AMAZON_ROOTS: &str = include_str!("../../../shared/src/amazon-roots.pem");
 
-/// A certificate authority made for one run, and the files that make contestants trust it. Each file has as many
-/// other roots as its reader would have to read on AWS.
+/// A certificate authority for one run, and the files that make contestants trust it. Each file holds as many other
+/// root certificates as its reader has to read on AWS.
 pub(crate) struct Trust {
     server: Arc<ServerConfig>,
-    /// It alone, for those who add it to what they have.
+    /// The authority alone, for a contestant that adds it to its own list.
     pub(crate) authority: PathBuf,
-    /// With the roots of Amazon Trust Services.
+    /// With the root certificates of Amazon Trust Services.
     pub(crate) with_amazon: PathBuf,
-    /// With the roots that the system trusts, some 140.
+    /// With the root certificates of the system, some 140.
     pub(crate) with_system: PathBuf,
 }
 
@@ -94,29 +94,22 @@ impl Trust {
     }
 }
 
-/// A certificate in the form that all programs read (RFC 7468).
+/// A certificate as text (RFC 7468). OpenSSL rejects long lines.
 fn pem(certificate: &[u8]) -> String {
-    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    let encoded = STANDARD.encode(certificate);
-    for (place, character) in encoded.chars().enumerate() {
-        if place > 0 && place % 64 == 0 {
-            text.push('\n');
-        }
-        text.push(character);
-    }
-    text.push_str("\n-----END CERTIFICATE-----\n");
-    text
+    // 48 bytes make a line of 64 characters.
+    let lines: String = certificate.chunks(48).map(|bytes| STANDARD.encode(bytes) + "\n").collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
-/// What was asked of the endpoints.
+/// What the endpoints have received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    /// TLS handshakes that came about.
+    /// Completed TLS handshakes.
     pub(crate) handshakes: u64,
     /// Requests by operation.
     pub(crate) requests: BTreeMap<String, u64>,
     /// Events in all frames that were pushed.
-    pub(crate) events_told: u64,
+    pub(crate) pushed_events: u64,
     /// Bytes of all frames that were pushed.
     pub(crate) pushed_bytes: u64,
 }
@@ -126,7 +119,7 @@ impl Counts {
         *self.requests.entry(operation.to_owned()).or_default() += 1;
     }
 
-    /// The requests that came since `earlier`.
+    /// The requests since `earlier`.
     pub(crate) fn requests_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let before = |operation: &str| earlier.requests.get(operation).copied().unwrap_or(0);
         self.requests
@@ -168,27 +161,27 @@ impl Endpoints {
         Ok(Self { dynamodb: dynamodb_address, push: push_address, database, counts, _serving: serving })
     }
 
-    /// Where DynamoDB is.
+    /// The address of DynamoDB.
     pub(crate) fn dynamodb_url(&self) -> String {
         format!("https://{}", self.dynamodb)
     }
 
-    /// Where `@connections` are, with the stage in the path, as on AWS.
+    /// The address of `@connections`, with the stage in the path, as on AWS.
     pub(crate) fn push_url(&self) -> String {
         format!("https://{}/v1", self.push)
     }
 
-    /// What was asked so far.
+    /// What they have received so far.
     pub(crate) fn counts(&self) -> Counts {
         lock(&self.counts).clone()
     }
 
-    /// The same counts, for somebody who has no use for the endpoints.
+    /// The counts, which go on changing.
     pub(crate) fn shared_counts(&self) -> Arc<Mutex<Counts>> {
         Arc::clone(&self.counts)
     }
 
-    /// How many messages are in the table.
+    /// The number of messages in the table.
     pub(crate) fn messages(&self) -> Result<u64, Failure> {
         let stats = self.database.table_stats()?;
         let messages = stats.iter().find(|table| table.table_name == MESSAGES);
@@ -203,7 +196,7 @@ impl Endpoints {
     }
 }
 
-/// A lock whose holders cannot leave it in a state that matters.
+/// A lock. A panic while it was held leaves nothing broken.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -224,7 +217,7 @@ fn create_table(database: &Database, name: &str, keys: &[&str]) -> Result<(), Fa
     Ok(())
 }
 
-/// Serves HTTP/1.1 over TLS: hands requests on to the database, or takes pushes if there is none.
+/// Serves HTTP/1.1 over TLS: passes requests on to the database, or receives pushes if there is none.
 async fn terminate(
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -235,7 +228,7 @@ async fn terminate(
     while let Ok((socket, _)) = listener.accept().await {
         let (acceptor, counts) = (acceptor.clone(), Arc::clone(&counts));
         connections.spawn(async move {
-            // A connection that breaks is its client's matter, which will show in what it answers.
+            // A broken connection shows in what the function does next.
             let _ = connection(socket, acceptor, counts, database).await;
         });
     }
@@ -257,11 +250,11 @@ async fn connection(
     let service = service_fn(move |request| {
         let (counts, passing) = (Arc::clone(&counts), passing.clone());
         async move {
-            let answer = match passing {
+            let response = match passing {
                 Some(passing) => pass_on(request, &passing, &counts).await,
-                None => take_push(request, &counts).await,
+                None => receive_push(request, &counts).await,
             };
-            answer.map_err(|error| error.to_string())
+            response.map_err(|error| error.to_string())
         }
     });
     Ok(server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await?)
@@ -293,21 +286,21 @@ async fn pass_on(
     Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
 }
 
-async fn take_push(
+async fn receive_push(
     request: Request<Incoming>,
     counts: &Mutex<Counts>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let connection_id = request.uri().path().strip_prefix("/v1/@connections/").map(str::to_owned);
     let frame = request.into_body().collect().await?.to_bytes();
-    let answer = Response::builder().header("content-type", "application/json");
+    let response = Response::builder().header("content-type", "application/json");
     let mut counts = lock(counts);
     counts.request(if connection_id.is_some() { "PostToConnection" } else { "unknown" });
     if !connection_id.is_some_and(|id| id.starts_with(CONNECTION)) {
         let body = Bytes::from_static(br#"{"message":null}"#);
-        return Ok(answer.status(410).header("x-amzn-errortype", "GoneException").body(Full::new(body))?);
+        return Ok(response.status(410).header("x-amzn-errortype", "GoneException").body(Full::new(body))?);
     }
     let events: Vec<IgnoredAny> = serde_json::from_slice(&frame).unwrap_or_default();
-    counts.events_told += u64::try_from(events.len())?;
+    counts.pushed_events += u64::try_from(events.len())?;
     counts.pushed_bytes += u64::try_from(frame.len())?;
-    Ok(answer.body(Full::default())?)
+    Ok(response.body(Full::default())?)
 }

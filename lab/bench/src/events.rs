@@ -9,10 +9,10 @@ use crate::{
     endpoints::{CONNECTION, CONNECTIONS, Endpoints, MESSAGES},
 };
 
-/// Whose messages they are. Each owner has one connection.
+/// The owners of the messages. Each has one connection.
 pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 
-/// Makes the events of one process.
+/// The events of one process.
 pub(crate) struct Events {
     function: Function,
     batch: usize,
@@ -22,10 +22,10 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Events of a function, with so many messages of this size.
+    /// Events of a function, each with `batch` messages of `payload_bytes`.
     ///
     /// # Errors
-    /// If a template is broken.
+    /// If a template is not JSON.
     pub(crate) fn new(
         function: Function,
         batch: usize,
@@ -47,7 +47,7 @@ impl Events {
         Ok(Self { function, batch, payload_bytes, template, made: 0 })
     }
 
-    /// Puts into the tables what the events need there.
+    /// Puts the items that the events need into the tables.
     pub(crate) fn prepare(&self, endpoints: &Endpoints) -> Result<(), Failure> {
         match self.function {
             Function::QueueConsumer => {
@@ -111,19 +111,19 @@ impl Events {
         Bytes::from(event.to_string())
     }
 
-    /// Whether an answer says that all went well.
+    /// Checks that a response reports success.
     ///
     /// # Errors
-    /// With the answer, if it does not.
-    pub(crate) fn check(&self, answer: &[u8]) -> Result<(), Failure> {
-        let value: Value = serde_json::from_slice(answer)?;
-        let well = match self.function {
+    /// With the response, if it does not.
+    pub(crate) fn check(&self, response: &[u8]) -> Result<(), Failure> {
+        let value: Value = serde_json::from_slice(response)?;
+        let success = match self.function {
             Function::SyncInsert => value["statusCode"] == 201,
             Function::StatusLookup | Function::Websocket => value["statusCode"] == 200,
             Function::QueueConsumer => value["batchItemFailures"].as_array().is_some_and(Vec::is_empty),
             Function::Authorizer => value["policyDocument"]["Statement"][0]["Effect"] == "Allow",
         };
-        if well { Ok(()) } else { Err(format!("it answered {}", String::from_utf8_lossy(answer)).into()) }
+        if success { Ok(()) } else { Err(format!("its response is {value}").into()) }
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn no_message_comes_twice() {
+    fn every_message_is_new() {
         let mut events = Events::new(Function::QueueConsumer, 3, 100, "").expect("a template");
         let mut ids = std::collections::HashSet::new();
         for _ in 0..2 {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_reports_a_failure_is_told() {
+    fn a_response_with_a_failure_is_an_error() {
         let events = Events::new(Function::QueueConsumer, 1, 100, "").expect("a template");
         assert!(events.check(br#"{"batchItemFailures":[]}"#).is_ok());
         for wrong in [r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#, "{}", "null", ""] {

@@ -1,11 +1,10 @@
-//! The figures that do not depend on the machine, as they are committed: instructions, requests, handshakes and
-//! sizes. Never times.
+//! The committed figures, which do not depend on the speed of a machine: instructions, requests, handshakes and
+//! sizes, but no times.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     env::consts::ARCH,
     fs,
-    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,36 +13,33 @@ use crate::{
     Failure,
     contestants::{Contestant, root},
     measure::Figures,
+    print,
+    process::Case,
     results::Results,
+    write_json,
 };
 
-/// What passes for unchanged.
+/// A smaller change does not count.
 const TOLERANCE: f64 = 0.05;
 
 /// The committed figures.
 #[derive(Debug, Serialize, Deserialize)]
 struct Committed {
-    /// The kind of processor they are of: another one has other instructions.
+    /// Another kind of processor has other instructions.
     processor: String,
-    /// The compiler they are of: another one makes other instructions, too, but not that many.
+    /// Another compiler makes other instructions, but the difference is small.
     rustc: String,
-    /// By what they are of, as [`stable`] names it. Of all of them, less is better.
+    /// By name, see [`stable`]. Of all figures, less is better.
     figures: BTreeMap<String, f64>,
 }
 
-fn path() -> PathBuf {
-    root().join("lab/bench/figures.json")
-}
-
-/// Compares a run with the committed figures, or writes them. Whether all is well.
-pub(crate) fn compare(results: &Results, write: bool, say: fn(&str)) -> Result<bool, Failure> {
-    let path = path();
+/// Compares a run with the committed figures, or writes them. Returns whether there is no regression.
+pub(crate) fn compare(results: &Results, write: bool) -> Result<bool, Failure> {
+    let path = root().join("lab/bench/figures.json");
     let now =
         Committed { processor: ARCH.to_owned(), rustc: results.rustc.clone(), figures: stable(results) };
     if write {
-        fs::write(&path, serde_json::to_string_pretty(&now)? + "\n")
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        say(&format!("written: {}", path.display()));
+        write_json(&path, &now)?;
         return Ok(true);
     }
     let text =
@@ -51,26 +47,27 @@ pub(crate) fn compare(results: &Results, write: bool, say: fn(&str)) -> Result<b
     let committed: Committed =
         serde_json::from_str(&text).map_err(|error| format!("{} is broken: {error}", path.display()))?;
     if committed.processor != now.processor {
-        let Committed { processor, .. } = committed;
-        return Err(format!("{} has the figures of {processor}, and this is {ARCH}", path.display()).into());
+        let message =
+            format!("{} has figures for {}, and this is {ARCH}", path.display(), committed.processor);
+        return Err(message.into());
     }
     let Comparison { regressions, improvements, compared } = differences(&committed.figures, &now.figures);
     for line in &improvements {
-        say(&format!("better: {line}"));
+        print(&format!("better: {line}"));
     }
     for line in &regressions {
-        say(&format!("REGRESSION: {line}"));
+        print(&format!("REGRESSION: {line}"));
     }
     if committed.rustc != now.rustc && !(regressions.is_empty() && improvements.is_empty()) {
-        say(&format!(
-            "The committed figures are those of {}, and this is {}: that alone may be the reason.",
+        print(&format!(
+            "The committed figures are from {}, and this is {}: that alone may be the reason.",
             committed.rustc, now.rustc
         ));
     }
     if regressions.is_empty() {
-        say(&format!("{compared} figures compared with lab/bench/figures.json: none is over 5 % worse"));
+        print(&format!("{compared} figures compared with lab/bench/figures.json: none is over 5 % worse"));
     } else {
-        say("If this is as it should be, `cargo xtask bench --write-figures` makes it the new measure.");
+        print("If this is intended, `cargo xtask bench --write-figures` commits to it.");
     }
     Ok(regressions.is_empty())
 }
@@ -101,7 +98,7 @@ fn differences(committed: &BTreeMap<String, f64>, now: &BTreeMap<String, f64>) -
                 }
             }
             (Some(_), None) => comparison.regressions.push(format!("{name}: it was not measured")),
-            // A request that was never made before is one, too.
+            // A kind of request that is new is a regression, too.
             (None, Some(&after)) if after > 0.0 => {
                 comparison.regressions.push(format!("{name}: {}, and none is committed", shown(after)));
             }
@@ -115,11 +112,12 @@ fn shown(number: f64) -> String {
     if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.3}") }
 }
 
-/// What of a run does not depend on the machine.
+/// The figures of a run that do not depend on the machine.
 fn stable(results: &Results) -> BTreeMap<String, f64> {
     let mut figures = BTreeMap::new();
-    for case in results.cases.iter().filter(|case| case.contestant == Contestant::Intake) {
-        let name = format!("{} {}x{}KB", case.function, case.batch, case.payload_bytes / 1024);
+    for case in results.cases.iter().filter(|figures| figures.case.contestant == Contestant::Intake) {
+        let Case { function, batch, payload_bytes, .. } = case.case;
+        let name = format!("{function} {batch}x{}KB", payload_bytes / 1024);
         let mut note = |what: &str, value: Option<f64>| {
             if let Some(value) = value {
                 figures.insert(format!("{name}, {what}"), value);
@@ -140,7 +138,7 @@ fn stable(results: &Results) -> BTreeMap<String, f64> {
                 note(&format!("{operation} requests {when}"), Some(*count));
             }
         }
-        let peer = results.find(case.function, Contestant::RustDefault, case.batch, case.payload_bytes);
+        let peer = results.find(function, Contestant::RustDefault, batch, payload_bytes);
         let mut ratio = |what: &str, of: fn(&Figures) -> Option<u64>| {
             let (ours, theirs) = (of(case)?, of(peer?)?);
             let thousandths = (ours as f64 / theirs as f64 * 1000.0).round() / 1000.0;
@@ -149,8 +147,8 @@ fn stable(results: &Results) -> BTreeMap<String, f64> {
         ratio("instructions to the first answer", |case| case.instructions_first);
         ratio("instructions of a warm invocation", |case| case.instructions_warm);
         if let (Some(binary), Some(zip)) = (case.binary_bytes, case.zip_bytes) {
-            figures.insert(format!("{}, bytes of the program", case.function), binary as f64);
-            figures.insert(format!("{}, bytes of the zip", case.function), zip as f64);
+            figures.insert(format!("{function}, bytes of the program"), binary as f64);
+            figures.insert(format!("{function}, bytes of the zip"), zip as f64);
         }
     }
     figures
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn over_five_percent_more_is_a_regression_and_named() {
+    fn more_than_five_percent_is_a_regression() {
         let committed = figures(&[("a", 100.0), ("b", 100.0), ("c", 100.0), ("d", 0.0)]);
         let now = figures(&[("a", 105.0), ("b", 106.0), ("c", 90.0), ("d", 0.0)]);
         let Comparison { regressions, improvements, compared } = differences(&committed, &now);
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_none_or_is_missing_is_a_regression() {
+    fn a_new_kind_of_request_and_a_missing_figure_are_regressions() {
         let committed = figures(&[("handshakes later", 0.0), ("gone", 3.0)]);
         let now = figures(&[("handshakes later", 1.0), ("Scan requests", 1.0)]);
         let regressions = differences(&committed, &now).regressions;

@@ -1,39 +1,36 @@
-//! `cargo xtask bench`: measures the functions, and what people would write instead.
+//! `cargo xtask bench`: measures the functions, and the same work written in other ways.
 
-mod chart;
 mod contestants;
 mod endpoints;
 mod events;
 mod figures;
 mod instructions;
 mod measure;
-mod progress;
+mod process;
 mod report;
 mod results;
 mod runtime_api;
-mod sandbox;
 
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::Path,
     process::ExitCode,
-    time::Instant,
 };
 
 use clap::Parser;
 use development_key::DevelopmentKey;
+use serde::Serialize;
 
 use crate::{
     contestants::scratch,
     endpoints::Trust,
     measure::{Mode, groups, measure},
-    progress::Progress,
+    process::{Case, Setup},
     results::Results,
-    sandbox::{Case, Surroundings},
 };
 
-/// Whatever goes wrong here is told to a person, who reads all of it.
+/// Every failure is printed for a person.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Measures what has been built. `cargo xtask bench` builds it, and then runs this.
@@ -42,7 +39,7 @@ struct Arguments {
     /// Few rounds, and no batch of 10,000
     #[arg(long)]
     quick: bool,
-    /// Measure only cases whose name has all of these words in it
+    /// Measure only cases whose names contain all of these words
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// Compare with lab/bench/figures.json, and fail on a regression of over 5 %
@@ -59,22 +56,21 @@ struct Arguments {
 // One thread: the function under measurement has the other core for itself.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments).await {
+    match run(&Arguments::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            Progress::new().note(&format!("error: {error}"));
+            note(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
+/// Returns whether there is no regression.
 async fn run(arguments: &Arguments) -> Result<bool, Failure> {
-    let progress = Progress::new();
     let folder = scratch();
     fs::create_dir_all(folder.join("logs"))?;
-    let surroundings = Surroundings {
+    let setup = Setup {
         trust: Trust::make(&folder)?,
         key: DevelopmentKey::load_or_create(&folder.join("key.p8"))?,
         folder: folder.join("logs"),
@@ -87,8 +83,12 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     };
 
     let mut results = Results::begin();
-    let skipped = skipped(&arguments.skip)?;
-    results.left_out.extend(skipped.iter().map(|(name, reason)| format!("{name}: {reason}")));
+    let mut skipped = Vec::new();
+    for text in &arguments.skip {
+        let (name, reason) = text.split_once('=').ok_or("--skip wants NAME=REASON")?;
+        skipped.push(name);
+        results.left_out.push(format!("{name}: {reason}"));
+    }
     let no_counts = instructions::missing();
     if let Some(reason) = no_counts {
         if to_compare {
@@ -96,83 +96,58 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
         }
         results.left_out.push(format!("instruction counts: {reason}"));
     }
-    for line in &results.left_out {
-        progress.note(&format!("left out: {line}"));
-    }
 
     let wanted = |case: &Case| {
-        let label = case.label();
-        arguments.only.iter().all(|text| label.contains(text.as_str()))
-            && !skipped.iter().any(|(name, _)| case.contestant.name() == name)
+        let name = case.to_string();
+        arguments.only.iter().all(|text| name.contains(text.as_str()))
+            && !skipped.contains(&case.contestant.to_string().as_str())
     };
     for mut group in groups(mode) {
         group.cases.retain(wanted);
         if group.cases.is_empty() {
             continue;
         }
-        let start = Instant::now();
-        let names = group.cases.iter().map(Case::label).collect::<Vec<_>>().join(", ");
-        progress.begin(&names);
-        let (figures, failures) =
-            measure(&surroundings, &group, no_counts.is_none() && !arguments.quick, &progress).await?;
-        progress.done(&format!("{names}: {} rounds", group.rounds), start.elapsed());
-        for failure in &failures {
-            progress.note(&format!("left out: {failure}"));
-        }
+        let names = group.cases.iter().map(Case::to_string).collect::<Vec<_>>().join(", ");
+        note(&format!("measuring {names}: {} rounds", group.rounds));
+        let (figures, left_out) = measure(&setup, &group, no_counts.is_none() && !arguments.quick).await?;
         results.cases.extend(figures);
-        results.left_out.extend(failures);
+        results.left_out.extend(left_out);
     }
     results.end();
+    for line in &results.left_out {
+        note(&format!("left out: {line}"));
+    }
     if results.cases.is_empty() {
-        return Err(match results.left_out.as_slice() {
-            [] => "no case has all of these words in its name".into(),
-            left_out => format!("nothing could be measured: {}", left_out.join("; ")).into(),
-        });
+        return Err("nothing was measured: no case has all the words of --only, or all were left out".into());
     }
 
     if to_compare {
-        return figures::compare(&results, arguments.write_figures, say);
+        return figures::compare(&results, arguments.write_figures);
     }
-    say(&report::table(&results));
-    say(&report::judgement(&report::targets(&results)));
-    let load = |load: &[f64]| load.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
-    let machine = &results.machine;
-    say(&format!(
-        "{}, {} cores, load {} before and {} after, {}",
-        machine.cpu,
-        machine.cores,
-        load(&machine.load_before),
-        load(&machine.load_after),
-        results.rustc
-    ));
-    for line in &results.left_out {
-        say(&format!("left out: {line}"));
+    print(&report::table(&results));
+    print(&report::targets(&results).join("\n"));
+    print(&results.origin());
+    // A part of a run does not replace a whole one.
+    if arguments.only.is_empty() {
+        write_json(&folder.join("results.json"), &results)?;
     }
-    if !arguments.only.is_empty() {
-        // A part of a run is not to take the place of a whole one.
-        return Ok(true);
-    }
-    let write = |name: &str, text: &str| -> Result<PathBuf, Failure> {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        Ok(path)
-    };
-    let written = write("results.json", &serde_json::to_string_pretty(&results)?)?;
-    let drawn = write("chart.svg", &chart::draw(&results))?;
-    say(&format!("written: {} and {}", written.display(), drawn.display()));
     Ok(true)
 }
 
-/// Names and reasons.
-fn skipped(arguments: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let split = |text: &String| -> Result<_, Failure> {
-        let (name, reason) = text.split_once('=').ok_or("--skip wants NAME=REASON")?;
-        Ok((name.to_owned(), reason.to_owned()))
-    };
-    arguments.iter().map(split).collect()
+/// Writes a result as JSON.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    fs::write(path, serde_json::to_string_pretty(value)? + "\n")
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    print(&format!("written: {}", path.display()));
+    Ok(())
 }
 
-/// Prints what was asked for. A reader that is gone is no reason to fail.
-fn say(text: &str) {
+/// Prints a result. A reader that is gone is no reason to fail.
+pub(crate) fn print(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Prints how far the run is.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -1,19 +1,16 @@
-//! The cases, in rounds: each contestant once, then each again, so that whatever else the machine does meets
-//! all of them alike. What counts is the median.
+//! The cases, in rounds: each contestant once, then each again, so that other work of the machine disturbs all of
+//! them alike. The figures are medians.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     Failure,
     contestants::{Contestant, Function, launch, sizes},
-    instructions,
-    progress::Progress,
-    sandbox::{Case, Life, Surroundings, live},
+    endpoints::Counts,
+    instructions::{self, Instructions},
+    process::{Case, Run, Setup, run},
 };
 
 const KB: usize = 1024;
@@ -60,12 +57,12 @@ pub(crate) fn groups(mode: Mode) -> Vec<Group> {
         group(Authorizer, &[Intake], 1, KB, 9, 40, 10),
         group(QueueConsumer, &consumers, 10, KB, 11, 20, 10),
         group(QueueConsumer, &consumers, 100, KB, 7, 8, 4),
-        // Beyond what peers are compared at: whether size changes anything.
+        // Larger than what peers are compared with: these show whether size changes anything.
         group(QueueConsumer, &[Intake], 1_000, KB, 5, 3, 0),
         group(QueueConsumer, &[Intake], 10_000, KB, 3, 2, 0),
         group(QueueConsumer, &[Intake], 4, 200 * KB, 5, 5, 0),
         group(QueueConsumer, &[Intake], 10, 100 * KB, 5, 5, 0),
-        // The largest event that Lambda takes has 6 MB.
+        // Close to the largest event that Lambda accepts, 6 MB.
         group(QueueConsumer, &[Intake], 50, 100 * KB, 5, 3, 0),
     ];
     match mode {
@@ -91,19 +88,17 @@ pub(crate) fn groups(mode: Mode) -> Vec<Group> {
 }
 
 /// What was measured of a case. Times are in milliseconds, and medians.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) function: Function,
-    pub(crate) contestant: Contestant,
-    pub(crate) batch: usize,
-    pub(crate) payload_bytes: usize,
+    #[serde(flatten)]
+    pub(crate) case: Case,
     /// The size of an event.
     pub(crate) event_bytes: u64,
     /// From the start of the process until it asks for an event.
     pub(crate) init_ms: f64,
     pub(crate) init_cpu_ms: f64,
-    /// From the start of the process until its first answer: init is part of it.
-    pub(crate) first_answer_ms: f64,
+    /// From the start of the process until its first response: init is part of it.
+    pub(crate) first_response_ms: f64,
     pub(crate) first_cpu_ms: f64,
     /// An invocation after the first.
     pub(crate) warm_ms: f64,
@@ -111,15 +106,15 @@ pub(crate) struct Figures {
     pub(crate) peak_memory_bytes: u64,
     pub(crate) binary_bytes: Option<u64>,
     pub(crate) zip_bytes: Option<u64>,
-    /// From the start of the process until its first answer.
+    /// From the start of the process until its first response.
     pub(crate) instructions_first: Option<u64>,
     /// An invocation after the first.
     pub(crate) instructions_warm: Option<u64>,
     /// TLS handshakes before the process asks for its first event.
     pub(crate) handshakes_init: u64,
-    /// Until its first answer.
+    /// Until its first response.
     pub(crate) handshakes_first: u64,
-    /// In its life.
+    /// Until its last response.
     pub(crate) handshakes_total: u64,
     /// Requests to AWS during init.
     pub(crate) requests_init: BTreeMap<String, f64>,
@@ -132,114 +127,104 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// How people name the case.
-    pub(crate) fn label(&self) -> String {
-        let Self { function, contestant, batch, payload_bytes, .. } = *self;
-        Case { function, contestant, batch, payload_bytes }.label()
+    /// TLS handshakes in the first invocation.
+    pub(crate) fn handshakes_in_first(&self) -> u64 {
+        self.handshakes_first - self.handshakes_init
     }
 }
 
-/// Measures a group. A contestant that fails is left out, and named with the reason.
+/// Measures a group, and returns the figures and what was left out. A contestant that fails is left out, with the
+/// reason.
 ///
 /// # Errors
-/// If one of ours fails: nothing else is worth knowing then.
+/// If a function of this repository fails: then nothing else is worth knowing.
 pub(crate) async fn measure(
-    surroundings: &Surroundings,
+    setup: &Setup,
     group: &Group,
     count: bool,
-    progress: &Progress,
 ) -> Result<(Vec<Figures>, Vec<String>), Failure> {
     let mut entrants = Vec::new();
-    let mut failures = Vec::new();
+    let mut left_out = Vec::new();
     for &case in &group.cases {
         match launch(case.function, case.contestant) {
-            Ok(launch) => entrants.push((case, launch, Vec::<Life>::new())),
-            Err(error) => fail(case, &error, &mut failures)?,
+            Ok(launch) => entrants.push((case, launch, Vec::<Run>::new())),
+            Err(error) => leave_out(case, &error, &mut left_out)?,
         }
     }
-    // One round more: the first brings programs from the disk, and is forgotten.
+    // One round more: the first reads programs from the disk, and does not count.
     for round in 0..=group.rounds {
         let mut still_in = Vec::with_capacity(entrants.len());
-        for (case, launch, mut lives) in entrants {
-            progress.now(&format!("{}: round {round} of {}", case.label(), group.rounds));
-            match live(surroundings, case, &launch, group.warm, &[]).await {
-                Ok(life) => {
+        for (case, launch, mut runs) in entrants {
+            match run(setup, case, &launch, group.warm, &[]).await {
+                Ok(run) => {
                     if round > 0 {
-                        lives.push(life);
+                        runs.push(run);
                     }
-                    still_in.push((case, launch, lives));
+                    still_in.push((case, launch, runs));
                 }
-                Err(error) => fail(case, &error, &mut failures)?,
+                Err(error) => leave_out(case, &error, &mut left_out)?,
             }
         }
         entrants = still_in;
     }
     let mut measured = Vec::new();
-    for (case, launch, lives) in entrants {
-        let mut figures = summarize(case, &lives, group.warm).ok_or("there were no rounds")?;
-        if let Some((binary, zip)) = sizes(&launch)? {
-            figures.binary_bytes = Some(binary);
-            figures.zip_bytes = Some(zip);
-        }
+    for (case, launch, runs) in entrants {
+        let mut figures = summarize(case, &runs, group.warm).ok_or("there were no rounds")?;
+        (figures.binary_bytes, figures.zip_bytes) = sizes(&launch)?.unzip();
         if count && group.counted > 0 && case.contestant.is_native() {
-            let start = Instant::now();
-            progress.now(&format!("{}: counting instructions", case.label()));
-            match instructions::count(surroundings, case, &launch, group.counted).await {
-                Ok(instructions) => {
-                    figures.instructions_first = Some(instructions.first);
-                    figures.instructions_warm = Some(instructions.warm);
+            match instructions::count(setup, case, &launch, group.counted).await {
+                Ok(Instructions { first, warm }) => {
+                    (figures.instructions_first, figures.instructions_warm) = (Some(first), Some(warm));
                 }
-                Err(error) => failures.push(format!("{}: no instructions: {error}", case.label())),
+                Err(error) => left_out.push(format!("{case}: no instructions: {error}")),
             }
-            progress.done(&format!("{}: counted instructions", case.label()), start.elapsed());
         }
         measured.push(figures);
     }
-    Ok((measured, failures))
+    Ok((measured, left_out))
 }
 
-fn fail(case: Case, error: &Failure, failures: &mut Vec<String>) -> Result<(), Failure> {
+fn leave_out(case: Case, error: &Failure, left_out: &mut Vec<String>) -> Result<(), Failure> {
+    let reason = format!("{case}: {error}");
     if case.contestant == Contestant::Intake {
-        return Err(format!("{}: {error}", case.label()).into());
+        return Err(reason.into());
     }
-    failures.push(format!("{}: {error}", case.label()));
+    left_out.push(reason);
     Ok(())
 }
 
-/// The medians; none of nothing.
-fn summarize(case: Case, lives: &[Life], warm: usize) -> Option<Figures> {
-    let Case { function, contestant, batch, payload_bytes } = case;
-    let time = |of: fn(&Life) -> Duration| median(lives.iter().map(of)).map(milliseconds);
-    let number = |of: fn(&Life) -> u64| median(lives.iter().map(of));
-    let last = lives.last()?;
-    let per_invocation = |requests: &BTreeMap<String, u64>, invocations: usize| {
-        let share = |count: u64| count as f64 / invocations as f64;
-        requests.iter().map(|(operation, count)| (operation.clone(), share(*count))).collect()
+/// The medians; none without runs.
+fn summarize(case: Case, runs: &[Run], warm: usize) -> Option<Figures> {
+    let time = |of: &dyn Fn(&Run) -> Duration| median(runs.iter().map(of)).map(milliseconds);
+    let number = |of: fn(&Run) -> u64| median(runs.iter().map(of));
+    let warm_invocations = u32::try_from(warm.max(1)).ok()?;
+    let Run { ready, first, last, event_bytes, .. } = runs.last()?;
+    let between = |earlier: &Counts, later: &Counts, invocations: u32| {
+        let share = |count: u64| count as f64 / f64::from(invocations);
+        let requests = later.requests_since(earlier).into_iter();
+        requests.map(|(operation, count)| (operation, share(count))).collect()
     };
     Some(Figures {
-        function,
-        contestant,
-        batch,
-        payload_bytes,
-        event_bytes: last.event_bytes,
-        pushed_bytes: last.pushed_bytes,
-        init_ms: time(|life| life.init)?,
-        init_cpu_ms: time(|life| life.init_cpu)?,
-        first_answer_ms: time(|life| life.first_answer)?,
-        first_cpu_ms: time(|life| life.first_cpu)?,
-        warm_ms: median(lives.iter().flat_map(|life| life.warm.iter().copied())).map(milliseconds)?,
-        warm_cpu_ms: time(|life| life.warm_cpu)?,
-        peak_memory_bytes: number(|life| life.peak_memory)?,
+        case,
+        event_bytes: *event_bytes,
+        pushed_bytes: first.counts.pushed_bytes - ready.counts.pushed_bytes,
+        init_ms: time(&|run| run.ready.at - run.started)?,
+        init_cpu_ms: time(&|run| run.ready.cpu)?,
+        first_response_ms: time(&|run| run.first.at - run.started)?,
+        first_cpu_ms: time(&|run| run.first.cpu)?,
+        warm_ms: median(runs.iter().flat_map(|run| run.warm.iter().copied())).map(milliseconds)?,
+        warm_cpu_ms: time(&|run| run.last.cpu.saturating_sub(run.first.cpu) / warm_invocations)?,
+        peak_memory_bytes: number(|run| run.peak_memory)?,
         binary_bytes: None,
         zip_bytes: None,
         instructions_first: None,
         instructions_warm: None,
-        handshakes_init: number(|life| life.handshakes_init)?,
-        handshakes_first: number(|life| life.handshakes_first)?,
-        handshakes_total: number(|life| life.handshakes_total)?,
-        requests_init: per_invocation(&last.requests_init, 1),
-        requests_first: per_invocation(&last.requests_first, 1),
-        requests: per_invocation(&last.requests_warm, warm),
+        handshakes_init: number(|run| run.ready.counts.handshakes)?,
+        handshakes_first: number(|run| run.first.counts.handshakes)?,
+        handshakes_total: number(|run| run.last.counts.handshakes)?,
+        requests_init: between(&Counts::default(), &ready.counts, 1),
+        requests_first: between(&ready.counts, &first.counts, 1),
+        requests: between(&first.counts, &last.counts, warm_invocations),
     })
 }
 

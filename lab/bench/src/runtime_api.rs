@@ -1,5 +1,5 @@
-//! The Lambda Runtime API, as far as runtimes use it ("Using the Lambda runtime API"), with a reading of the
-//! function's process at every call.
+//! The Lambda Runtime API, as far as runtimes use it ("Using the Lambda runtime API"). It reads what the function's
+//! process has used at every call.
 
 use std::{
     collections::BTreeMap,
@@ -32,10 +32,10 @@ use crate::{
     endpoints::{Counts, lock},
 };
 
-/// How long a function may take, by what it is told. Long enough for an instrumented one.
+/// The deadline of an invocation. Long enough for an instrumented function.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// What a process has used up to a moment.
+/// What a process has used until a moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) at: Instant,
@@ -44,19 +44,19 @@ pub(crate) struct Reading {
     pub(crate) counts: Counts,
 }
 
-/// Reads a process, once it is known.
-pub(crate) struct Probe {
+/// Reads a process, once it is started.
+pub(crate) struct Meter {
     pid: OnceLock<Pid>,
     counts: Arc<Mutex<Counts>>,
 }
 
-impl Probe {
+impl Meter {
     pub(crate) fn new(counts: Arc<Mutex<Counts>>) -> Self {
         Self { pid: OnceLock::new(), counts }
     }
 
     pub(crate) fn watch(&self, pid: Pid) {
-        // Only the first counts; there is no other.
+        // There is one process.
         let _ = self.pid.set(pid);
     }
 
@@ -66,7 +66,7 @@ impl Probe {
         Reading { at: Instant::now(), cpu, counts: lock(&self.counts).clone() }
     }
 
-    /// The most memory that the process has had (resident), in bytes.
+    /// The peak of the resident memory, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64, Failure> {
         let pid = self.pid.get().ok_or("no process")?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -76,14 +76,14 @@ impl Probe {
     }
 }
 
-/// What a function has called.
+/// A call of the function.
 #[derive(Debug)]
 pub(crate) enum Call {
-    /// It is ready for an event. The reading is from before it gets one.
+    /// It asks for an event. The reading is from before it gets one.
     Next(Reading),
-    /// It has answered.
-    Response { handed: Instant, reading: Reading, body: Bytes },
-    /// It says that it failed.
+    /// It responds to the event that it got at `sent`.
+    Response { sent: Instant, reading: Reading, body: Bytes },
+    /// It reports an error.
     Error(String),
 }
 
@@ -97,22 +97,22 @@ pub(crate) struct RuntimeApi {
 
 struct Serving {
     events: AsyncMutex<UnboundedReceiver<Bytes>>,
-    handed: Mutex<Instant>,
+    sent: Mutex<Instant>,
     calls: UnboundedSender<Call>,
-    probe: Arc<Probe>,
+    meter: Arc<Meter>,
 }
 
 impl RuntimeApi {
-    pub(crate) async fn start(probe: Arc<Probe>) -> Result<Self, Failure> {
+    pub(crate) async fn start(meter: Arc<Meter>) -> Result<Self, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (event_sender, events) = unbounded_channel();
         let (call_sender, calls) = unbounded_channel();
         let serving = Arc::new(Serving {
             events: AsyncMutex::new(events),
-            handed: Mutex::new(Instant::now()),
+            sent: Mutex::new(Instant::now()),
             calls: call_sender,
-            probe,
+            meter,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -122,10 +122,10 @@ impl RuntimeApi {
                 let serving = Arc::clone(&serving);
                 let service = service_fn(move |request| {
                     let serving = Arc::clone(&serving);
-                    async move { serving.answer(request).await.map_err(|error| error.to_string()) }
+                    async move { serving.respond(request).await.map_err(|error| error.to_string()) }
                 });
                 connections.spawn(async move {
-                    // A connection that breaks is the function's matter.
+                    // A broken connection shows in what the function does next.
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
                 });
             }
@@ -133,27 +133,27 @@ impl RuntimeApi {
         Ok(Self { address, events: event_sender, calls, _serving: tasks })
     }
 
-    /// Where it is: host and port.
+    /// Host and port.
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// Puts an event in line.
-    pub(crate) fn hand(&self, event: Bytes) -> Result<(), Failure> {
+    /// Sends an event, as soon as the function asks for one.
+    pub(crate) fn send(&self, event: Bytes) -> Result<(), Failure> {
         Ok(self.events.send(event)?)
     }
 }
 
 impl Serving {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn respond(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Failure> {
         let path = request.uri().path().trim_start_matches("/2018-06-01/runtime/").to_owned();
         match (request.method(), path.as_str()) {
             (&Method::GET, "invocation/next") => self.next().await,
             (&Method::POST, path) if path.ends_with("/response") => {
                 let body = request.into_body().collect().await?.to_bytes();
-                let reading = self.probe.read();
-                let handed = *lock(&self.handed);
-                self.calls.send(Call::Response { handed, reading, body })?;
+                let reading = self.meter.read();
+                let sent = *lock(&self.sent);
+                self.calls.send(Call::Response { sent, reading, body })?;
                 accepted()
             }
             (&Method::POST, path) if path.ends_with("/error") => {
@@ -166,10 +166,10 @@ impl Serving {
     }
 
     async fn next(&self) -> Result<Response<Full<Bytes>>, Failure> {
-        self.calls.send(Call::Next(self.probe.read()))?;
+        self.calls.send(Call::Next(self.meter.read()))?;
         let event = self.events.lock().await.recv().await.ok_or("there are no more events")?;
         let deadline = SystemTime::now() + TIMEOUT;
-        let answer = Response::builder()
+        let response = Response::builder()
             .header("content-type", "application/json")
             .header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
             .header(
@@ -185,12 +185,12 @@ impl Serving {
                 "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0",
             )
             .body(Full::new(event))?;
-        *lock(&self.handed) = Instant::now();
-        Ok(answer)
+        *lock(&self.sent) = Instant::now();
+        Ok(response)
     }
 }
 
 fn accepted() -> Result<Response<Full<Bytes>>, Failure> {
-    let answer = Response::builder().status(202).header("content-type", "application/json");
-    Ok(answer.body(Full::new(Bytes::from_static(br#"{"status":"OK"}"#)))?)
+    let response = Response::builder().status(202).header("content-type", "application/json");
+    Ok(response.body(Full::new(Bytes::from_static(br#"{"status":"OK"}"#)))?)
 }
