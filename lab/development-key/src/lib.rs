@@ -27,28 +27,19 @@ pub const AUDIENCE: &str = "intake";
 /// Why there is no key.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    /// The file is there and cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
+    /// The file cannot be read or written.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    File {
+        /// Read or write.
+        verb: &'static str,
         /// The file of the key.
         path: PathBuf,
-        /// What the operating system reports.
-        source: io::Error,
-    },
-    /// The file cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Unwritable {
-        /// The file of the key.
-        path: PathBuf,
-        /// What the operating system reports.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file holds something else.
-    #[error("{} is not an ES256 key: remove it to get a new one", path.display())]
-    NotAKey {
-        /// The file of the key.
-        path: PathBuf,
-    },
+    #[error("{} is not an ES256 key: remove it to get a new one", .0.display())]
+    NotAKey(PathBuf),
     /// The operating system has no random numbers.
     #[error("cannot make a key: the operating system has no random numbers")]
     NoRandomNumbers,
@@ -74,9 +65,10 @@ impl DevelopmentKey {
             }
             read => read,
         };
-        let document = document.map_err(|source| KeyError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| KeyError::File { verb: "read", path: path.to_owned(), source };
+        let document = document.map_err(unreadable)?;
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &random)
-            .map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
+            .map_err(|_| KeyError::NotAKey(path.to_owned()))?;
         Ok(Self { pair, random })
     }
 
@@ -102,7 +94,7 @@ impl DevelopmentKey {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
     }
 
-    /// A token that says that its bearer is `owner`, for as long as `lifetime` from now.
+    /// A token that names `owner`, and expires after `lifetime`.
     pub fn mint(&self, issuer: &str, audience: &str, owner: &str, lifetime: Duration) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.sign(
@@ -117,10 +109,10 @@ impl DevelopmentKey {
         )
     }
 
-    /// Signs any header and claims with ES256, whatever they say of themselves.
+    /// Signs any header and claims with ES256, whatever they contain.
     ///
     /// # Panics
-    /// If the operating system has no random numbers to give.
+    /// If the operating system has no random numbers.
     #[expect(clippy::expect_used, reason = "no caller could do anything about it")]
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -130,7 +122,7 @@ impl DevelopmentKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// The public point's coordinates, as key sets have them.
+    /// The coordinates of the public point, as key sets have them.
     fn coordinates(&self) -> (String, String) {
         // An uncompressed point: a marker byte and two numbers of equal length.
         let point = self.pair.public_key().as_ref().get(1..).unwrap_or_default();
@@ -139,13 +131,13 @@ impl DevelopmentKey {
     }
 }
 
-/// Makes a key in a file that was not there. If another process is faster, its key stays.
+/// Makes a key in a new file. If another process is faster, its key stays.
 fn create(path: &Path, random: &SystemRandom) -> Result<(), KeyError> {
     use std::os::unix::fs::OpenOptionsExt;
 
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, random)
         .map_err(|_| KeyError::NoRandomNumbers)?;
-    let unwritable = |source| KeyError::Unwritable { path: path.to_owned(), source };
+    let unwritable = |source| KeyError::File { verb: "write", path: path.to_owned(), source };
     fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(unwritable)?;
     // Written under another name first: the file appears complete or not at all.
     let draft = path.with_extension(format!("{}.draft", process::id()));
@@ -170,12 +162,12 @@ mod tests {
 
     use super::*;
 
-    /// A folder of one test's own, gone when it is over.
+    /// A folder of one test, removed when the test ends.
     struct Folder(PathBuf);
 
     impl Folder {
         fn new(name: &str) -> Self {
-            Self(env::temp_dir().join(format!("intake-xtask-{}-{name}", process::id())))
+            Self(env::temp_dir().join(format!("development-key-{}-{name}", process::id())))
         }
 
         fn key(&self) -> PathBuf {
@@ -206,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_key_is_refused() {
+    fn a_file_that_is_no_key_is_an_error() {
         let folder = Folder::new("no-key");
         fs::create_dir_all(&folder.0).unwrap();
         fs::write(folder.key(), "something else").unwrap();
@@ -215,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_what_was_asked_for_and_the_key_set_verifies_it() {
+    fn the_key_set_verifies_a_token_and_the_token_has_its_claims() {
         let folder = Folder::new("token");
         let key = DevelopmentKey::load_or_create(&folder.key()).unwrap();
         let token = key.mint("issuer", "audience", "alice", Duration::from_secs(60));

@@ -1,6 +1,6 @@
-//! What can go wrong between the functions and DynamoDB, on demand.
+//! Faults between the functions and DynamoDB, on demand.
 
-#![allow(clippy::expect_used, reason = "what goes wrong here ends a test or a run")]
+#![allow(clippy::expect_used, reason = "a failure here ends a test or a run")]
 
 use std::{
     collections::VecDeque,
@@ -34,21 +34,21 @@ pub enum Fault {
     None,
     /// The database has no capacity left.
     Throttle,
-    /// In a batch, every second statement is throttled, beginning with the first: the answer is a 200.
+    /// In a batch, every second statement is throttled, beginning with the first: the response is a 200.
     ThrottleStatements,
-    /// The database answers 500.
+    /// The database responds with 500.
     ServerError,
-    /// The database refuses the request for good.
+    /// The database rejects the request for good.
     Refuse,
     /// The connection is cut before the request reaches the database.
     CutBefore,
-    /// The connection is cut after the database did what was asked for.
+    /// The connection is cut after the request took effect.
     CutAfter,
-    /// There is no answer, ever.
+    /// There is no response, ever.
     Hang,
-    /// The request is passed on late, if its sender still waits then.
+    /// The request is passed on late, if its client still waits then.
     Delay(Duration),
-    /// The request takes effect late, even if its sender has given it up by then.
+    /// The request takes effect late, even if its client does not wait any more.
     Late(Duration),
 }
 
@@ -62,7 +62,7 @@ pub struct FaultProxy {
 
 #[derive(Debug)]
 struct State {
-    /// The one operation that faults happen to; all, if there is none.
+    /// The only operation that has faults; none means all operations.
     only: Option<String>,
     next: VecDeque<Fault>,
     then: Fault,
@@ -86,7 +86,7 @@ impl State {
 }
 
 impl FaultProxy {
-    /// A proxy that passes everything on, until told otherwise.
+    /// A proxy that passes everything on at first.
     pub async fn before(database: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -103,12 +103,12 @@ impl FaultProxy {
         Self { address, state, under_way }
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on, faults happen to requests for this operation only.
+    /// From now on, only requests for this operation have faults.
     pub fn only(&self, operation: &str) {
         self.state.lock().expect("not poisoned").only = Some(operation.to_owned());
     }
@@ -130,12 +130,12 @@ impl FaultProxy {
         state.chance = fastrand::Rng::with_seed(seed);
     }
 
-    /// How many requests came since this, or [`FaultProxy::taken`] for their operation, was asked for the last time.
+    /// The number of requests since the last call of this, or of [`FaultProxy::taken`] for their operation.
     pub fn taken_all(&self) -> usize {
         self.state.lock().expect("not poisoned").operations.drain(..).count()
     }
 
-    /// How many requests have come and were neither answered nor cut yet, or have yet to take effect.
+    /// The number of requests that have neither a response nor been cut, or have yet to take effect.
     pub fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
     }
@@ -148,7 +148,7 @@ impl FaultProxy {
         state.share = 1.0;
     }
 
-    /// How many requests for an operation came since this was asked for the last time.
+    /// The number of requests for an operation since the last call of this.
     pub fn taken(&self, operation: &str) -> usize {
         let mut state = self.state.lock().expect("not poisoned");
         let before = state.operations.len();
@@ -170,13 +170,13 @@ async fn serve(
             let (client, state) = (client.clone(), Arc::clone(&state));
             let under_way = UnderWay::one(&under_way);
             // An error of the service is how a connection is cut.
-            async move { answer(request, database, client, state, under_way).await.ok_or("cut") }
+            async move { respond(request, database, client, state, under_way).await.ok_or("cut") }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
 }
 
-/// Counts a request until it is dropped, which also happens when its sender goes away.
+/// Counts a request until it is dropped, which also happens when its client disconnects.
 struct UnderWay(Arc<AtomicUsize>);
 
 impl UnderWay {
@@ -200,8 +200,8 @@ struct Passing {
 }
 
 impl Passing {
-    /// The same request as if the account itself had made it. A changed body does not fit the signature of whoever
-    /// has made it; that of the account is not looked at by the emulator.
+    /// The same request in the name of the account itself. A changed body does not match its signature; the emulator
+    /// does not check the signature of the account.
     fn by_the_account(mut self) -> Self {
         let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
                          SignedHeaders=host, Signature=0";
@@ -213,15 +213,15 @@ impl Passing {
     async fn pass(self, body: Bytes) -> Option<Response<Full<Bytes>>> {
         let mut headers = self.headers;
         headers.remove(CONTENT_LENGTH);
-        let answer = self.client.post(self.url).headers(headers).body(body).send().await.ok()?;
-        let mut response = Response::builder().status(answer.status());
-        *response.headers_mut()? = answer.headers().clone();
-        response.body(Full::new(answer.bytes().await.ok()?)).ok()
+        let response = self.client.post(self.url).headers(headers).body(body).send().await.ok()?;
+        let mut copy = Response::builder().status(response.status());
+        *copy.headers_mut()? = response.headers().clone();
+        copy.body(Full::new(response.bytes().await.ok()?)).ok()
     }
 }
 
-/// The answer; none if the connection is to be cut.
-async fn answer(
+/// The response; none if the connection is to be cut.
+async fn respond(
     request: Request<Incoming>,
     database: SocketAddr,
     client: reqwest::Client,
@@ -247,15 +247,15 @@ async fn answer(
             throttle_statements(&body, passing).await
         }
         Fault::ThrottleStatements => passing.pass(body).await,
-        Fault::ServerError => Some(error(500, "InternalServerError", "Something is wrong here.")),
-        Fault::Refuse => Some(error(400, "ValidationException", "This is not taken.")),
+        Fault::ServerError => Some(error(500, "InternalServerError", "An internal error.")),
+        Fault::Refuse => Some(error(400, "ValidationException", "The request is not valid.")),
         Fault::CutBefore => None,
         Fault::CutAfter => {
             passing.pass(body).await;
             None
         }
         Fault::Hang => {
-            // Bounded, so that a test that forgot to let go ends.
+            // Bounded, so that a forgotten test ends.
             let _ = timeout(Duration::from_secs(60), std::future::pending::<()>()).await;
             None
         }
@@ -264,12 +264,12 @@ async fn answer(
             passing.pass(body).await
         }
         Fault::Late(delay) => {
-            // A task of its own: what the sender does cannot stop it.
+            // A task of its own: the client cannot stop it.
             let late = tokio::spawn(async move {
                 sleep(delay).await;
-                let answer = passing.pass(body).await;
+                let response = passing.pass(body).await;
                 drop(under_way);
-                answer
+                response
             });
             late.await.ok().flatten()
         }
@@ -288,10 +288,10 @@ async fn throttle_statements(body: &Bytes, passing: Passing) -> Option<Response<
     let mut passed = if statements.is_empty() {
         Vec::new()
     } else {
-        let answer = passing.by_the_account().pass(Bytes::from(request.to_string())).await?;
-        let answer = answer.into_body().collect().await.ok()?.to_bytes();
-        let mut answer: Value = serde_json::from_slice(&answer).ok()?;
-        answer.get_mut("Responses")?.as_array_mut()?.drain(..).collect()
+        let response = passing.by_the_account().pass(Bytes::from(request.to_string())).await?;
+        let body = response.into_body().collect().await.ok()?.to_bytes();
+        let mut response: Value = serde_json::from_slice(&body).ok()?;
+        response.get_mut("Responses")?.as_array_mut()?.drain(..).collect()
     };
     let mut passed = passed.drain(..);
     let responses: Vec<_> = (0..count)
@@ -300,16 +300,16 @@ async fn throttle_statements(body: &Bytes, passing: Passing) -> Option<Response<
             _ => passed.next().unwrap_or_default(),
         })
         .collect();
-    Some(json_answer(StatusCode::OK, &json!({ "Responses": responses })))
+    Some(json_response(StatusCode::OK, &json!({ "Responses": responses })))
 }
 
 fn error(status: u16, kind: &str, message: &str) -> Response<Full<Bytes>> {
     let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
     let body = json!({ "__type": kind, "message": message });
-    json_answer(StatusCode::from_u16(status).expect("a status"), &body)
+    json_response(StatusCode::from_u16(status).expect("a status"), &body)
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     Response::builder()
         .status(status)
         .header("content-type", "application/x-amz-json-1.0")
