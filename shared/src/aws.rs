@@ -1,8 +1,8 @@
-//! How the functions reach AWS: one HTTP client for all, built for a short cold start.
+//! The clients of AWS services: one HTTP client for all of them, built for a short cold start.
 //!
 //! Region, credentials and endpoints come from the variables that Lambda sets and that all AWS SDKs read
-//! ("Using the Lambda environment variables", "Service-specific endpoints"). The usual chain of other
-//! sources (profiles, instance metadata) has no place in a function and is left out.
+//! ("Using the Lambda environment variables", "Service-specific endpoints"). The usual other sources
+//! (profiles, instance metadata) do not exist in a function and are left out.
 
 use std::{error::Error, fs, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
 /// operating system, at every cold start.
 pub const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
-/// What every AWS client of a function is built from.
+/// The settings that every AWS client of a function shares.
 #[derive(Clone, Debug)]
 pub struct Aws {
     region: Region,
@@ -84,7 +84,7 @@ impl Aws {
         Ok(Self { region, credentials, http_client, dynamodb_endpoint })
     }
 
-    /// A DynamoDB client that gives up an attempt after `attempt_timeout`.
+    /// A DynamoDB client whose attempts end after `attempt_timeout`.
     pub fn dynamodb(&self, attempt_timeout: Duration) -> aws_sdk_dynamodb::Client {
         let mut config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -98,12 +98,12 @@ impl Aws {
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// Where the functions run.
+    /// The region that the functions run in.
     pub fn region(&self) -> Region {
         self.region.clone()
     }
 
-    /// Who they are.
+    /// The credentials of the function's role.
     pub fn credentials(&self) -> Credentials {
         self.credentials.clone()
     }
@@ -114,19 +114,19 @@ impl Aws {
     }
 }
 
-/// How long a function waits for its connections while it starts. Lambda would let it take 10 seconds.
+/// How long a function waits for its connections while it starts. Lambda allows 10 seconds.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes a request while the function starts, only so that the first one that matters finds the connection
-/// open and everything on its way used once. A function has more processor while it starts than it has
-/// afterwards, and nobody waits for it yet ("Understanding the Lambda execution environment lifecycle").
+/// Makes a probe while the function starts, so that the first real request finds the connection open and all code
+/// on its way used once. A function has more processor time while it starts than afterwards, and no caller waits
+/// yet ("Understanding the Lambda execution environment lifecycle").
 ///
-/// What goes wrong is logged and of no consequence: the request that matters will show it, and is retried.
-pub async fn warm_up<T, E: Error>(request: impl Future<Output = Result<T, E>>) {
-    match time::timeout(WARM_UP_TIMEOUT, request).await {
+/// A failure is only logged: the first real request will meet it again, and is retried.
+pub async fn warm_up<T, E: Error>(probe: impl Future<Output = Result<T, E>>) {
+    match time::timeout(WARM_UP_TIMEOUT, probe).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(error = with_causes(&error), "not warmed up"),
-        Err(_) => tracing::warn!(error = "no answer in time", "not warmed up"),
+        Err(_) => tracing::warn!(error = "no response in time", "not warmed up"),
     }
 }
 

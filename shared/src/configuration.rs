@@ -1,4 +1,4 @@
-//! What a function is told by its environment, with errors that name what is missing.
+//! The environment variables of a function, with errors that name the variable.
 
 use std::{env, str::FromStr};
 

@@ -1,7 +1,7 @@
-//! The domain of Intake: what a message is, what may become of it, where it is kept and who is told.
+//! The domain of Intake: messages, their states, the tables that keep them, and the notifications to their owners.
 //!
-//! What a message is and may become knows nothing of Lambda, API Gateway or SQS: the functions translate.
-//! What the functions behind the REST API share of that translation is in [`rest`], which only they use.
+//! Messages and states know nothing of Lambda, API Gateway or SQS: the functions translate. What the functions
+//! behind the REST API share of that translation is in [`rest`], which only they use.
 
 #[cfg(feature = "stores")]
 pub mod aws;

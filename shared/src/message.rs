@@ -22,7 +22,7 @@ impl MessageId {
     /// The longest id, in characters.
     pub const MAX_CHARS: usize = 64;
 
-    /// Takes a text as a message id.
+    /// Parses a message id.
     ///
     /// # Errors
     /// [`InvalidMessageId`] if it is empty, too long or holds another character.
@@ -48,7 +48,7 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// Whose message it is: the `sub` of a verified token, 1 to 255 printable ASCII characters
+/// The identity that a message belongs to: the `sub` of a verified token, 1 to 255 printable ASCII characters
 /// (OpenID Connect Core 1.0, section 2, has the same upper limit).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(String);
@@ -62,7 +62,7 @@ impl Owner {
     /// The longest owner, in characters.
     pub const MAX_CHARS: usize = 255;
 
-    /// Takes a text as an owner.
+    /// Parses an owner.
     ///
     /// # Errors
     /// [`InvalidOwner`] if it is empty, too long or holds another character.
@@ -82,29 +82,28 @@ impl Owner {
     }
 }
 
-/// What the queue answered when it took a message: the SQS message id, a UUID.
+/// What a client gets with a `202`: the SQS message id of what it sent, a UUID in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt(String);
 
 /// Why a text is not a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a receipt is the UUID that the queue answered when it took the message")]
+#[error("a receipt is the UUID in the response to the request that queued the message")]
 pub struct InvalidReceipt;
 
 impl Receipt {
-    /// Takes a text as a receipt.
+    /// Parses a receipt.
     ///
     /// # Errors
     /// [`InvalidReceipt`] if it does not have the form of a UUID (8-4-4-4-12 hexadecimal digits).
-    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidReceipt> {
-        let text = text.into();
+    pub fn parse(text: &str) -> Result<Self, InvalidReceipt> {
         let groups = [8, 4, 4, 4, 12];
         let mut parts = text.split('-');
         let is_group = |part: &str, length: usize| {
             part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
         };
         let all = groups.into_iter().all(|length| parts.next().is_some_and(|part| is_group(part, length)));
-        if all && parts.next().is_none() { Ok(Self(text)) } else { Err(InvalidReceipt) }
+        if all && parts.next().is_none() { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidReceipt) }
     }
 
     /// The receipt as text.
@@ -113,8 +112,8 @@ impl Receipt {
     }
 }
 
-/// What a client sends: a JSON object of at most [`Payload::MAX_BYTES`], kept as the text it came in,
-/// so that numbers of any size, key order and white space survive.
+/// What a client sends: a JSON object of at most [`Payload::MAX_BYTES`], kept as the text that was sent, so that
+/// numbers of any size, key order and white space survive.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(String);
 
@@ -125,7 +124,7 @@ pub enum InvalidPayload {
     #[error("the message is empty: send a JSON object")]
     Empty,
     /// More than [`Payload::MAX_BYTES`] were sent.
-    #[error("the message has {bytes} bytes; at most {} (256 KiB) are taken", Payload::MAX_BYTES)]
+    #[error("the message has {bytes} bytes; at most {} (256 KiB) are accepted", Payload::MAX_BYTES)]
     TooLarge {
         /// How many were sent.
         bytes: usize,
@@ -133,7 +132,7 @@ pub enum InvalidPayload {
     /// Brackets nest deeper than [`Payload::MAX_DEPTH`].
     #[error("the message nests deeper than {} levels", Payload::MAX_DEPTH)]
     TooDeep,
-    /// No JSON text (RFC 8259).
+    /// Not a JSON text (RFC 8259).
     #[error("the message is not JSON: line {line}, column {column}")]
     NotJson {
         /// Where reading it failed, from 1.
@@ -151,13 +150,13 @@ impl Payload {
     /// Amazon DynamoDB") beside everything else that is kept.
     pub const MAX_BYTES: usize = 256 * 1024;
 
-    /// The deepest nesting of arrays and objects, the same that API Gateway's body validation takes.
+    /// The deepest nesting of arrays and objects, the same that API Gateway's body validation accepts.
     pub const MAX_DEPTH: usize = 1000;
 
-    /// Takes a text as a payload.
+    /// Parses a payload.
     ///
     /// # Errors
-    /// [`InvalidPayload`], with the reason to tell the client.
+    /// [`InvalidPayload`], with the reason for the client.
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidPayload> {
         let text = text.into();
         Self::check(&text)?;
@@ -187,8 +186,9 @@ impl Payload {
         &self.0
     }
 
-    /// Whether both are the same JSON: white space, key order and escapes make no difference.
-    /// Numbers are compared as written, since `1.0` and `1` are not the same to every reader.
+    /// Whether both are the same JSON: white space, key order and escapes make no difference. Numbers are compared
+    /// as written, since `1.0` and `1` are not the same to every reader. Where an object has one name twice, only
+    /// the identical text is the same, since readers differ in which value counts (RFC 8259, section 4).
     pub fn is_same_as(&self, other: &str) -> bool {
         self.0 == other || (Self::check(other).is_ok() && comparison::same(&self.0, other))
     }
@@ -221,18 +221,18 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// Which way a message came in.
+/// Which way a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
-    /// In a request that waited for the outcome.
+    /// In a synchronous request.
     Sync,
     /// Through the queue.
     Queue,
 }
 
 impl Via {
-    /// As it is written in the table and in answers.
+    /// The word for it in the table and in responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -241,12 +241,12 @@ impl Via {
     }
 }
 
-/// One owner's message id: what a message is found by.
+/// What a message is found by: its id and its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The client's name for the message.
     pub id: MessageId,
-    /// Whose it is.
+    /// The identity that it belongs to.
     pub owner: Owner,
 }
 

@@ -1,7 +1,7 @@
-//! What is counted: every metric with its name and unit, and how CloudWatch gets them.
+//! Metrics: each with its name and unit, and how CloudWatch gets them.
 //!
 //! They are written to the log as lines in CloudWatch's embedded metric format ("Specification: Embedded
-//! metric format"), from which CloudWatch makes metrics by itself: nothing is called, and nobody waits. They
+//! metric format"), from which CloudWatch extracts the metrics: no call, and no waiting. They
 //! are in the namespace `Intake`, with the function's name as their one dimension, as Lambda's own are.
 //! `docs/observability.md` says what each means on each way in.
 
@@ -29,42 +29,44 @@ pub const NAMESPACE: &str = "Intake";
 pub const DIMENSION: &str = "FunctionName";
 
 /// The most values that one metric may have in one line ("Target members").
-const MOST_VALUES: usize = 100;
+const MAX_VALUES: usize = 100;
 
-/// One thing that is counted or timed.
+/// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Messages that came in, each once however often it is delivered.
+    /// Messages that were accepted, each once however often it is delivered.
     Accepted,
-    /// Messages that are in the table now.
+    /// Messages that were stored.
     Stored,
-    /// Messages that were there before with the same payload.
+    /// Messages whose payload was stored before.
     Duplicate,
-    /// Messages whose id has another payload already.
+    /// Messages whose id has another payload.
     Conflict,
-    /// Messages that are invalid.
+    /// Invalid messages.
     Rejected,
-    /// Messages that were given up: answered with an error, or on their way to the dead-letter queue.
+    /// Messages that failed: with a 5xx response, or on their last delivery.
     Failed,
-    /// Deliveries that did not settle a message, which SQS therefore repeats.
+    /// Deliveries that SQS repeats, because the outcome is still open.
     Retried,
-    /// Sockets that were told all there was for them.
+    /// Sockets that got all their notifications.
     Pushed,
-    /// Sockets that were gone when they were to be told.
+    /// Sockets that turned out to be gone.
     Gone,
-    /// Sockets, or owners with all their sockets, that could not be told.
+    /// Sockets, or owners with all their sockets, that could not be notified.
     PushFailed,
-    /// How long it took from when a message was accepted until it was stored.
+    /// Sockets, or owners with all their sockets, that the time for notifications did not suffice for.
+    PushSkipped,
+    /// The time from when a message was accepted until it was stored.
     TimeToStored,
-    /// How many records a batch had.
+    /// The records of a batch.
     BatchSize,
     /// Processes that were started.
     ColdStart,
-    /// Callers whose token was taken.
+    /// Callers whose token was accepted.
     Allowed,
-    /// Callers whose token was refused.
+    /// Callers whose token was denied.
     Denied,
-    /// Callers whose token could not be checked.
+    /// Callers whose token could not be verified, for want of keys.
     Unverified,
     /// Sockets that were opened.
     Connected,
@@ -74,7 +76,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Accepted,
         Self::Stored,
         Self::Duplicate,
@@ -85,6 +87,7 @@ impl Metric {
         Self::Pushed,
         Self::Gone,
         Self::PushFailed,
+        Self::PushSkipped,
         Self::TimeToStored,
         Self::BatchSize,
         Self::ColdStart,
@@ -108,6 +111,7 @@ impl Metric {
             Self::Pushed => "Pushed",
             Self::Gone => "Gone",
             Self::PushFailed => "PushFailed",
+            Self::PushSkipped => "PushSkipped",
             Self::TimeToStored => "TimeToStored",
             Self::BatchSize => "BatchSize",
             Self::ColdStart => "ColdStart",
@@ -128,14 +132,14 @@ impl Metric {
     }
 }
 
-/// What one invocation has counted.
+/// The metrics of one invocation.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     values: BTreeMap<Metric, Vec<u64>>,
 }
 
 impl Metrics {
-    /// Counts so many more.
+    /// Adds to a count.
     pub fn count(&mut self, metric: Metric, more: usize) {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         let values = self.values.entry(metric).or_default();
@@ -145,20 +149,20 @@ impl Metrics {
         }
     }
 
-    /// Notes one more value, beside those that there are.
-    pub fn note(&mut self, metric: Metric, value: u64) {
+    /// Adds a value to a list.
+    pub fn record(&mut self, metric: Metric, value: u64) {
         self.values.entry(metric).or_default().push(value);
     }
 
-    /// Notes that a message that was accepted then is stored now.
-    pub fn stored_since(&mut self, accepted: Timestamp) {
-        // The clocks of SQS and of this function may differ by a little.
-        let took = Timestamp::now().as_millisecond() - accepted.as_millisecond();
-        self.note(Metric::TimeToStored, u64::try_from(took).unwrap_or_default());
+    /// Adds the time that a message took from being accepted to being stored.
+    pub fn time_to_stored(&mut self, accepted: Timestamp, stored: Timestamp) {
+        // The clocks of SQS and of this function may differ a little.
+        let took = stored.as_millisecond() - accepted.as_millisecond();
+        self.record(Metric::TimeToStored, u64::try_from(took).unwrap_or_default());
     }
 
-    /// Writes what there is to the log, and that the process is new if this is its first time. What is zero
-    /// is left out. Outside of a function that [`start`] was called in, nothing is written.
+    /// Writes the metrics to the log, without zeros, and a cold start with the first ones of a process. Writes
+    /// nothing in a process that has not called [`start`].
     pub fn write(mut self) {
         let Some(source) = SOURCE.get() else { return };
         if !STARTED.swap(true, Ordering::Relaxed) {
@@ -169,7 +173,7 @@ impl Metrics {
             text.push_str(&line);
             text.push('\n');
         }
-        // Whoever does not read the log any more cannot be told so either.
+        // Without a log there is no place for the error, either.
         let _ = io::stdout().lock().write_all(text.as_bytes());
     }
 
@@ -180,8 +184,8 @@ impl Metrics {
         while !self.values.is_empty() {
             let mut rest = BTreeMap::new();
             for (metric, values) in &mut self.values {
-                if values.len() > MOST_VALUES {
-                    rest.insert(*metric, values.split_off(MOST_VALUES));
+                if values.len() > MAX_VALUES {
+                    rest.insert(*metric, values.split_off(MAX_VALUES));
                 }
             }
             lines.push(line(&self.values, source));
@@ -195,8 +199,8 @@ fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source) -> String {
     let metrics: Vec<_> =
         values.keys().map(|metric| json!({ "Name": metric.name(), "Unit": metric.unit() })).collect();
     let mut line = Map::new();
-    // Lambda takes a line without a level and a time for INFO ("Log-level filtering"), and would hold all
-    // metrics back where only warnings are to be logged: so they have the level that just passes.
+    // Lambda treats a line without a level and a time as INFO ("Log-level filtering"), and would drop the metrics
+    // where only warnings are logged: so they have the lowest level that passes.
     line.insert("timestamp".to_owned(), json!(now()));
     line.insert("level".to_owned(), json!(source.level));
     line.insert("message".to_owned(), json!("metrics"));
@@ -219,12 +223,12 @@ fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source) -> String {
 /// The time as all other lines of the log have it.
 fn now() -> String {
     let mut text = String::new();
-    // Writing to a text does not fail.
+    // Writing to a string does not fail.
     let _ = time::SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
 
-/// Where the lines come from.
+/// The function that writes the lines.
 #[derive(Debug)]
 struct Source {
     function: String,
@@ -236,7 +240,7 @@ static SOURCE: OnceLock<Source> = OnceLock::new();
 /// Whether this process has written metrics before.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Lets metrics be written, in the name of this function. `level` is the least severe that is logged.
+/// Lets this process write metrics of this function. `level` is the least severe one that is logged.
 pub(crate) fn start(function: String, level: String) {
     // A second start would change nothing.
     let _ = SOURCE.set(Source { function, level });
@@ -258,8 +262,8 @@ mod tests {
         metrics.count(Metric::Stored, 1);
         metrics.count(Metric::Stored, 2);
         metrics.count(Metric::Conflict, 0);
-        metrics.note(Metric::TimeToStored, 0);
-        metrics.note(Metric::TimeToStored, 12);
+        metrics.record(Metric::TimeToStored, 0);
+        metrics.record(Metric::TimeToStored, 12);
 
         let mut lines = written(metrics);
 
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dashboard_the_alarms_and_the_documentation_name_the_metrics_that_there_are() {
+    fn dashboard_alarms_and_documentation_name_every_metric_and_no_other() {
         let template = include_str!("../../template.yaml");
         let on_the_dashboard =
             template.split("[\"Intake\", \"").skip(1).filter_map(|rest| rest.split('"').next());
@@ -312,17 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_is_nothing_written() {
+    fn zeros_are_not_written() {
         let mut metrics = Metrics::default();
         metrics.count(Metric::Pushed, 0);
         assert!(written(metrics).is_empty());
     }
 
     #[test]
-    fn no_line_has_more_values_of_a_metric_than_it_may() {
+    fn no_line_exceeds_the_limit_of_values() {
         let mut metrics = Metrics::default();
         metrics.count(Metric::Stored, 1000);
-        (0..1000).for_each(|time| metrics.note(Metric::TimeToStored, time));
+        (0..1000).for_each(|time| metrics.record(Metric::TimeToStored, time));
 
         let lines = written(metrics);
 
@@ -331,7 +335,7 @@ mod tests {
             .iter()
             .flat_map(|line| {
                 let times = line["TimeToStored"].as_array().expect("several");
-                assert!(times.len() <= MOST_VALUES);
+                assert!(times.len() <= MAX_VALUES);
                 times.iter().filter_map(Value::as_u64)
             })
             .collect();

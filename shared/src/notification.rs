@@ -1,104 +1,90 @@
-//! What clients are told over their sockets: CloudEvents 1.0 in JSON batches.
+//! Notifications to clients over their sockets: CloudEvents 1.0 in JSON batches.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::message::Receipt;
+use crate::{
+    message::Receipt,
+    state::{Outcome, Status},
+};
 
-/// What a client is told about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum EventType {
-    /// The message is stored.
-    #[serde(rename = "intake.message.stored")]
-    Stored,
-    /// The message is invalid and was not stored.
-    #[serde(rename = "intake.message.rejected")]
-    Rejected,
-    /// The message could not be stored however often it was tried.
-    #[serde(rename = "intake.message.failed")]
-    Failed,
-    /// Another payload is stored under the id, and stays.
-    #[serde(rename = "intake.message.conflict")]
-    Conflict,
-}
-
-impl EventType {
-    /// The last word of the event type.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-            Self::Conflict => "conflict",
-        }
-    }
-}
-
-/// One CloudEvent about one message.
+/// One CloudEvent about one request: it says what the look-up by its receipt says.
 ///
-/// `id` is made of the receipt and the outcome: told twice about the same delivery, a client sees the
-/// same `source` and `id`, which CloudEvents 1.0 defines as a duplicate.
+/// `id` consists of the receipt and the status: notified twice of one outcome, a client sees the same `source` and
+/// `id`, which CloudEvents 1.0 defines as a duplicate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     specversion: &'static str,
     id: String,
     source: &'static str,
     #[serde(rename = "type")]
-    kind: EventType,
+    event_type: &'static str,
     subject: String,
     #[serde(serialize_with = "to_the_millisecond")]
     time: Timestamp,
     datacontenttype: &'static str,
     data: Data,
+    #[serde(skip)]
+    status: Status,
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Data {
     receipt: String,
+    #[serde(serialize_with = "to_the_millisecond")]
+    received_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_to_the_millisecond")]
+    stored_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
 impl Event {
-    /// An event about the message that its client calls `subject`. That is what the client sent, not
-    /// always a legal id: an illegal one can only be told, not recorded.
-    pub fn new(
-        kind: EventType,
-        subject: &str,
-        receipt: &Receipt,
-        reason: Option<String>,
-        time: Timestamp,
-    ) -> Self {
+    /// The event about a request: `subject` is the message's id as the client sent it, which need not be a legal one.
+    pub fn new(subject: &str, receipt: &Receipt, outcome: &Outcome) -> Self {
+        let Outcome { status, received_at, stored_at, .. } = *outcome;
         Self {
             specversion: "1.0",
-            id: format!("{}:{}", receipt.as_str(), kind.as_str()),
+            id: format!("{}:{}", receipt.as_str(), status.as_str()),
             source: "/intake",
-            kind,
+            event_type: match status {
+                Status::Stored => "intake.message.stored",
+                Status::Rejected => "intake.message.rejected",
+                Status::Conflict => "intake.message.conflict",
+                Status::Failed => "intake.message.failed",
+            },
             subject: truncated(subject, MAX_SUBJECT_BYTES).to_owned(),
-            time,
+            time: stored_at.unwrap_or_else(Timestamp::now),
             datacontenttype: "application/json",
-            data: Data { receipt: receipt.as_str().to_owned(), reason },
+            data: Data {
+                receipt: receipt.as_str().to_owned(),
+                received_at,
+                stored_at,
+                reason: outcome.reason.clone(),
+            },
+            status,
         }
     }
 
-    /// What the queue knows the message by.
+    /// The receipt of the request.
     pub fn receipt(&self) -> &str {
         &self.data.receipt
     }
 
-    /// What it is about the message.
-    pub fn kind(&self) -> EventType {
-        self.kind
+    /// What the request ended as.
+    pub fn status(&self) -> Status {
+        self.status
     }
 
-    /// What makes it this event: told again, it has the same.
+    /// The identity of this event: repeated, it has the same.
     pub fn id(&self) -> &str {
         &self.id
     }
 }
 
-/// The longest subject told, in bytes: a legal id has 64, an illegal one may be anything.
-const MAX_SUBJECT_BYTES: usize = 256;
+/// The longest subject, in bytes: a legal id has 64, an illegal one may have any length.
+pub const MAX_SUBJECT_BYTES: usize = 256;
 
 /// The most bytes in one frame ("Quotas for configuring and running a WebSocket API in API Gateway":
 /// a frame has at most 32 KB).
@@ -131,9 +117,26 @@ pub fn truncated(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 
-/// As precise as the times in the table.
-fn to_the_millisecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a time as the table has it: RFC 3339 with three digits of a second.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn to_the_millisecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+/// The same for a time that may be missing.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn optional_to_the_millisecond<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to_the_millisecond(time, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]
@@ -146,25 +149,40 @@ mod tests {
         Receipt::parse("5fea7756-0ea4-451a-a703-a558b933e274").expect("a receipt")
     }
 
+    fn outcome(status: Status, stored_at: Option<Timestamp>, reason: Option<String>) -> Outcome {
+        let received_at = Timestamp::from_second(1_800_000_000).expect("in range");
+        Outcome { status, attempts: Some(1), received_at, stored_at, reason }
+    }
+
     #[test]
     fn an_event_is_a_cloud_event() {
-        let time = Timestamp::from_second(1_800_000_000).expect("in range");
-        let reason = Some("not an object".to_owned());
-        let event = Event::new(EventType::Rejected, "m-1", &receipt(), reason, time);
+        let stored_at = Timestamp::from_millisecond(1_800_000_001_500).expect("in range");
+        let event = Event::new("m-1", &receipt(), &outcome(Status::Stored, Some(stored_at), None));
         assert_eq!(
             serde_json::to_value(&event).expect("serializes"),
             serde_json::json!({
                 "specversion": "1.0",
-                "id": "5fea7756-0ea4-451a-a703-a558b933e274:rejected",
+                "id": "5fea7756-0ea4-451a-a703-a558b933e274:stored",
                 "source": "/intake",
-                "type": "intake.message.rejected",
+                "type": "intake.message.stored",
                 "subject": "m-1",
-                "time": "2027-01-15T08:00:00.000Z",
+                "time": "2027-01-15T08:00:01.500Z",
                 "datacontenttype": "application/json",
                 "data": {
                     "receipt": "5fea7756-0ea4-451a-a703-a558b933e274",
-                    "reason": "not an object",
+                    "receivedAt": "2027-01-15T08:00:00.000Z",
+                    "storedAt": "2027-01-15T08:00:01.500Z",
                 },
+            })
+        );
+        let reason = Some("not an object".to_owned());
+        let event = Event::new("m-1", &receipt(), &outcome(Status::Rejected, None, reason));
+        assert_eq!(
+            serde_json::to_value(&event).expect("serializes")["data"],
+            serde_json::json!({
+                "receipt": "5fea7756-0ea4-451a-a703-a558b933e274",
+                "receivedAt": "2027-01-15T08:00:00.000Z",
+                "reason": "not an object",
             })
         );
     }
@@ -184,21 +202,21 @@ mod tests {
                 .iter()
                 .map(|subject| {
                     let reason = Some("r".repeat(reason_bytes));
-                    Event::new(EventType::Stored, subject, &receipt(), reason, Timestamp::UNIX_EPOCH)
+                    Event::new(subject, &receipt(), &outcome(Status::Failed, None, reason))
                 })
                 .collect();
             let frames = frames(&events).expect("serializes");
-            let mut told = Vec::new();
+            let mut received = Vec::new();
             for frame in &frames {
                 prop_assert!(frame.len() <= MAX_FRAME_BYTES);
                 let array: Vec<serde_json::Value> = serde_json::from_str(frame).expect("an array");
-                told.extend(array);
+                received.extend(array);
             }
             let sent: Vec<_> = events
                 .iter()
                 .map(|event| serde_json::to_value(event).expect("serializes"))
                 .collect();
-            prop_assert_eq!(told, sent);
+            prop_assert_eq!(received, sent);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-/// A problem, and the HTTP status it is answered with. `detail` is for the caller to act on:
-/// it never shows what is inside.
+/// A problem, and the HTTP status of its response. `detail` tells the caller what to do, and nothing about
+/// internals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// What kind of problem it is, as a URN that does not change.
@@ -13,7 +13,7 @@ pub struct Problem {
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong with this request, and what to do.
+    /// What is wrong with this request, and what to do about it.
     pub detail: String,
 }
 
@@ -25,22 +25,22 @@ impl Problem {
         Self { kind, title, status, detail: detail.into() }
     }
 
-    /// 400: the id in the path is none.
+    /// 400: the id in the path is illegal.
     pub fn invalid_id(detail: impl Into<String>) -> Self {
         Self::new("urn:intake:problem:invalid-id", "Invalid message id", 400, detail)
     }
 
-    /// 400: the body is no valid message.
+    /// 400: the body is not a valid message.
     pub fn invalid_body(detail: impl Into<String>) -> Self {
         Self::new("urn:intake:problem:invalid-body", "Invalid message", 400, detail)
     }
 
-    /// 400: the receipt is none.
+    /// 400: the receipt is not a UUID.
     pub fn invalid_receipt(detail: impl Into<String>) -> Self {
         Self::new("urn:intake:problem:invalid-receipt", "Invalid receipt", 400, detail)
     }
 
-    /// 404: the caller has no such message.
+    /// 404: the caller has no such message or request.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new("urn:intake:problem:not-found", "Not found", 404, detail)
     }
@@ -60,7 +60,7 @@ impl Problem {
         Self::new("urn:intake:problem:unsupported-media-type", "Unsupported media type", 415, detail)
     }
 
-    /// 500: a mistake of ours; the log has it.
+    /// 500: a fault of Intake; the log has it.
     pub fn internal() -> Self {
         Self::new(
             "urn:intake:problem:internal",
@@ -70,7 +70,7 @@ impl Problem {
         )
     }
 
-    /// 503: the database is throttling or away; to be answered with `Retry-After`.
+    /// 503: the database is throttled or unavailable. The response has `Retry-After`.
     pub fn unavailable() -> Self {
         Self::new(
             "urn:intake:problem:unavailable",

@@ -1,4 +1,4 @@
-//! Requests and answers of the REST API, as the functions behind it share them.
+//! Requests and responses of the REST API, as the functions behind it share them.
 
 use lambda_http::{
     Body, Error, Request, RequestExt, Response,
@@ -22,35 +22,64 @@ use crate::{
     telemetry::{CorrelationId, with_causes},
 };
 
-/// Whose message a request is about, by the authorizer's word alone, and which, by its path.
-///
-/// # Errors
-/// A [`Problem`]: the id is illegal, or the request came past the authorizer.
-pub fn key(request: &Request) -> Result<Key, Problem> {
-    let Some(owner) = owner(request) else {
-        tracing::error!("the request has no owner: is the authorizer attached to this method?");
-        return Err(Problem::internal());
-    };
-    let path = request.path_parameters();
-    let id = path.first("id").unwrap_or_default();
-    let id = MessageId::parse(id).map_err(|error| Problem::invalid_id(error.to_string()))?;
-    Ok(Key { id, owner })
+/// Who sends a request, and which message it is about.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The id in the path, which need not be a legal one.
+    pub id: String,
+    /// Joins the request's log lines.
+    pub correlation_id: Option<CorrelationId>,
+    owner: Option<Owner>,
 }
 
-fn owner(request: &Request) -> Option<Owner> {
-    let principal = context(request)?.authorizer.fields.get("principalId")?.as_str()?;
-    Owner::parse(principal).ok()
+impl Caller {
+    /// Reads the path and the authorizer's context of a request.
+    pub fn of(request: &Request) -> Self {
+        let id = request.path_parameters().first("id").unwrap_or_default().to_owned();
+        let Some(context) = context(request) else {
+            return Self { id, correlation_id: None, owner: None };
+        };
+        let text = |value: Option<&'_ serde_json::Value>| value?.as_str().map(str::to_owned);
+        let principal = text(context.authorizer.fields.get("principalId"));
+        let extended_request_id = text(context.other.get("extendedRequestId"));
+        Self {
+            id,
+            correlation_id: extended_request_id.as_deref().and_then(CorrelationId::parse),
+            owner: principal.and_then(|principal| Owner::parse(principal).ok()),
+        }
+    }
+
+    /// The owner, from the authorizer alone.
+    ///
+    /// # Errors
+    /// A [`Problem`] if the request bypassed the authorizer.
+    pub fn owner(&self) -> Result<&Owner, Problem> {
+        self.owner.as_ref().ok_or_else(|| {
+            tracing::error!("the request has no owner: is the authorizer attached to this method?");
+            Problem::internal()
+        })
+    }
+
+    /// The key of the message.
+    ///
+    /// # Errors
+    /// A [`Problem`] if the id is illegal, or the request bypassed the authorizer.
+    pub fn key(&self) -> Result<Key, Problem> {
+        let owner = self.owner()?.clone();
+        let id = MessageId::parse(&*self.id).map_err(|error| Problem::invalid_id(error.to_string()))?;
+        Ok(Key { id, owner })
+    }
+
+    /// The correlation id for a log line.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.correlation_id.as_ref().map(CorrelationId::as_str)
+    }
 }
 
-/// The path of a request as its caller sees it, with the stage or what a custom domain has in its place.
+/// The path of a request as its caller sees it: with the stage, or the base path of a custom domain.
 pub fn path(request: &Request) -> &str {
     let path = context(request).and_then(|context| context.path.as_deref());
     path.unwrap_or_else(|| request.raw_http_path())
-}
-
-/// What the log knows the request by.
-pub fn correlation_id(request: &Request) -> Option<CorrelationId> {
-    CorrelationId::parse(context(request)?.other.get("extendedRequestId")?.as_str()?)
 }
 
 fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
@@ -61,10 +90,10 @@ fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
     }
 }
 
-/// The problem to answer when the table could not be read or written. The log gets the cause.
+/// The problem for a caller when the table could not be read or written. The log gets the cause.
 pub fn store_problem(error: &StoreError) -> Problem {
     if error.is_transient() {
-        tracing::warn!(error = with_causes(error), "the table is not available");
+        tracing::warn!(error = with_causes(error), "the table is unavailable");
         Problem::unavailable()
     } else {
         tracing::error!(error = with_causes(error), "the table cannot be used");
@@ -72,7 +101,7 @@ pub fn store_problem(error: &StoreError) -> Problem {
     }
 }
 
-/// Turns outcomes into answers that a browser of the allowed origin may read.
+/// Makes responses that a browser of the allowed origin may read.
 #[derive(Clone, Debug)]
 pub struct Responses {
     allowed_origin: HeaderValue,
@@ -97,15 +126,15 @@ impl Responses {
         Some(Self { allowed_origin })
     }
 
-    /// A JSON answer.
+    /// A JSON response.
     ///
     /// # Errors
     /// When `body` cannot be written as JSON.
     pub fn json(&self, status: StatusCode, body: &impl Serialize) -> Result<Response<Body>, Error> {
-        self.answer(status, "application/json", body)
+        self.response(status, "application/json", body)
     }
 
-    /// A JSON answer that says where the message is.
+    /// A JSON response with the path of the message.
     ///
     /// # Errors
     /// When `body` cannot be written as JSON.
@@ -115,31 +144,31 @@ impl Responses {
         location: &str,
         body: &impl Serialize,
     ) -> Result<Response<Body>, Error> {
-        let mut answer = self.json(status, body)?;
-        answer.headers_mut().insert(LOCATION, HeaderValue::from_str(location)?);
-        Ok(answer)
+        let mut response = self.json(status, body)?;
+        response.headers_mut().insert(LOCATION, HeaderValue::from_str(location)?);
+        Ok(response)
     }
 
-    /// A problem; one that passes by itself says when to come back.
+    /// A problem; a temporary one has `Retry-After`.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn problem(&self, problem: &Problem) -> Result<Response<Body>, Error> {
         let status = StatusCode::from_u16(problem.status)?;
-        let mut answer = self.answer(status, Problem::CONTENT_TYPE, problem)?;
+        let mut response = self.response(status, Problem::CONTENT_TYPE, problem)?;
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    fn answer(
+    fn response(
         &self,
         status: StatusCode,
         content_type: &'static str,
         body: &impl Serialize,
     ) -> Result<Response<Body>, Error> {
-        let answer = Response::builder()
+        let response = Response::builder()
             .status(status)
             .header(CONTENT_TYPE, content_type)
             .header(CACHE_CONTROL, "no-store")
@@ -148,6 +177,6 @@ impl Responses {
             .header(ACCESS_CONTROL_ALLOW_ORIGIN, &self.allowed_origin)
             .header(ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Retry-After")
             .body(serde_json::to_string(body)?.into())?;
-        Ok(answer)
+        Ok(response)
     }
 }

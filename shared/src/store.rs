@@ -2,6 +2,8 @@
 
 pub mod connections;
 mod error;
+mod item;
 pub mod messages;
+pub mod outcomes;
 
-pub use self::{connections::Connections, error::StoreError, messages::Messages};
+pub use self::{connections::Connections, error::StoreError, messages::Messages, outcomes::Outcomes};

@@ -5,13 +5,13 @@
 //! | field | |
 //! |---|---|
 //! | `correlation_id` | the HTTP request that brought the message: [`CorrelationId`] |
-//! | `message_id` | the id that the sender has given the message |
-//! | `receipt` | the queue's name for the message, which the sender got with the `202` |
+//! | `message_id` | the id that the client has given the message |
+//! | `receipt` | the receipt that the client got with the `202` |
 //! | `connection_id` | a socket |
-//! | `outcome` | what became of the message |
+//! | `outcome` | what the message ended as |
 //! | `attempt` | which delivery of the message it is, from 1 |
-//! | `pushed`, `gone`, `push_failed` | how many sockets were told, were gone, could not be told |
-//! | `status`, `problem` | the answer to a request, and the kind of problem if it is one |
+//! | `pushed`, `gone`, `push_failed`, `push_skipped` | how many sockets were notified, were gone, failed, were left out |
+//! | `status`, `problem` | the status of a response, and the type of its problem if it is one |
 //! | `error`, `reason` | why something went wrong |
 //! | `span.requestId` | the invocation, as Lambda names it in its own lines |
 //!
@@ -55,11 +55,11 @@ fn init() {
     }
 }
 
-/// What joins all that is logged about one message, from the HTTP request through the queue to the push.
+/// Joins all that is logged about one message, from the HTTP request through the queue to the push.
 ///
-/// It is the request's extended request id, which API Gateway makes, hands to the authorizer and the functions,
-/// and answers in the header `x-amz-apigw-id`; the request id will not do, because a client can choose it
-/// ("Variables for access logging for API Gateway"). `openapi.yaml` sends it along with what is queued.
+/// It is the request's extended request id, which API Gateway makes, passes to the authorizer and the functions,
+/// and returns in the header `x-amz-apigw-id`; the request id will not do, because a client can choose it
+/// ("Variables for access logging for API Gateway"). `openapi.yaml` sends it along with a queued message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorrelationId(String);
 
@@ -67,8 +67,8 @@ impl CorrelationId {
     /// Longer than any that API Gateway makes.
     const MAX_BYTES: usize = 64;
 
-    /// Takes what API Gateway makes, which is base64; nothing else, since whoever can write to the queue can
-    /// call anything a correlation id, and it goes into the log.
+    /// Accepts base64, which API Gateway makes, and nothing else: whoever can write to the queue chooses this text,
+    /// and it goes into the log.
     pub fn parse(text: &str) -> Option<Self> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
         let fits = (1..=Self::MAX_BYTES).contains(&text.len());
@@ -81,7 +81,7 @@ impl CorrelationId {
     }
 }
 
-/// An error with all its causes in one line, for the log: what an error shows by itself leaves them out.
+/// An error with all its causes in one line, for the log: `Display` of an error leaves them out.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

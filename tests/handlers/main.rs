@@ -6,6 +6,7 @@
 mod authorizer;
 mod matrix;
 mod model;
+mod notifications;
 // The limit is one of Linux, where the functions run.
 #[cfg(target_os = "linux")]
 mod out_of_memory;

@@ -358,7 +358,7 @@ async fn a_status_lookup() {
         let consumer = TestConsumer::start().await;
         assert_eq!(consumer.consume(&[record(1, "alice", "m-1", BODY)]).await, BTreeSet::new());
         let database = &consumer.database;
-        let function = StatusLookup::new(database.messages(), responses());
+        let function = StatusLookup::new(database.messages(), database.outcomes(), responses());
         let look_up = async |receipt: Option<&str>| {
             let response = function.handle(request(&get("alice", "m-1", receipt))).await.expect("a response");
             let text = String::from_utf8(response.body().to_vec()).expect("text");
@@ -383,7 +383,8 @@ async fn a_status_lookup() {
 async fn a_connect() {
     each_fault(ROWS.len(), |row| async move {
         let database = Database::start().await;
-        let function = WebSocket::new(database.connections());
+        let function =
+            WebSocket::new(database.connections(), 100, database.aws().clone(), "http://127.0.0.1:1");
         let connect = async |connection_id: &str| {
             let mut event = read(include_str!("../../events/websocket-connect.json"));
             event["requestContext"]["connectionId"] = json!(connection_id);

@@ -65,7 +65,7 @@ fn is_stored(current: Model, body: Body) -> bool {
 }
 
 async fn check(consumer: &TestConsumer, model: Model) {
-    let look_up = StatusLookup::new(consumer.database.messages(), responses());
+    let look_up = StatusLookup::new(consumer.database.messages(), consumer.database.outcomes(), responses());
     let response = look_up.handle(request(&get("alice", "m-1", None))).await.expect("a response");
     let body: Value = serde_json::from_slice(response.body()).expect("JSON");
     match model {

@@ -14,9 +14,10 @@ use e2e::{
     database::{CONNECTIONS, MESSAGES, aws_at},
     events::batch,
 };
-use intake::store::{Connections, Messages};
+use intake::store::{Connections, Messages, Outcomes};
+use jiff::SignedDuration;
 use nix::sys::resource::{Resource, setrlimit};
-use queue_consumer::{Consumer, push::Push};
+use queue_consumer::{Consumer, noting::Notes, push::Push};
 use tokio::task::spawn_blocking;
 
 use crate::sent::{Sent, assert_stored, records};
@@ -72,8 +73,9 @@ async fn consumer_with_little_memory() {
     let aws = aws_at(given(ENDPOINT), "nowhere");
     let database = aws.dynamodb(Duration::from_secs(5));
     let messages = Messages::new(database.clone(), MESSAGES, None);
-    let push = Push::new(&aws, &given(PUSH_ENDPOINT), Connections::new(database, CONNECTIONS));
-    let consumer = Consumer::new(messages.clone(), push, MAX_RECEIVE_COUNT);
+    let notes = Notes::new(Outcomes::new(database.clone(), MESSAGES), SignedDuration::from_hours(24));
+    let push = Push::new(&aws, &given(PUSH_ENDPOINT), Connections::new(database, CONNECTIONS), AMPLE_TIME);
+    let consumer = Consumer::new(messages.clone(), notes, push, MAX_RECEIVE_COUNT);
     let batch = batch(&records(&largest(), 1));
     messages.probe_write().await.expect("connected");
 

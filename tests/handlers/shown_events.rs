@@ -18,7 +18,7 @@ fn responses() -> Responses {
 async fn every_event_for_the_rest_functions_has_the_result_it_is_named_after() {
     let database = Database::start().await;
     let insert = sync_insert::SyncInsert::new(database.messages(), responses());
-    let look_up = status_lookup::StatusLookup::new(database.messages(), responses());
+    let look_up = status_lookup::StatusLookup::new(database.messages(), database.outcomes(), responses());
     for (event, expected) in [
         (include_str!("../../events/sync-insert.json"), 201),
         (include_str!("../../events/sync-insert-not-json.json"), 400),
@@ -47,6 +47,14 @@ async fn every_event_for_the_consumer_has_the_result_it_is_named_after() {
     assert_eq!(consumer.status("alice", "order-14").await, "rejected");
     let last_delivery = include_str!("../../events/queue-consumer-last-delivery.json");
     assert!(consumer.consume_event(last_delivery).await.is_empty());
+}
+
+#[test]
+fn the_event_for_the_dead_letter_recorder_is_a_scheduled_one() {
+    assert_eq!(
+        read(include_str!("../../events/dead-letter-recorder.json"))["detail-type"],
+        "Scheduled Event"
+    );
 }
 
 #[test]

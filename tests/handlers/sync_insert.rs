@@ -120,7 +120,8 @@ async fn a_rejected_or_failed_id_can_be_stored() {
         let key =
             Key { id: MessageId::parse(id).expect("legal"), owner: Owner::parse("alice").expect("legal") };
         let received_at = Timestamp::now();
-        let incoming = Incoming { key, via: Via::Queue, attempts: 5, received_at, receipt: None, content };
+        let incoming =
+            Incoming { key, via: Via::Queue, attempts: Some(5), received_at, receipt: None, content };
         database.messages().record(&incoming).await.expect("recorded");
         assert_eq!(send(&database, &put("alice", id, r#"{"a":1}"#)).await.status, 201);
         assert_eq!(database.text("alice", id, "status").await, "stored");

@@ -1,9 +1,9 @@
 use e2e::{
     database::{CONNECTIONS, Database},
     events::read,
+    pushes::{PushFault, Pushes},
 };
 use fault_proxy::Fault;
-use intake::message::Owner;
 use serde_json::{Value, json};
 use websocket::WebSocket;
 
@@ -13,12 +13,10 @@ const PING: &str = include_str!("../../events/websocket-ping.json");
 
 async fn handle(database: &Database, event: Value) -> Result<Value, String> {
     let event = serde_json::from_value(event).expect("an event");
-    let response = WebSocket::new(database.connections()).handle(event).await;
+    let response = WebSocket::new(database.connections(), 100, database.aws().clone(), "http://127.0.0.1:1")
+        .handle(event)
+        .await;
     response.map(|response| json!(response)).map_err(|error| error.to_string())
-}
-
-async fn connections_of(database: &Database, owner: &str) -> Vec<String> {
-    database.connections().of(&Owner::parse(owner).expect("legal")).await.expect("read")
 }
 
 #[tokio::test]
@@ -29,12 +27,12 @@ async fn a_connection_is_recorded_and_removed_when_it_closes() {
     let mut second = read(CONNECT);
     second["requestContext"]["connectionId"] = json!("second");
     handle(&database, second).await.expect("a response");
-    assert_eq!(connections_of(&database, "alice").await.len(), 2);
-    assert!(connections_of(&database, "bob").await.is_empty());
+    assert_eq!(database.connections_of("alice").await.len(), 2);
+    assert!(database.connections_of("bob").await.is_empty());
 
     let response = handle(&database, read(DISCONNECT)).await;
     assert_eq!(response, Ok(json!({ "statusCode": 200 })));
-    assert_eq!(connections_of(&database, "alice").await, ["second"]);
+    assert_eq!(database.connections_of("alice").await, ["second"]);
     handle(&database, read(DISCONNECT)).await.expect("twice does no harm");
 }
 
@@ -60,7 +58,7 @@ async fn a_connection_expires_with_its_token() {
     connect("good", now + 600).await;
     assert_eq!(database.connection_expiry("alice", "good").await, now + 600);
     connect("expired", now - 1).await;
-    assert_eq!(connections_of(&database, "alice").await, ["good"]);
+    assert_eq!(database.connections_of("alice").await, ["good"]);
 
     let ping = async |valid_until: i64| {
         let mut event = read(PING);
@@ -119,4 +117,33 @@ async fn a_connection_without_an_owner_is_an_error() {
         assert!(handle(&database, event).await.is_err());
     }
     assert_eq!(database.count(CONNECTIONS).await, 0);
+}
+
+#[tokio::test]
+async fn one_connection_more_than_allowed_closes_the_oldest() {
+    let (database, pushes) = (Database::start().await, Pushes::start().await);
+    let function = WebSocket::new(database.connections(), 2, database.aws().clone(), pushes.url());
+    let connect = async |connection_id: &str| {
+        let mut event = read(CONNECT);
+        event["requestContext"]["connectionId"] = json!(connection_id);
+        let response = function.handle(serde_json::from_value(event).expect("an event")).await;
+        assert_eq!(json!(response.expect("a response")), json!({ "statusCode": 200 }));
+        // Opened in another millisecond than the next one.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    };
+    // Not in the order of their names, in which the table returns them.
+    connect("c").await;
+    connect("b").await;
+    assert_eq!(pushes.requests(), [""; 0]);
+    connect("a").await;
+    assert_eq!(pushes.requests(), ["DELETE c"]);
+    assert_eq!(database.connections_of("alice").await, ["a", "b"]);
+
+    // A connection that cannot be closed stays, and the next one tries again; a gone one is removed.
+    pushes.always("b", PushFault::Status(403));
+    connect("d").await;
+    assert_eq!(database.connections_of("alice").await, ["a", "b", "d"]);
+    pushes.always("b", PushFault::Status(410));
+    connect("e").await;
+    assert_eq!(database.connections_of("alice").await, ["d", "e"]);
 }

@@ -51,6 +51,16 @@ impl TestConsumer {
         Self { function, ..self }
     }
 
+    /// The same, but it has no time for notifications.
+    #[must_use]
+    pub fn without_time_for_notifications(self) -> Self {
+        let Self { database, pushes, .. } = self;
+        let push = Push::new(database.aws(), &pushes.url(), database.connections(), Duration::ZERO);
+        let messages = database.messages_within(ATTEMPT_TIMEOUT);
+        let notes = database.notes_within(ATTEMPT_TIMEOUT);
+        Self { function: Consumer::new(messages, notes, push, MAX_RECEIVE_COUNT), database, pushes }
+    }
+
     /// Handles a batch with ample time, and returns the message ids of the batch item failures.
     pub async fn consume(&self, records: &[Value]) -> BTreeSet<String> {
         self.consume_within(AMPLE_TIME, records).await
@@ -88,7 +98,7 @@ impl TestConsumer {
 
     /// The recorded connections of an owner.
     pub async fn connections(&self, owner: &str) -> Vec<String> {
-        self.database.connections().of(&Owner::parse(owner).expect("legal")).await.expect("read")
+        self.database.connections_of(owner).await
     }
 
     /// The status of a message; the empty text if nothing is recorded.
@@ -98,6 +108,6 @@ impl TestConsumer {
 }
 
 fn consumer(messages: Messages, database: &Database, pushes: &Pushes) -> Consumer {
-    let push = Push::new(database.aws(), &pushes.url(), database.connections());
-    Consumer::new(messages, push, MAX_RECEIVE_COUNT)
+    let push = Push::new(database.aws(), &pushes.url(), database.connections(), AMPLE_TIME);
+    Consumer::new(messages, database.notes_within(ATTEMPT_TIMEOUT), push, MAX_RECEIVE_COUNT)
 }

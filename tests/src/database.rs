@@ -7,15 +7,18 @@ use aws_sdk_dynamodb::{
     Client,
     config::Region,
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, PutRequest,
+        ScalarAttributeType, WriteRequest,
     },
 };
 use dynoxide::{Database as Dynoxide, server::serve_on};
 use intake::{
     aws::{AMAZON_ROOTS, Aws},
-    store::connections::Connections,
-    store::messages::Messages,
+    message::Owner,
+    store::{Connections, Messages, Outcomes},
 };
+use jiff::SignedDuration;
+use queue_consumer::noting::Notes;
 use tokio::net::TcpListener;
 
 use fault_proxy::FaultProxy;
@@ -64,9 +67,46 @@ impl Database {
         Messages::new(self.aws.dynamodb(attempt_timeout), MESSAGES, None)
     }
 
+    /// The outcomes by receipt, as the functions see them.
+    pub fn outcomes(&self) -> Outcomes {
+        Outcomes::new(self.aws.dynamodb(Duration::from_secs(1)), MESSAGES)
+    }
+
+    /// The notes that the consumer writes, through a client with attempts that may take this long.
+    pub fn notes_within(&self, attempt_timeout: Duration) -> Notes {
+        let outcomes = Outcomes::new(self.aws.dynamodb(attempt_timeout), MESSAGES);
+        Notes::new(outcomes, SignedDuration::from_hours(24))
+    }
+
     /// The table of connections, as the functions see it.
     pub fn connections(&self) -> Connections {
         Connections::new(self.aws.dynamodb(Duration::from_secs(1)), CONNECTIONS)
+    }
+
+    /// Records connections of an owner by hand, each named after the owner and a number from 0.
+    pub async fn plant_connections(&self, owner: &str, count: usize) {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let put = |number: usize| {
+            let put = PutRequest::builder()
+                .item("owner", text(owner))
+                .item("connection_id", text(&format!("{owner}-{number}")))
+                .item("opened_at", AttributeValue::N(number.to_string()))
+                .item("expires_at", AttributeValue::N(i64::MAX.to_string()));
+            WriteRequest::builder().put_request(put.build().expect("complete")).build()
+        };
+        let numbers: Vec<usize> = (0..count).collect();
+        for chunk in numbers.chunks(25) {
+            let requests = chunk.iter().map(|&number| put(number)).collect();
+            let write = self.direct.batch_write_item().request_items(CONNECTIONS, requests);
+            write.send().await.expect("written");
+        }
+    }
+
+    /// The connections of an owner, as the functions see them.
+    pub async fn connections_of(&self, owner: &str) -> Vec<String> {
+        let owner = Owner::parse(owner).expect("legal");
+        let connections = self.connections().of(&owner, 10_000).await.expect("read");
+        connections.into_iter().map(|connection| connection.id).collect()
     }
 
     /// The item of a message, read past the faults.

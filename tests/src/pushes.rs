@@ -9,7 +9,7 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::{Bytes, Incoming},
     server::conn::http1,
     service::service_fn,
@@ -45,6 +45,8 @@ pub struct Pushes {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The connections of all requests, in their order, each behind the method.
+    requests: Vec<String>,
     frames: HashMap<String, Vec<String>>,
     faults: HashMap<String, (PushFault, usize)>,
 }
@@ -81,6 +83,11 @@ impl Pushes {
         self.state.lock().expect("not poisoned").faults.insert(connection_id.to_owned(), (fault, times));
     }
 
+    /// All requests so far, in their order, each as method and connection.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.lock().expect("not poisoned").requests.clone()
+    }
+
     /// The frames that a connection has received, in their order.
     pub fn frames(&self, connection_id: &str) -> Vec<String> {
         self.state.lock().expect("not poisoned").frames.get(connection_id).cloned().unwrap_or_default()
@@ -112,14 +119,16 @@ async fn respond(
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Full<Bytes>>, &'static str> {
     let connection_id = request.uri().path().trim_start_matches("/v1/@connections/").to_owned();
+    let method = request.method().clone();
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let fault = {
         let mut state = state.lock().expect("not poisoned");
+        state.requests.push(format!("{method} {connection_id}"));
         let fault = state.faults.get_mut(&connection_id).and_then(|(fault, times)| {
             *times = times.checked_sub(1)?;
             Some(*fault)
         });
-        if matches!(fault, None | Some(PushFault::CutAfter | PushFault::Delay(_))) {
+        if method == Method::POST && matches!(fault, None | Some(PushFault::CutAfter | PushFault::Delay(_))) {
             let frame = String::from_utf8(body.to_vec()).expect("text");
             state.frames.entry(connection_id).or_default().push(frame);
         }

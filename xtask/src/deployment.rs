@@ -73,6 +73,8 @@ pub(crate) fn deploy(
         deploy
             .args(["cloudformation", "deploy", "--stack-name", STACK, "--template-file"])
             .arg(&template)
+            // CloudFormation accepts a template of this size from a bucket only ("AWS CloudFormation quotas").
+            .args(["--s3-bucket", BUCKET])
             .args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--parameter-overrides"])
             .args(parameters.iter().map(|(name, value)| format!("{name}={value}")));
         process::run_captured(&mut deploy, &state.file("deploy.log"))

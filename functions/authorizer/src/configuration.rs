@@ -1,4 +1,4 @@
-//! The authorizer as its environment describes it.
+//! The configuration of the authorizer, from its environment.
 
 use intake::configuration::{ConfigurationError, optional, required};
 
@@ -56,13 +56,13 @@ mod tests {
 
     fn error(jwks: Option<&str>, url: Option<&str>) -> String {
         match key_source(jwks.map(str::to_owned), url.map(str::to_owned)) {
-            Ok(_) => panic!("{jwks:?} and {url:?} were taken"),
+            Ok(_) => panic!("{jwks:?} and {url:?} were accepted"),
             Err(error) => error.to_string(),
         }
     }
 
     #[test]
-    fn a_key_set_or_its_address_is_taken() {
+    fn a_key_set_or_its_address_is_accepted() {
         assert!(key_source(Some(USABLE.to_owned()), None).is_ok());
         assert!(key_source(None, Some(ADDRESS.to_owned())).is_ok());
     }

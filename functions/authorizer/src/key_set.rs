@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::token::Refusal;
+use crate::error::Denial;
 
 /// The keys of a set that a token may be signed with.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Key {
 
 impl KeySet {
     /// Reads a key set. Keys of other types, on other curves, for other uses, too small or broken are
-    /// left out: an issuer may add what it likes without locking anybody out.
+    /// left out: an issuer may add any key without locking its users out.
     ///
     /// # Errors
     /// If the text is not JSON, or not an object with an array `keys`.
@@ -52,12 +52,12 @@ impl KeySet {
 
     /// The key for a token's `kid` and `alg`.
     ///
-    /// A token without `kid` is checked with the one key of the set that its algorithm can be checked
-    /// with. If there are several, the token has to say which.
+    /// A token without `kid` is verified with the one key of the set that is for its algorithm. If there are several,
+    /// the token is denied.
     ///
     /// # Errors
-    /// [`Refusal`] if there is no such key.
-    pub fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&DecodingKey, Refusal> {
+    /// [`Denial`] if there is no such key.
+    pub fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&DecodingKey, Denial> {
         let mut fitting = self
             .keys
             .iter()
@@ -65,11 +65,11 @@ impl KeySet {
         match (fitting.next(), id) {
             (Some(key), Some(_)) => Ok(&key.public),
             (Some(key), None) if fitting.next().is_none() => Ok(&key.public),
-            (_, None) => Err(Refusal::NoKeyId),
+            (_, None) => Err(Denial::NoKeyId),
             (None, Some(id)) if self.keys.iter().any(|key| key.id.as_deref() == Some(id)) => {
-                Err(Refusal::WrongAlgorithm)
+                Err(Denial::WrongAlgorithm)
             }
-            (None, Some(id)) => Err(Refusal::unknown_key(id)),
+            (None, Some(id)) => Err(Denial::unknown_key(id)),
         }
     }
 }
@@ -112,14 +112,14 @@ impl Key {
             }
             _ => return None,
         };
-        let meant_for_it = jwk.alg.is_none_or(|alg| alg == name)
+        let is_for_signatures = jwk.alg.is_none_or(|alg| alg == name)
             && jwk.r#use.is_none_or(|purpose| purpose == "sig")
             && jwk.key_ops.is_none_or(|operations| operations.iter().any(|one| one == "verify"));
-        meant_for_it.then_some(Self { id: jwk.kid, algorithm, public })
+        is_for_signatures.then_some(Self { id: jwk.kid, algorithm, public })
     }
 }
 
-/// A number without the leading zeros that some issuers write and ring refuses.
+/// A number without the leading zeros that some issuers write and ring rejects.
 fn number(text: String) -> Option<Vec<u8>> {
     let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();

@@ -16,11 +16,11 @@ use ureq::{
 };
 
 use crate::{
+    error::{Denial, VerificationError},
     key_set::KeySet,
-    token::{Denial, Refusal},
 };
 
-/// The keys that tokens are checked with: given, or fetched from the issuer.
+/// The keys that tokens are verified with: configured, or fetched from the issuer.
 pub struct KeySource(Source);
 
 enum Source {
@@ -29,26 +29,26 @@ enum Source {
 }
 
 impl KeySource {
-    /// The least time between two fetches, whether the first succeeded or not. Anybody can send a
-    /// token with an invented key id; this is how often that reaches the issuer, per process.
+    /// The least time between two fetches, whether the first succeeded or not. Any caller can send a token with an
+    /// invented key id; this is how often that reaches the issuer, per process.
     pub const FETCH_INTERVAL: Duration = Duration::from_secs(60);
 
-    /// The age at which fetched keys are fetched again though nothing asks for it, so that a key that
-    /// the issuer withdraws stops working here.
+    /// The age at which fetched keys are fetched again in any case, so that a key that the issuer withdraws stops
+    /// working here.
     pub const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
 
-    /// The age at which fetched keys are given up if they could not be fetched again. Until then
-    /// callers do not suffer from an issuer that is away; from then on a withdrawn key is the greater
-    /// danger, and it must not be enough to keep us from the issuer for a day to go on using one.
+    /// The age at which fetched keys are dropped if they could not be fetched again. Until then callers do not suffer
+    /// from an unavailable issuer; from then on a withdrawn key is the greater danger: an attacker who has one must
+    /// not be able to keep it valid by cutting the function off from the issuer.
     pub const USABLE_FOR: Duration = Duration::from_secs(6 * 60 * 60);
 
-    /// The longest that a fetch may take altogether.
+    /// The longest time for a fetch, redirects included.
     pub const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
     /// The largest key set that is fetched, in bytes. Large issuers have some 20 KB.
     pub const MAX_BYTES: u64 = 256 * 1024;
 
-    /// These keys for ever. None if the text is not a key set, or has no key that can be used.
+    /// These keys, forever. None if the text is not a key set, or has no key that can be used.
     pub fn inline(jwks: &str) -> Option<Self> {
         let keys = KeySet::parse(jwks).ok().filter(|keys| keys.usable() > 0)?;
         Some(Self(Source::Inline(keys)))
@@ -73,7 +73,7 @@ impl KeySource {
             .https_only(true)
             .max_redirects(3)
             .timeout_global(Some(Self::FETCH_TIMEOUT))
-            // A connection kept for a minute or an hour would be dead when it is wanted.
+            // A connection kept for a minute or an hour would be dead at the next fetch.
             .max_idle_connections(0)
             .proxy(proxy)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
@@ -94,17 +94,17 @@ impl KeySource {
         }
     }
 
-    /// The key for a token's `kid` and `alg`, fetched first if need be and if it is time.
+    /// The key for a token's `kid` and `alg`, after a fetch if one is needed and due.
     ///
     /// # Errors
-    /// [`Denial::Refused`] if the issuer has no such key, [`Denial::KeysUnavailable`] if its keys are
-    /// not known.
+    /// [`VerificationError::Denied`] if the issuer has no such key, [`VerificationError::KeysUnavailable`]
+    /// if its keys are not known.
     pub async fn key(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
         now: SystemTime,
-    ) -> Result<DecodingKey, Denial> {
+    ) -> Result<DecodingKey, VerificationError> {
         match &self.0 {
             Source::Inline(keys) => Ok(keys.select(id, algorithm)?.clone()),
             Source::Remote(remote) => remote.key(id, algorithm, now).await,
@@ -115,8 +115,7 @@ impl KeySource {
 struct RemoteKeys {
     uri: Uri,
     agent: Agent,
-    /// Locked for as long as a fetch takes, so that whoever comes meanwhile waits for its outcome
-    /// instead of starting another.
+    /// Locked during a fetch, so that other callers wait for its result instead of starting another.
     known: Mutex<Known>,
 }
 
@@ -133,12 +132,12 @@ struct Fetched {
 
 #[derive(Debug, Error)]
 enum FetchError {
-    #[error("no answer that can be used")]
+    #[error("no usable response")]
     Request(#[from] ureq::Error),
-    #[error("the answer is not a JSON Web Key Set")]
+    #[error("the response is not a JSON Web Key Set")]
     NotAKeySet(#[from] serde_json::Error),
-    #[error("the fetch broke off")]
-    BrokeOff(#[from] JoinError),
+    #[error("the fetch was aborted")]
+    Aborted(#[from] JoinError),
 }
 
 impl RemoteKeys {
@@ -147,25 +146,25 @@ impl RemoteKeys {
         id: Option<&str>,
         algorithm: Algorithm,
         now: SystemTime,
-    ) -> Result<DecodingKey, Denial> {
+    ) -> Result<DecodingKey, VerificationError> {
         let mut known = self.known.lock().await;
-        let wanting = known.keys.as_ref().is_none_or(|fetched| {
+        let is_wanted = known.keys.as_ref().is_none_or(|fetched| {
             let unknown = fetched.keys.select(id, algorithm);
-            apart(now, fetched.at) >= KeySource::FRESH_FOR || matches!(unknown, Err(Refusal::UnknownKey(_)))
+            apart(now, fetched.at) >= KeySource::FRESH_FOR || matches!(unknown, Err(Denial::UnknownKey(_)))
         });
-        let due = known.attempted_at.is_none_or(|at| apart(now, at) >= KeySource::FETCH_INTERVAL);
-        if wanting && due {
+        let is_due = known.attempted_at.is_none_or(|at| apart(now, at) >= KeySource::FETCH_INTERVAL);
+        if is_wanted && is_due {
             self.fetch(&mut known, now).await;
         }
         match &known.keys {
             Some(fetched) if apart(now, fetched.at) < KeySource::USABLE_FOR => {
                 Ok(fetched.keys.select(id, algorithm)?.clone())
             }
-            _ => Err(Denial::KeysUnavailable),
+            _ => Err(VerificationError::KeysUnavailable),
         }
     }
 
-    /// Fetches the keys; keeps those that are there if that fails.
+    /// Fetches the keys; keeps the current ones if that fails.
     async fn fetch(&self, known: &mut Known, now: SystemTime) {
         known.attempted_at = Some(now);
         match self.request().await {
@@ -190,8 +189,8 @@ impl RemoteKeys {
     }
 }
 
-/// How far two times are apart, whichever is the later: the clock may be set back, and those who
-/// waited for a fetch looked at it before the fetch did.
+/// How far two times are apart, whichever is the later: the clock may be set back, and callers who waited for a
+/// fetch read it before the fetch did.
 fn apart(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).unwrap_or_else(|error| error.duration())
 }

@@ -1,8 +1,8 @@
-//! Who is calling: a JSON Web Token in, an owner out.
+//! Verifies tokens: a JSON Web Token in, an owner out.
 //!
 //! One Lambda authorizer of type REQUEST serves both APIs. HTTP callers send
 //! `Authorization: Bearer <token>`; WebSocket callers, whose browsers cannot set headers, connect with
-//! `?token=<token>`. Each API's token is looked for in its own place and nowhere else.
+//! `?token=<token>`. Each API's token is read from its own place and nowhere else.
 
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ use intake::{
     metrics::{Metric, Metrics},
     telemetry::CorrelationId,
 };
-use lambda_runtime::{Diagnostic, LambdaEvent};
-use thiserror::Error;
+use lambda_runtime::LambdaEvent;
 
 pub mod configuration;
+pub mod error;
 pub mod key_set;
 pub mod key_source;
 pub mod policy;
@@ -21,36 +21,11 @@ pub mod request;
 mod signature;
 pub mod token;
 
+use error::{AuthorizerError, VerificationError};
 use key_source::KeySource;
-use policy::{Answer, Resource};
+use policy::{Policy, Resource};
 use request::{Api, Request};
-use token::{Denial, TokenVerifier};
-
-/// Why the function answers an error instead of a policy.
-///
-/// API Gateway reads nothing but the message. What happened is in the log, not in here: the caller
-/// gets no hint of what was wrong with a token. For each of these the runtime writes an ERROR line of its
-/// own, with the name of the variant; ours, with the reason, comes before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Failure {
-    /// The token does not prove who is calling. A REST API answers `401` for exactly this message,
-    /// and `500` for every other one.
-    #[error("Unauthorized")]
-    Unauthorized,
-    /// The token could not be judged: it may well be good, and the caller should try again.
-    #[error("the authorizer failed")]
-    Failed,
-}
-
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        let error_type = match failure {
-            Failure::Unauthorized => "Unauthorized",
-            Failure::Failed => "AuthorizerFailed",
-        };
-        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
-    }
-}
+use token::TokenVerifier;
 
 /// The authorizer, built once for the life of the process.
 pub struct Authorizer {
@@ -59,7 +34,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// An authorizer of tokens that satisfy `tokens` and are signed with one of `keys`.
+    /// An authorizer that verifies with `tokens` and one of `keys`.
     pub fn new(tokens: TokenVerifier, keys: KeySource) -> Self {
         Self { tokens, keys }
     }
@@ -72,26 +47,26 @@ impl Authorizer {
 
     /// Responses who is calling.
     ///
-    /// A refused WebSocket caller gets a policy that denies (`403`), because an error there would
+    /// A denied WebSocket caller gets a policy that denies (`403`), because an error there would
     /// count as a fault of the function.
     ///
     /// # Errors
-    /// [`Failure::Unauthorized`] for a refused HTTP caller. [`Failure::Failed`] if no keys are to be
-    /// had, or if the event is not one of an API.
-    pub async fn handle(&self, event: LambdaEvent<Request>) -> Result<Answer, Failure> {
+    /// [`AuthorizerError::Unauthorized`] for a denied HTTP caller. [`AuthorizerError::Failed`] if there are no
+    /// keys, or if the event is not one of an API.
+    pub async fn handle(&self, event: LambdaEvent<Request>) -> Result<Policy, AuthorizerError> {
         let request = event.payload;
         let api = request.api();
         let Some(resource) = Resource::whole_stage(request.method_arn()) else {
             tracing::error!("the event names no method of an API");
-            return Err(Failure::Failed);
+            return Err(AuthorizerError::Failed);
         };
 
-        let verdict = match request.token() {
+        let verified = match request.token() {
             Ok(token) => {
                 let now = SystemTime::now();
                 self.tokens.verify(token, &self.keys, now).await
             }
-            Err(refusal) => Err(refusal.into()),
+            Err(denial) => Err(denial.into()),
         };
 
         let correlation_id = request.correlation_id();
@@ -99,30 +74,30 @@ impl Authorizer {
         let connection_id = request.connection_id();
         let mut metrics = Metrics::default();
         metrics.count(
-            match &verdict {
+            match &verified {
                 Ok(_) => Metric::Allowed,
-                Err(Denial::Refused(_)) => Metric::Denied,
-                Err(Denial::KeysUnavailable) => Metric::Unverified,
+                Err(VerificationError::Denied(_)) => Metric::Denied,
+                Err(VerificationError::KeysUnavailable) => Metric::Unverified,
             },
             1,
         );
         metrics.write();
 
-        match (verdict, api) {
+        match (verified, api) {
             (Ok(caller), _) => {
                 tracing::info!(correlation_id, connection_id, %api, "allowed");
-                Ok(Answer::allow(&caller, resource))
+                Ok(Policy::allow(&caller, resource))
             }
-            (Err(Denial::Refused(reason)), api) => {
-                tracing::info!(correlation_id, connection_id, %api, %reason, "refused");
+            (Err(VerificationError::Denied(reason)), api) => {
+                tracing::info!(correlation_id, connection_id, %api, %reason, "denied");
                 match api {
-                    Api::Rest => Err(Failure::Unauthorized),
-                    Api::WebSocket => Ok(Answer::deny(resource)),
+                    Api::Rest => Err(AuthorizerError::Unauthorized),
+                    Api::WebSocket => Ok(Policy::deny(resource)),
                 }
             }
-            (Err(Denial::KeysUnavailable), _) => {
-                tracing::error!(correlation_id, connection_id, %api, "no keys to check the token with");
-                Err(Failure::Failed)
+            (Err(VerificationError::KeysUnavailable), _) => {
+                tracing::error!(correlation_id, connection_id, %api, "no keys to verify the token with");
+                Err(AuthorizerError::Failed)
             }
         }
     }

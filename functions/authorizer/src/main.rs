@@ -1,4 +1,4 @@
-//! The Lambda function that both APIs ask who is calling.
+//! The Lambda authorizer of both APIs.
 
 use std::process::ExitCode;
 

@@ -1,13 +1,13 @@
-//! What API Gateway is answered: a principal and a policy.
+//! The response to API Gateway: a principal and a policy.
 
 use serde::Serialize;
 
 use crate::token::Caller;
 
-/// What a policy is about: all methods of one stage of one API.
+/// The resource of a policy: all methods of one stage of one API.
 ///
 /// A REST API caches the policy by token and applies it to every other method that the same token
-/// calls, so a policy for the asked method alone would refuse the next call.
+/// calls, so a policy for the requested method alone would deny the next call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Resource(String);
@@ -17,8 +17,8 @@ impl Resource {
     /// (`arn:<partition>:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>`).
     /// None if the text is not such an ARN.
     pub fn whole_stage(method_arn: &str) -> Option<Self> {
-        // The path at the end is the caller's and may hold anything: it is cut off, and only the parts
-        // before it count.
+        // The caller chooses the path at the end, which may hold anything: it is cut off, and only the parts before it
+        // count.
         let mut parts = method_arn.splitn(3, '/');
         let (api, stage, _method) = (parts.next()?, parts.next()?, parts.next()?);
         let fields: Vec<&str> = api.split(':').collect();
@@ -30,18 +30,18 @@ impl Resource {
     }
 }
 
-/// The answer of an authorizer
+/// The response of an authorizer
 /// (Amazon API Gateway Developer Guide, "Output from an API Gateway Lambda authorizer").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct Policy {
     principal_id: String,
-    policy_document: Policy,
+    policy_document: Document,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context>,
 }
 
-/// What else the functions are told of the caller. API Gateway hands everything on as text: so it is one already.
+/// What else the functions get to know of the caller. API Gateway passes everything on as text: so it is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Context {
@@ -50,7 +50,7 @@ struct Context {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Policy {
+struct Document {
     version: &'static str,
     statement: [Statement; 1],
 }
@@ -63,15 +63,15 @@ struct Statement {
     resource: Resource,
 }
 
-impl Answer {
-    /// Lets a caller in; the principal is what the functions and the queue know him by. A socket is told until when
-    /// that holds, because nobody asks again while it is open.
+impl Policy {
+    /// Allows a caller; the principal is the owner of what they send. A socket gets to know until when that holds,
+    /// because no token is verified again while it is open.
     pub fn allow(caller: &Caller, resource: Resource) -> Self {
         let context = Context { valid_until: caller.valid_until.to_string() };
         Self { context: Some(context), ..Self::new(caller.owner.as_str(), "Allow", resource) }
     }
 
-    /// Turns an unknown caller away.
+    /// Denies an unknown caller.
     pub fn deny(resource: Resource) -> Self {
         Self::new("anonymous", "Deny", resource)
     }
@@ -79,7 +79,7 @@ impl Answer {
     fn new(principal: &str, effect: &'static str, resource: Resource) -> Self {
         Self {
             principal_id: principal.to_owned(),
-            policy_document: Policy {
+            policy_document: Document {
                 version: "2012-10-17",
                 statement: [Statement { action: "execute-api:Invoke", effect, resource }],
             },
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn another_text_is_no_method() {
+    fn another_text_is_not_a_method() {
         for text in [
             "",
             "*",
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_has_the_shape_that_api_gateway_reads() {
+    fn the_response_has_the_shape_that_api_gateway_reads() {
         let resource =
             || Resource::whole_stage("arn:aws:execute-api:eu-west-1:1:api/v1/GET/").expect("a method");
         let owner = Owner::parse("auth0|5f7c8ec7c33c6c004bbafe82").expect("an owner");
         let caller = Caller { owner, valid_until: 1_795_348_860 };
         assert_eq!(
-            serde_json::to_value(Answer::allow(&caller, resource())).expect("JSON"),
+            serde_json::to_value(Policy::allow(&caller, resource())).expect("JSON"),
             json!({
                 "principalId": "auth0|5f7c8ec7c33c6c004bbafe82",
                 "policyDocument": {
@@ -159,7 +159,7 @@ mod tests {
                 "context": { "validUntil": "1795348860" },
             })
         );
-        let denied = serde_json::to_value(Answer::deny(resource())).expect("JSON");
+        let denied = serde_json::to_value(Policy::deny(resource())).expect("JSON");
         assert_eq!(denied["principalId"], "anonymous");
         assert_eq!(denied.get("context"), None);
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");

@@ -1,4 +1,4 @@
-//! What API Gateway asks: the event of a Lambda authorizer of type REQUEST.
+//! The request of API Gateway: the event of a Lambda authorizer of type REQUEST.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use intake::telemetry::CorrelationId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::token::Refusal;
+use crate::error::Denial;
 
 /// The event of a REQUEST authorizer, of a REST API or of a WebSocket API's `$connect`
 /// (Amazon API Gateway Developer Guide, "Input to an API Gateway Lambda authorizer").
 ///
-/// Any JSON is taken, and a member that is missing or has another shape counts as absent: an event
-/// is refused for its token, never for how it was written down.
+/// Any JSON is accepted, and a member that is missing or has another shape counts as absent: a caller is denied for
+/// the token, never for the form of the event.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Request(Value);
 
-/// The API that asks.
+/// The API that sends the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
-    /// The HTTP way in.
+    /// The REST API.
     Rest,
-    /// The WebSocket, when a client connects.
+    /// The WebSocket API, when a client connects.
     WebSocket,
 }
 
@@ -36,8 +36,8 @@ impl fmt::Display for Api {
 }
 
 impl Request {
-    /// The API that asks. Only a WebSocket has a connection, and its context is API Gateway's own
-    /// word: a client has no say in it.
+    /// The API that sends the request. Only a WebSocket has a connection, and only API Gateway writes the context: a
+    /// client cannot.
     pub fn api(&self) -> Api {
         if self.connection_id().is_some() { Api::WebSocket } else { Api::Rest }
     }
@@ -47,21 +47,21 @@ impl Request {
         self.0["methodArn"].as_str().unwrap_or_default()
     }
 
-    /// What the log knows the request by.
+    /// Joins the log lines of the request.
     pub fn correlation_id(&self) -> Option<CorrelationId> {
         CorrelationId::parse(self.0["requestContext"]["extendedRequestId"].as_str()?)
     }
 
-    /// The connection that is to be opened; none for the HTTP way in.
+    /// The connection that is to be opened; none for the REST API.
     pub fn connection_id(&self) -> Option<&str> {
         self.0["requestContext"]["connectionId"].as_str()
     }
 
-    /// The token, from the one place where the asking API has it.
+    /// The token, from the one place where the API has it.
     ///
     /// # Errors
-    /// [`Refusal`] if there is none, more than one, or not one of scheme `Bearer` (RFC 6750).
-    pub fn token(&self) -> Result<&str, Refusal> {
+    /// [`Denial`] if there is none, more than one, or not one of scheme `Bearer` (RFC 6750).
+    pub fn token(&self) -> Result<&str, Denial> {
         let token = match self.api() {
             Api::Rest => {
                 let header = only(&self.0["headers"], &self.0["multiValueHeaders"], |name| {
@@ -69,7 +69,7 @@ impl Request {
                 })?;
                 match header.split_once(' ') {
                     Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-                    _ => return Err(Refusal::NotBearer),
+                    _ => return Err(Denial::NotBearer),
                 }
             }
             Api::WebSocket => {
@@ -79,7 +79,7 @@ impl Request {
             }
         };
         if token.is_empty() {
-            return Err(Refusal::NoToken);
+            return Err(Denial::NoToken);
         }
         Ok(token)
     }
@@ -87,15 +87,15 @@ impl Request {
 
 /// The one value of a header or parameter.
 ///
-/// API Gateway keeps the last of several in `single` and all of them in `multi`. Several are refused:
-/// its cache must not key a policy by one token that was decided by another.
-fn only<'a>(single: &'a Value, multi: &Value, wanted: impl Fn(&str) -> bool) -> Result<&'a str, Refusal> {
+/// API Gateway keeps the last of several in `single` and all of them in `multi`. Several are denied:
+/// its cache must not key the policy for one token by another.
+fn only<'a>(single: &'a Value, multi: &Value, wanted: impl Fn(&str) -> bool) -> Result<&'a str, Denial> {
     let all = members(multi, &wanted).filter_map(Value::as_array).map(Vec::len).sum::<usize>();
     let mut values = members(single, &wanted).filter_map(Value::as_str);
     match (values.next(), values.next()) {
         (Some(value), None) if all <= 1 => Ok(value),
-        (None, _) => Err(Refusal::NoToken),
-        _ => Err(Refusal::SeveralTokens),
+        (None, _) => Err(Denial::NoToken),
+        _ => Err(Denial::SeveralTokens),
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn request(event: Value) -> Request {
-        serde_json::from_value(event).expect("an event of any shape is taken")
+        serde_json::from_value(event).expect("an event of any shape is accepted")
     }
 
     fn rest(headers: &Value) -> Request {
@@ -139,16 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn another_scheme_is_refused() {
+    fn another_scheme_is_denied() {
         for value in ["Basic a.b.c", "a.b.c", "Bearer", "Bearera.b.c", "Token Bearer a.b.c", ""] {
             let request = rest(&json!({ "Authorization": value }));
-            assert_eq!(request.token(), Err(Refusal::NotBearer), "{value:?}");
+            assert_eq!(request.token(), Err(Denial::NotBearer), "{value:?}");
         }
-        assert_eq!(rest(&json!({ "Authorization": "Bearer  " })).token(), Err(Refusal::NoToken));
+        assert_eq!(rest(&json!({ "Authorization": "Bearer  " })).token(), Err(Denial::NoToken));
     }
 
     #[test]
-    fn each_api_looks_in_its_own_place_only() {
+    fn each_api_reads_its_own_place_only() {
         let both = json!({
             "headers": { "Authorization": "Bearer from.the.header" },
             "queryStringParameters": { "token": "from.the.query" },
@@ -161,45 +161,45 @@ mod tests {
         assert_eq!(request(to_websocket).token(), Ok("from.the.query"));
 
         let only_query = request(json!({ "queryStringParameters": { "token": "a.b.c" } }));
-        assert_eq!(only_query.token(), Err(Refusal::NoToken));
+        assert_eq!(only_query.token(), Err(Denial::NoToken));
         let only_header = request(json!({
             "headers": { "Authorization": "Bearer a.b.c" },
             "requestContext": { "connectionId": "Aa1=" },
         }));
-        assert_eq!(only_header.token(), Err(Refusal::NoToken));
-        assert_eq!(websocket(&json!({ "Token": "a.b.c" })).token(), Err(Refusal::NoToken));
+        assert_eq!(only_header.token(), Err(Denial::NoToken));
+        assert_eq!(websocket(&json!({ "Token": "a.b.c" })).token(), Err(Denial::NoToken));
     }
 
     #[test]
-    fn several_tokens_are_refused() {
+    fn several_tokens_are_denied() {
         let spelled_twice = rest(&json!({ "Authorization": "Bearer a", "authorization": "Bearer b" }));
-        assert_eq!(spelled_twice.token(), Err(Refusal::SeveralTokens));
+        assert_eq!(spelled_twice.token(), Err(Denial::SeveralTokens));
 
         let sent_twice = request(json!({
             "headers": { "Authorization": "Bearer b" },
             "multiValueHeaders": { "Authorization": ["Bearer a", "Bearer b"] },
         }));
-        assert_eq!(sent_twice.token(), Err(Refusal::SeveralTokens));
+        assert_eq!(sent_twice.token(), Err(Denial::SeveralTokens));
 
         let in_the_query = request(json!({
             "queryStringParameters": { "token": "b" },
             "multiValueQueryStringParameters": { "token": ["a", "b"] },
             "requestContext": { "connectionId": "Aa1=" },
         }));
-        assert_eq!(in_the_query.token(), Err(Refusal::SeveralTokens));
+        assert_eq!(in_the_query.token(), Err(Denial::SeveralTokens));
     }
 
     #[test]
     fn a_member_of_another_shape_counts_as_absent() {
         for odd in [json!(null), json!([]), json!("Bearer a.b.c"), json!(7)] {
-            assert_eq!(rest(&odd).token(), Err(Refusal::NoToken));
+            assert_eq!(rest(&odd).token(), Err(Denial::NoToken));
             assert_eq!(rest(&json!({ "Authorization": odd })).token().is_ok(), odd.is_string());
             let event = json!({
                 "methodArn": odd, "headers": odd, "multiValueHeaders": odd, "requestContext": odd,
                 "queryStringParameters": odd, "multiValueQueryStringParameters": odd,
             });
-            assert_eq!(request(event).token(), Err(Refusal::NoToken));
-            assert_eq!(request(odd).token(), Err(Refusal::NoToken));
+            assert_eq!(request(event).token(), Err(Denial::NoToken));
+            assert_eq!(request(odd).token(), Err(Denial::NoToken));
         }
     }
 }

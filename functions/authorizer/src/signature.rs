@@ -16,11 +16,11 @@ use ring::signature::{
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: verifier,
-    // These derive public keys from private ones, which never come here.
+    // These derive public keys from private ones, which are never here.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes `jsonwebtoken` use ring in this process; again and again does no harm.
+/// Makes `jsonwebtoken` use ring in this process; repeating it does no harm.
 pub(crate) fn use_ring() {
     // An error means that a provider is already there, and nothing else in this process installs one.
     let _already_there = RING.install_default();

@@ -5,8 +5,8 @@ use std::{fmt, panic::catch_unwind};
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use intake::{
     message::{Key, MessageId, Owner, Payload, Receipt, Via},
-    notification::truncated,
-    state::{Content, Incoming},
+    notification::{MAX_SUBJECT_BYTES, truncated},
+    state::{Content, Incoming, Note, Outcome, Status},
     telemetry::CorrelationId,
 };
 use jiff::Timestamp;
@@ -17,85 +17,80 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// What a record turns out to be.
+/// A record that was parsed by itself.
 #[derive(Clone, Debug)]
 pub enum ParsedRecord {
     /// A message with an owner and a legal id.
     Message(Delivery),
-    /// A message that cannot be recorded, since nobody could look it up; its owner can be told.
+    /// A message with an owner, but an illegal id: no message can have that, so only its outcome is noted.
     IllegalId(IllegalId),
-    /// A record that names no owner, or no receipt: nobody can be told, but an operator can look at it.
+    /// A record without a valid owner or receipt. Its outcome belongs to no client; an operator finds it in the
+    /// dead-letter queue.
     Unattributed(Unattributed),
 }
 
 /// One delivery of a message.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The queue's name for the message, also in the answer to SQS.
+    /// The queue's name for the record, also in the response to SQS.
+    pub record_id: String,
+    /// The receipt that the client got: the record id, unless the message was redriven.
     pub receipt: Receipt,
-    /// What the log knows the message by; none if the gateway has not sent it.
+    /// Joins the log lines of the message; none if the gateway sent none.
     pub correlation_id: Option<CorrelationId>,
-    /// What was delivered.
-    pub arrival: Incoming,
+    /// The message.
+    pub incoming: Incoming,
 }
 
 /// A message with an illegal id.
 #[derive(Clone, Debug)]
 pub struct IllegalId {
-    /// The queue's name for the message.
-    pub receipt: Receipt,
-    /// Whose it is.
-    pub owner: Owner,
-    /// What its client calls it.
-    pub id: String,
-    /// Why that is no id.
-    pub reason: String,
-    /// What the log knows the message by; none if the gateway has not sent it.
+    /// The queue's name for the record, also in the response to SQS.
+    pub record_id: String,
+    /// Its outcome, which is certain: it is rejected.
+    pub note: Note,
+    /// Joins the log lines of the message; none if the gateway sent none.
     pub correlation_id: Option<CorrelationId>,
-    /// Which delivery this is, from 1.
-    pub attempts: u32,
 }
 
-/// A record that is nobody's message.
+/// A record without a valid owner or receipt.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
     /// The queue's name for the record.
-    pub message_id: String,
+    pub record_id: String,
     /// What is wrong with it.
     pub reason: &'static str,
-    /// Which delivery this is, from 1; 0 if it does not say.
-    pub attempts: u32,
+    /// Which delivery this is, from 1; none if the record does not say.
+    pub attempts: Option<u32>,
 }
 
 impl ParsedRecord {
-    /// The queue's name for it.
-    fn message_id(&self) -> &str {
+    /// The queue's name for the record.
+    pub fn record_id(&self) -> &str {
         match self {
-            Self::Message(delivery) => delivery.receipt.as_str(),
-            Self::IllegalId(illegal) => illegal.receipt.as_str(),
-            Self::Unattributed(nobodys) => &nobodys.message_id,
+            Self::Message(delivery) => &delivery.record_id,
+            Self::IllegalId(illegal) => &illegal.record_id,
+            Self::Unattributed(unattributed) => &unattributed.record_id,
         }
     }
 }
 
 impl Delivery {
-    /// The same message, given up.
-    pub(crate) fn exhausted(mut self) -> Self {
-        if let Content::Valid(payload) = self.arrival.content {
-            let reason = format!(
-                "The message was not confirmed as stored in {} deliveries: the database was throttling or away. \
-                 It is in the dead-letter queue.",
-                self.arrival.attempts
-            );
-            self.arrival.content = Content::Exhausted { payload, reason };
+    /// The same message after its last delivery has failed.
+    #[must_use]
+    pub fn exhausted(mut self) -> Self {
+        if let Content::Valid(payload) = self.incoming.content {
+            let reason = "The message was not confirmed as stored in any of its deliveries: the database was \
+                          throttled or unavailable. It is in the dead-letter queue.";
+            self.incoming.content = Content::Exhausted { payload, reason: reason.to_owned() };
         }
         self
     }
 }
 
-/// Reads the records of a batch one by one, each as soon as it is cut out of the event: a batch can have
-/// megabytes, which are not to be there more often than needed.
-pub(crate) fn read_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRecord>, D::Error> {
+/// Parses the records of a batch one by one, each as soon as it is cut out of the event: a batch can have
+/// megabytes, which should not be in memory more often than needed.
+pub(crate) fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRecord>, D::Error> {
     struct Records;
 
     impl<'de> Visitor<'de> for Records {
@@ -117,84 +112,81 @@ pub(crate) fn read_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Par
     records.deserialize_seq(Records)
 }
 
-/// Reads a record by itself: whatever is wrong with it, be it a panic, is its own matter.
+/// Reads a record by itself: whatever is wrong with it, even a panic, does not affect the others.
 ///
 /// # Errors
-/// If it has no message id. SQS takes an answer that names it wrongly for a success of the whole batch or a
-/// failure of it, depending on the mistake: so the batch fails as a whole.
+/// If it has no message id. SQS treats a response with a wrong one as a success of the whole batch or as its
+/// failure, depending on the mistake: so the batch fails as a whole.
 pub fn read(record: &RawValue) -> Result<ParsedRecord, Error> {
-    isolated(record, found)
+    isolated(record, parse)
 }
 
-fn isolated(record: &RawValue, read: fn(SqsMessage) -> ParsedRecord) -> Result<ParsedRecord, Error> {
+fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> Result<ParsedRecord, Error> {
     #[derive(Deserialize)]
     struct Named {
         #[serde(rename = "messageId")]
         message_id: String,
     }
-    let reason = match catch_unwind(|| serde_json::from_str(record.get()).map(read)) {
-        Ok(Ok(found)) if !found.message_id().is_empty() => return Ok(found),
+    let reason = match catch_unwind(|| serde_json::from_str(record.get()).map(parse)) {
+        Ok(Ok(parsed)) if !parsed.record_id().is_empty() => return Ok(parsed),
         Ok(_) => "it does not have the form of an SQS record",
-        Err(_) => "reading it failed with a panic",
+        Err(_) => "parsing it failed with a panic",
     };
     let Named { message_id } = serde_json::from_str(record.get())?;
     if message_id.is_empty() {
         return Err("a record has an empty message id".into());
     }
-    Ok(ParsedRecord::Unattributed(Unattributed { message_id, reason, attempts: 0 }))
+    Ok(ParsedRecord::Unattributed(Unattributed { record_id: message_id, reason, attempts: None }))
 }
 
-fn found(record: SqsMessage) -> ParsedRecord {
-    let message_id = record.message_id.unwrap_or_default();
+/// Parses a record.
+pub fn parse(record: SqsMessage) -> ParsedRecord {
+    let record_id = record.message_id.unwrap_or_default();
     let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
     let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
-    let nobodys = |message_id, reason| {
-        ParsedRecord::Unattributed(Unattributed {
-            message_id,
-            reason,
-            attempts: attempts.unwrap_or_default(),
-        })
-    };
-    let attempts = attempts.unwrap_or(1);
+    let unattributed =
+        |record_id, reason| ParsedRecord::Unattributed(Unattributed { record_id, reason, attempts });
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
-    let Ok(receipt) = Receipt::parse(message_id.as_str()) else {
-        return nobodys(message_id, "its message id is no UUID");
+    // A redriven message has a new record id and keeps the receipt that its client got.
+    let receipt = text("receipt").and_then(|receipt| Receipt::parse(receipt).ok());
+    let Some(receipt) = receipt.or_else(|| Receipt::parse(&record_id).ok()) else {
+        return unattributed(record_id, "its message id is not a UUID");
     };
     let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
-        return nobodys(message_id, "it has no valid attribute 'owner'");
+        return unattributed(record_id, "it has no valid attribute 'owner'");
     };
     let Some(id) = text("id") else {
-        return nobodys(message_id, "it has no attribute 'id'");
+        return unattributed(record_id, "it has no attribute 'id'");
     };
-    // A message without one is a message all the same.
     let correlation_id = text("correlation_id").and_then(CorrelationId::parse);
-    let id = match MessageId::parse(id) {
-        Ok(id) => id,
-        Err(error) => {
-            let (id, reason) = (id.to_owned(), error.to_string());
-            return ParsedRecord::IllegalId(IllegalId {
-                receipt,
-                owner,
-                id,
-                reason,
-                correlation_id,
+    // A redriven message keeps the time when it was accepted, too.
+    let received_at = text("received_at").and_then(|time| time.parse().ok());
+    let received_at = received_at
+        .or_else(|| number("SentTimestamp"))
+        .and_then(|time| Timestamp::from_millisecond(time).ok())
+        .unwrap_or_else(Timestamp::now);
+    match MessageId::parse(id) {
+        Ok(id) => ParsedRecord::Message(Delivery {
+            record_id,
+            receipt: receipt.clone(),
+            correlation_id,
+            incoming: Incoming {
+                key: Key { id, owner },
+                via: Via::Queue,
                 attempts,
-            });
+                received_at,
+                receipt: Some(receipt),
+                content: content(record.body.as_deref().unwrap_or_default()),
+            },
+        }),
+        Err(error) => {
+            let (status, reason) = (Status::Rejected, Some(error.to_string()));
+            let outcome = Outcome { status, attempts, received_at, stored_at: None, reason };
+            let id = truncated(id, MAX_SUBJECT_BYTES).to_owned();
+            let note = Note { owner, receipt, id, outcome };
+            ParsedRecord::IllegalId(IllegalId { record_id, note, correlation_id })
         }
-    };
-    let sent = number("SentTimestamp").and_then(|sent| Timestamp::from_millisecond(sent).ok());
-    ParsedRecord::Message(Delivery {
-        receipt: receipt.clone(),
-        correlation_id,
-        arrival: Incoming {
-            key: Key { id, owner },
-            via: Via::Queue,
-            attempts,
-            received_at: sent.unwrap_or_else(Timestamp::now),
-            receipt: Some(receipt),
-            content: content(record.body.as_deref().unwrap_or_default()),
-        },
-    })
+    }
 }
 
 /// The value of an attribute of the type that the gateway sends.
@@ -225,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_records_matter() {
+    fn a_panic_affects_one_record_only() {
         let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
-        let found = isolated(&record, |_| panic!("on purpose")).expect("it has a name");
-        assert!(matches!(found, ParsedRecord::Unattributed(nobodys) if nobodys.reason.contains("panic")));
+        let parsed = isolated(&record, |_| panic!("on purpose")).expect("it has a message id");
+        assert!(matches!(parsed, ParsedRecord::Unattributed(record) if record.reason.contains("panic")));
     }
 
     #[test]
-    fn a_message_without_a_usable_correlation_id_is_a_message_all_the_same() {
+    fn a_message_needs_no_correlation_id() {
         let attribute = |kind: &str, value: &str| json!({ "dataType": kind, "stringValue": value });
         for (sent, expected) in [
             (Some(attribute("String", "UfLxKHlvDoEFe2g=")), Some("UfLxKHlvDoEFe2g=")),
@@ -250,26 +242,26 @@ mod tests {
             if let Some(sent) = sent {
                 message["messageAttributes"]["correlation_id"] = sent;
             }
-            let found = read(&record(&message.to_string())).expect("it has a name");
-            let ParsedRecord::Message(delivery) = found else { panic!("{message} is {found:?}") };
+            let parsed = read(&record(&message.to_string())).expect("it has a message id");
+            let ParsedRecord::Message(delivery) = parsed else { panic!("{message} is {parsed:?}") };
             assert_eq!(delivery.correlation_id.as_ref().map(CorrelationId::as_str), expected, "{message}");
         }
     }
 
     #[test]
-    fn a_record_of_another_shape_is_nobodys() {
+    fn a_record_of_another_shape_is_unattributed() {
         for json in [
             r#"{"messageId":"a","messageAttributes":[]}"#,
             r#"{"messageId":"a","body":{"not":"text"}}"#,
             r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
         ] {
-            let found = read(&record(json)).expect("it has a name");
-            assert!(matches!(found, ParsedRecord::Unattributed(_)), "{json}");
+            let parsed = read(&record(json)).expect("it has a message id");
+            assert!(matches!(parsed, ParsedRecord::Unattributed(_)), "{json}");
         }
     }
 
     #[test]
-    fn a_record_that_cannot_be_named_fails_the_batch() {
+    fn a_record_without_a_message_id_fails_the_batch() {
         for json in [r#"{"messageId":""}"#, "{}", "null", r#"{"messageId":null}"#] {
             assert!(read(&record(json)).is_err(), "{json}");
         }

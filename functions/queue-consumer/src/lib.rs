@@ -1,36 +1,38 @@
-//! Stores batches of queued messages, reports each that was not stored, and tells the owners.
+//! Stores batches of queued messages, reports each that was not stored, and notifies the owners.
 //!
-//! A record is done when its outcome is in the table, or when nothing about it belongs there. Every other
-//! record is a batch item failure: SQS delivers it again, and after the last time moves it to the
-//! dead-letter queue ("Handling errors for an SQS event source in Lambda").
+//! A record is done when its outcome can be looked up: its message is recorded, or the outcome is noted under its
+//! receipt. Every other record is a batch item failure: SQS delivers it again, and after the last delivery moves it
+//! to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
 
 pub mod delivery;
+pub mod noting;
 pub mod push;
-mod report;
-mod schedule;
-mod storing;
+pub mod report;
+mod rounds;
+pub mod schedule;
+pub mod storing;
 
 use std::time::SystemTime;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
-use intake::store::messages::Messages;
+use intake::store::Messages;
 use serde::Deserialize;
 
 use crate::{
-    delivery::{ParsedRecord, read_each},
+    delivery::{ParsedRecord, parse_each},
+    noting::Notes,
     push::Push,
-    report::BatchReport,
+    report::{BatchReport, Settlement},
     schedule::Schedule,
     storing::store,
 };
 
-/// A batch as Lambda hands it on, each record read by itself, so that one that cannot be read leaves the
-/// others alone. Only a record that cannot even be named in an answer makes the batch unreadable, and Lambda
-/// delivers it again as a whole.
+/// A batch as Lambda passes it on. Each record is parsed by itself, so that one that cannot be parsed does not affect
+/// the others. Only a record without a message id makes the batch unreadable, and Lambda delivers all of it again.
 #[derive(Debug, Deserialize)]
 pub struct Batch {
     /// What SQS delivered.
-    #[serde(rename = "Records", deserialize_with = "read_each")]
+    #[serde(rename = "Records", deserialize_with = "parse_each")]
     pub records: Vec<ParsedRecord>,
 }
 
@@ -38,53 +40,68 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub struct Consumer {
     messages: Messages,
+    notes: Notes,
     push: Push,
     max_receive_count: u32,
 }
 
 impl Consumer {
-    /// A function that stores into this table and tells who is connected. `max_receive_count` is that of
+    /// A function that stores and notes into these tables and pushes to these sockets. `max_receive_count` is that of
     /// the queue: a delivery that reaches it is the last one.
-    pub fn new(messages: Messages, push: Push, max_receive_count: u32) -> Self {
-        Self { messages, push, max_receive_count }
+    pub fn new(messages: Messages, notes: Notes, push: Push, max_receive_count: u32) -> Self {
+        Self { messages, notes, push, max_receive_count }
     }
 
-    /// Handles one batch, and answers which records are to be delivered again. It is done before
-    /// `deadline`, when Lambda would kill it: what is not settled by then is among them.
+    /// Handles one batch, and returns which records SQS has to deliver again. It ends before `deadline`, when Lambda
+    /// would kill it: what is not settled by then is among them.
     pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> SqsBatchResponse {
         let schedule = Schedule::until(deadline);
         let mut report = BatchReport::of(batch.records.len());
 
         let mut deliveries = Vec::with_capacity(batch.records.len());
-        for found in batch.records {
-            match found {
+        let mut settlements = Vec::new();
+        for record in batch.records {
+            match record {
                 ParsedRecord::Message(delivery) => deliveries.push(delivery),
-                ParsedRecord::IllegalId(illegal) => report.illegal_id(&illegal),
-                ParsedRecord::Unattributed(nobodys) => report.nobodys(nobodys, self.max_receive_count),
+                ParsedRecord::IllegalId(illegal) => settlements.push(Settlement::of_illegal_id(illegal)),
+                ParsedRecord::Unattributed(record) => report.unattributed(record, self.max_receive_count),
             }
         }
 
-        let outcomes = store(&self.messages, &deliveries, schedule.storing).await;
+        let stored = store(&self.messages, &deliveries, schedule.storing).await;
         let mut exhausted = Vec::new();
-        for (delivery, outcome) in deliveries.into_iter().zip(outcomes) {
-            match outcome {
-                Some(recorded) => report.settled(&delivery, recorded),
-                None if delivery.arrival.attempts < self.max_receive_count => report.retry(&delivery),
-                None => exhausted.push(delivery.exhausted()),
+        for (delivery, recorded) in deliveries.into_iter().zip(stored) {
+            let is_last =
+                delivery.incoming.attempts.is_some_and(|attempts| attempts >= self.max_receive_count);
+            match recorded {
+                Some(recorded) => settlements.push(Settlement::of(delivery, recorded)),
+                None if is_last => exhausted.push(delivery.exhausted()),
+                None => report.retry(&delivery),
             }
         }
 
-        // What could not be stored on its last delivery is recorded as failed; or else it turns out
-        // now that it is stored, by a write whose answer was lost.
-        let outcomes = store(&self.messages, &exhausted, schedule.giving_up).await;
-        for (delivery, outcome) in exhausted.iter().zip(outcomes) {
-            match outcome {
-                Some(recorded) => report.settled(delivery, recorded),
-                None => report.failed(delivery),
+        // What could not be stored on its last delivery is recorded as failed; or it turns out now that it is
+        // stored, by a write whose response got lost.
+        let failed = store(&self.messages, &exhausted, schedule.recording_failures).await;
+        for (delivery, recorded) in exhausted.into_iter().zip(failed) {
+            match recorded {
+                Some(recorded) => settlements.push(Settlement::of(delivery, recorded)),
+                None => report.unrecorded(&delivery),
             }
         }
 
-        let told = self.push.notify(&report.take_notices(), schedule.pushing).await;
-        report.answer(told)
+        // Before a delivery is acknowledged, its outcome can be looked up.
+        let notes: Vec<_> = settlements.iter().filter_map(Settlement::note).collect();
+        let mut noted = self.notes.write(&notes, schedule.noting).await.into_iter();
+        for settlement in settlements {
+            if settlement.note().is_none() || noted.next() == Some(true) {
+                report.settled(settlement);
+            } else {
+                report.not_noted(&settlement);
+            }
+        }
+
+        let pushed = self.push.notify(&report.take_notifications(), schedule).await;
+        report.response(pushed)
     }
 }

@@ -1,7 +1,10 @@
-//! Telling owners over their sockets. Nothing that goes wrong here is a failure of a message: what became
-//! of it can always be looked up.
+//! Notifying owners over their sockets. Nothing that goes wrong here fails a message: every outcome can be looked up.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_sdk_apigatewaymanagement::{
     Client, Config,
@@ -14,63 +17,94 @@ use futures_util::{StreamExt, stream};
 use intake::{
     aws::{self, Aws},
     message::Owner,
+    metrics::{Metric, Metrics},
     notification::{Event, frames},
-    store::connections::Connections,
+    store::{Connections, connections::Connection},
     telemetry::{CorrelationId, with_causes},
 };
-use tokio::{
-    join,
-    time::{Instant, timeout_at},
-};
+use tokio::{join, time::timeout_at};
 
-/// A push is small and its receiver close: an attempt that takes longer will not succeed.
+use crate::schedule::Schedule;
+
+/// The most time for the notifications of a batch, however much is left: while a consumer notifies, it stores nothing.
+pub const BUDGET: Duration = Duration::from_secs(3);
+
+/// A push is small and API Gateway is near: an attempt that takes longer will not succeed.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many owners, and how many sockets of one owner, are told at once.
-const MAX_CONCURRENT_REQUESTS: usize = 4;
+/// More requests at once would open more connections than they save time.
+const MAX_CONCURRENT_PUSHES: usize = 4;
 
-/// Tells owners over their sockets.
+/// How many connections of an owner one batch is pushed to. The WebSocket function keeps an owner's connections at
+/// about as many; the next batch reaches others, since gone ones are removed.
+const MAX_CONNECTIONS: usize = 100;
+
+/// How many gone connections a process remembers.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Notifies owners over their sockets.
 #[derive(Clone, Debug)]
 pub struct Push {
     client: Client,
     connections: Connections,
+    /// Connections that turned out to be gone. Removing one may fail: without this, every batch would try it again.
+    gone: Arc<Mutex<HashSet<String>>>,
+    budget: Duration,
 }
 
-/// Something that an owner is to be told.
+/// A notification of an owner.
 #[derive(Clone, Debug)]
 pub struct Notification {
-    /// Whom to tell.
+    /// The owner.
     pub owner: Owner,
-    /// What to tell.
+    /// The event.
     pub event: Event,
-    /// What the log knows the message by; none if the gateway has not sent it.
+    /// Joins the log lines of the message; none if the gateway sent none.
     pub correlation_id: Option<CorrelationId>,
 }
 
-/// What became of the pushes of a batch, counted by connection.
+/// What the pushes of a batch came to, counted by connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PushSummary {
-    /// Got everything.
+    /// Got every notification.
     pub pushed: usize,
-    /// Are gone, and forgotten now.
+    /// Turned out to be gone, and are removed.
     pub gone: usize,
-    /// Did not get everything.
+    /// Did not get every notification.
     pub failed: usize,
+    /// Were not tried, because time was up: connections, or owners whose connections are not known.
+    pub skipped: usize,
 }
 
 impl PushSummary {
-    fn and(self, other: Self) -> Self {
-        Self {
-            pushed: self.pushed + other.pushed,
-            gone: self.gone + other.gone,
-            failed: self.failed + other.failed,
-        }
+    /// Adds the summary to metrics.
+    pub fn count(self, metrics: &mut Metrics) {
+        metrics.count(Metric::Pushed, self.pushed);
+        metrics.count(Metric::Gone, self.gone);
+        metrics.count(Metric::PushFailed, self.failed);
+        metrics.count(Metric::PushSkipped, self.skipped);
     }
 }
 
+/// The notifications of one owner, and the connections to push them to.
+struct Recipient<'a> {
+    owner: &'a Owner,
+    notifications: &'a [&'a Notification],
+    frames: Vec<String>,
+    connections: Vec<Connection>,
+}
+
+/// What one push came to.
+#[derive(Clone, Copy, Debug)]
+enum Pushed {
+    Done,
+    Gone,
+    Failed,
+}
+
 impl Push {
-    /// Pushes through the WebSocket API whose `@connections` are at `endpoint`.
-    pub fn new(aws: &Aws, endpoint: &str, connections: Connections) -> Self {
+    /// Pushes through the WebSocket API whose `@connections` are at `endpoint`, for at most `budget` a batch.
+    pub fn new(aws: &Aws, endpoint: &str, connections: Connections, budget: Duration) -> Self {
         let config = Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(aws.region())
@@ -80,10 +114,10 @@ impl Push {
             .timeout_config(aws::timeouts(ATTEMPT_TIMEOUT))
             .retry_config(aws::retries())
             .endpoint_url(endpoint);
-        Self { client: Client::from_conf(config.build()), connections }
+        Self { client: Client::from_conf(config.build()), connections, gone: Arc::default(), budget }
     }
 
-    /// Opens connections to the tables and to the sockets while the function starts: two of each, because a
+    /// Opens connections to the table and to the sockets while the function starts: two of each, because a
     /// batch of more than one owner uses several at once, and seldom more.
     pub async fn warm_up(&self) {
         let once = async || {
@@ -92,7 +126,7 @@ impl Push {
         join!(once(), once());
     }
 
-    /// There is no such connection, and that is a good answer.
+    /// There is no such connection, and that response will do.
     async fn probe(&self) -> Result<(), SdkError<PostToConnectionError>> {
         let post = self.client.post_to_connection().connection_id("-").data(Blob::new("[]"));
         match post.send().await {
@@ -101,84 +135,127 @@ impl Push {
         }
     }
 
-    /// Tells each owner its events, in their order and with as few frames as they fit in.
-    pub async fn notify(&self, notices: &[Notification], until: Instant) -> PushSummary {
+    /// Pushes to each owner its events, in their order and in as few frames as they fit in. One connection of each
+    /// owner comes before the second of any, so that no owner's sockets use up the time of another's.
+    pub async fn notify(&self, notifications: &[Notification], schedule: Schedule) -> PushSummary {
+        let until = schedule.notifying(self.budget);
         let mut by_owner = BTreeMap::<&Owner, Vec<&Notification>>::new();
-        for notice in notices {
-            by_owner.entry(&notice.owner).or_default().push(notice);
+        for notification in notifications {
+            by_owner.entry(&notification.owner).or_default().push(notification);
         }
-        let mut told = PushSummary::default();
-        let mut telling = stream::iter(&by_owner)
-            .map(|(owner, notices)| async move {
-                let told = self.tell_owner(owner, notices).await;
-                log(notices, told);
-                told
+        let mut summary = PushSummary::default();
+
+        let mut recipients = Vec::with_capacity(by_owner.len());
+        let mut finding = stream::iter(&by_owner)
+            .map(|(owner, notifications)| self.recipient(owner, notifications))
+            .buffer_unordered(MAX_CONCURRENT_PUSHES);
+        let mut found = 0;
+        while let Ok(Some(recipient)) = timeout_at(until, finding.next()).await {
+            found += 1;
+            match recipient {
+                Some(recipient) => recipients.push(recipient),
+                None => summary.failed += 1,
+            }
+        }
+        summary.skipped += by_owner.len() - found;
+
+        let turns = in_turns(&recipients);
+        let mut results = vec![PushSummary::default(); recipients.len()];
+        let mut pushing = stream::iter(&turns)
+            .map(|&(place, connection)| {
+                let recipient = &recipients[place];
+                async move { (place, self.push(recipient.owner, &recipient.frames, connection).await) }
             })
-            .buffer_unordered(MAX_CONCURRENT_REQUESTS);
-        loop {
-            match timeout_at(until, telling.next()).await {
-                Ok(Some(one)) => told = told.and(one),
-                Ok(None) => return told,
-                Err(_) => {
-                    tracing::warn!("time is up before everybody is told");
-                    return told.and(PushSummary { failed: 1, ..PushSummary::default() });
-                }
+            .buffer_unordered(MAX_CONCURRENT_PUSHES);
+        while let Ok(Some((place, pushed))) = timeout_at(until, pushing.next()).await {
+            let result = &mut results[place];
+            match pushed {
+                Pushed::Done => result.pushed += 1,
+                Pushed::Gone => result.gone += 1,
+                Pushed::Failed => result.failed += 1,
             }
         }
+        for (recipient, mut result) in recipients.iter().zip(results) {
+            result.skipped = recipient.connections.len() - result.pushed - result.gone - result.failed;
+            log(recipient.notifications, result);
+            summary.pushed += result.pushed;
+            summary.gone += result.gone;
+            summary.failed += result.failed;
+            summary.skipped += result.skipped;
+        }
+        if summary.skipped > 0 {
+            tracing::warn!(push_skipped = summary.skipped, "time is up before everybody is notified");
+        }
+        summary
     }
 
-    async fn tell_owner(&self, owner: &Owner, notices: &[&Notification]) -> PushSummary {
-        let failed = PushSummary { failed: 1, ..PushSummary::default() };
-        let frames = match frames(notices.iter().map(|notice| &notice.event)) {
-            Ok(frames) => frames,
-            Err(error) => {
-                tracing::error!(error = with_causes(&error), "events cannot be written");
-                return failed;
-            }
-        };
-        let connections = match self.connections.of(owner).await {
-            Ok(connections) => connections,
-            Err(error) => {
-                tracing::warn!(error = with_causes(&error), "an owner's connections cannot be read");
-                return failed;
-            }
-        };
-        stream::iter(&connections)
-            .map(|connection_id| self.tell_connection(owner, connection_id, &frames))
-            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
-            .fold(PushSummary::default(), |told, one| async move { told.and(one) })
-            .await
+    /// What to push to an owner, and where; none if that cannot be found out.
+    async fn recipient<'a>(
+        &self,
+        owner: &'a Owner,
+        notifications: &'a [&'a Notification],
+    ) -> Option<Recipient<'a>> {
+        let frames = frames(notifications.iter().map(|notification| &notification.event))
+            .inspect_err(|error| tracing::error!(error = with_causes(error), "events cannot be written"));
+        let connections = self.connections.of(owner, MAX_CONNECTIONS).await.inspect_err(|error| {
+            tracing::warn!(error = with_causes(error), "connections cannot be read");
+        });
+        let mut connections = connections.ok()?;
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| !gone.contains(&connection.id));
+        Some(Recipient { owner, notifications, frames: frames.ok()?, connections })
     }
 
-    async fn tell_connection(&self, owner: &Owner, connection_id: &str, frames: &[String]) -> PushSummary {
+    /// Pushes frames to one connection, and removes it if it is gone.
+    async fn push(&self, owner: &Owner, frames: &[String], Connection { id, .. }: &Connection) -> Pushed {
         for frame in frames {
-            let post = self.client.post_to_connection().connection_id(connection_id);
-            let Err(error) = post.data(Blob::new(frame.as_bytes())).send().await else {
+            let post = self.client.post_to_connection().connection_id(id).data(Blob::new(frame.as_bytes()));
+            let Err(error) = post.send().await else {
                 continue;
             };
-            if error.as_service_error().is_some_and(|error| error.is_gone_exception()) {
-                tracing::info!(connection_id, "the connection is gone");
-                if let Err(error) = self.connections.remove(owner, connection_id).await {
-                    tracing::warn!(error = with_causes(&error), connection_id, "it was not forgotten");
-                }
-                return PushSummary { gone: 1, ..PushSummary::default() };
+            if !error.as_service_error().is_some_and(PostToConnectionError::is_gone_exception) {
+                tracing::warn!(error = with_causes(&error), connection_id = id, "a push failed");
+                return Pushed::Failed;
             }
-            tracing::warn!(error = with_causes(&error), connection_id, "a push failed");
-            return PushSummary { failed: 1, ..PushSummary::default() };
+            tracing::info!(connection_id = id, "the connection is gone");
+            self.remember_gone(id);
+            if let Err(error) = self.connections.remove(owner, id).await {
+                tracing::warn!(error = with_causes(&error), connection_id = id, "it was not removed");
+            }
+            return Pushed::Gone;
         }
-        PushSummary { pushed: 1, ..PushSummary::default() }
+        Pushed::Done
+    }
+
+    fn remember_gone(&self, connection_id: &str) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if gone.len() == MAX_REMEMBERED {
+            gone.clear();
+        }
+        gone.insert(connection_id.to_owned());
     }
 }
 
-/// A line for each event, unless there was nobody to tell it to.
-fn log(notices: &[&Notification], told: PushSummary) {
-    if told == PushSummary::default() {
+/// All connections of all recipients, each with its recipient's place: the first of each, then the second of each,
+/// and so on.
+fn in_turns<'a>(recipients: &'a [Recipient<'_>]) -> Vec<(usize, &'a Connection)> {
+    let longest = recipients.iter().map(|recipient| recipient.connections.len()).max().unwrap_or_default();
+    let turn = |turn: usize| {
+        let all = recipients.iter().enumerate();
+        all.filter_map(move |(place, recipient)| Some((place, recipient.connections.get(turn)?)))
+    };
+    (0..longest).flat_map(turn).collect()
+}
+
+/// A line for each event, unless its owner has no connection.
+fn log(notifications: &[&Notification], summary: PushSummary) {
+    if summary == PushSummary::default() {
         return;
     }
-    let PushSummary { pushed, gone, failed: push_failed } = told;
-    for Notification { event, correlation_id, .. } in notices {
+    let PushSummary { pushed, gone, failed: push_failed, skipped: push_skipped } = summary;
+    for Notification { event, correlation_id, .. } in notifications {
         let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
-        let (receipt, outcome) = (event.receipt(), event.kind().as_str());
-        tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, "told");
+        let (receipt, outcome) = (event.receipt(), event.status().as_str());
+        tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, push_skipped, "notified");
     }
 }

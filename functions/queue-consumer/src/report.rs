@@ -1,26 +1,103 @@
-//! What a batch came to: the answer to SQS, the events for the owners, and what is logged and counted.
+//! The report of a batch: the response to SQS, the notifications, and what is logged and counted.
 
 use std::collections::HashSet;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use intake::{
     metrics::{Metric, Metrics},
-    notification::{Event, EventType},
-    state::Content,
-    store::messages::Recorded,
+    notification::Event,
+    state::{Note, Recorded, Status},
     telemetry::CorrelationId,
 };
-use jiff::Timestamp;
 
 use crate::{
     delivery::{Delivery, IllegalId, Unattributed},
     push::{Notification, PushSummary},
 };
 
+/// A request whose outcome is certain.
+#[derive(Debug)]
+pub struct Settlement {
+    record_id: String,
+    correlation_id: Option<CorrelationId>,
+    note: Note,
+    /// Whether the record of the message does not answer for the receipt.
+    needs_note: bool,
+    is_duplicate: bool,
+}
+
+impl Settlement {
+    /// The settlement of a recorded delivery.
+    pub fn of(delivery: Delivery, recorded: Recorded) -> Self {
+        let Delivery { record_id, receipt, correlation_id, incoming } = delivery;
+        let (outcome, needs_note) = (incoming.outcome(recorded), incoming.needs_note(recorded));
+        let note = Note { owner: incoming.key.owner, receipt, id: incoming.key.id.to_string(), outcome };
+        let is_duplicate =
+            matches!(recorded, Recorded::Duplicate(_)) && note.outcome.status == Status::Stored;
+        Self { record_id, correlation_id, note, needs_note, is_duplicate }
+    }
+
+    /// The settlement of a message with an illegal id.
+    pub fn of_illegal_id(illegal: IllegalId) -> Self {
+        let IllegalId { record_id, note, correlation_id } = illegal;
+        Self { record_id, correlation_id, note, needs_note: true, is_duplicate: false }
+    }
+
+    /// The note to write before the delivery is acknowledged, if one is needed.
+    pub fn note(&self) -> Option<&Note> {
+        self.needs_note.then_some(&self.note)
+    }
+
+    /// The notification of the owner.
+    pub fn notification(self) -> Notification {
+        let Note { owner, receipt, id, outcome } = &self.note;
+        let event = Event::new(id, receipt, outcome);
+        Notification { owner: owner.clone(), event, correlation_id: self.correlation_id }
+    }
+
+    /// The queue's name for the record.
+    pub fn record_id(&self) -> &str {
+        &self.record_id
+    }
+
+    /// What the request ended as.
+    pub fn status(&self) -> Status {
+        self.note.outcome.status
+    }
+
+    /// Logs the outcome: a failure as an error.
+    pub fn log(&self) {
+        let Note { receipt, id: message_id, outcome, .. } = &self.note;
+        let (correlation_id, receipt) = (self.correlation_id(), receipt.as_str());
+        let (attempt, outcome) = (outcome.attempts, self.word());
+        if self.status() == Status::Failed {
+            tracing::error!(
+                correlation_id,
+                message_id,
+                receipt,
+                attempt,
+                outcome,
+                "failed: in the dead-letter queue"
+            );
+        } else {
+            tracing::info!(correlation_id, message_id, receipt, attempt, outcome, "settled");
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        if self.is_duplicate { "duplicate" } else { self.status().as_str() }
+    }
+
+    fn correlation_id(&self) -> Option<&str> {
+        self.correlation_id.as_ref().map(CorrelationId::as_str)
+    }
+}
+
+/// The report of a batch.
 #[derive(Debug)]
 pub(crate) struct BatchReport {
     failures: Vec<String>,
-    notices: Vec<Notification>,
+    notifications: Vec<Notification>,
     metrics: Metrics,
 }
 
@@ -28,138 +105,108 @@ impl BatchReport {
     pub(crate) fn of(records: usize) -> Self {
         let mut metrics = Metrics::default();
         metrics.count(Metric::BatchSize, records);
-        Self { failures: Vec::new(), notices: Vec::new(), metrics }
+        Self { failures: Vec::new(), notifications: Vec::new(), metrics }
     }
 
-    /// The outcome is in the table, or a better one was there.
-    pub(crate) fn settled(&mut self, delivery: &Delivery, recorded: Recorded) {
-        let (metric, outcome) = match (&delivery.arrival.content, recorded) {
-            (Content::Invalid { reason, .. }, _) => {
-                self.tell(EventType::Rejected, delivery, Some(reason.clone()));
-                (Metric::Rejected, "rejected")
-            }
-            (Content::Exhausted { .. }, Recorded::Written) => return self.failed(delivery),
-            (_, Recorded::Conflict) => {
-                let reason = "Another message is stored under this id, and stays.".to_owned();
-                self.tell(EventType::Conflict, delivery, Some(reason));
-                (Metric::Conflict, "conflict")
-            }
-            // Out of this very delivery: whether the owner was told before is not known, so told again.
-            (_, Recorded::Written | Recorded::Redelivered) => {
-                self.metrics.stored_since(delivery.arrival.received_at);
-                self.tell(EventType::Stored, delivery, None);
-                (Metric::Stored, "stored")
-            }
-            (_, Recorded::Duplicate) => (Metric::Duplicate, "duplicate"),
+    /// The outcome can be looked up.
+    pub(crate) fn settled(&mut self, settlement: Settlement) {
+        let outcome = &settlement.note.outcome;
+        let metric = match outcome.status {
+            Status::Stored if settlement.is_duplicate => Metric::Duplicate,
+            Status::Stored => Metric::Stored,
+            Status::Rejected => Metric::Rejected,
+            Status::Conflict => Metric::Conflict,
+            Status::Failed => Metric::Failed,
         };
-        self.delivered(delivery.arrival.attempts);
+        settlement.log();
+        if outcome.status == Status::Failed {
+            // SQS moves the message to the dead-letter queue because it is reported.
+            self.failures.push(settlement.record_id.clone());
+        }
+        if let (Metric::Stored, Some(stored_at)) = (metric, outcome.stored_at) {
+            self.metrics.time_to_stored(outcome.received_at, stored_at);
+        }
+        self.delivered(outcome.attempts);
         self.metrics.count(metric, 1);
-        tracing::info!(
-            correlation_id = delivery.correlation_id.as_ref().map(CorrelationId::as_str),
-            message_id = delivery.arrival.key.id.as_str(),
-            receipt = delivery.receipt.as_str(),
-            attempt = delivery.arrival.attempts,
-            outcome,
-            "settled"
-        );
+        self.notifications.push(settlement.notification());
     }
 
-    /// It is to be delivered again.
+    /// SQS has to deliver the message again.
     pub(crate) fn retry(&mut self, delivery: &Delivery) {
         tracing::warn!(
             correlation_id = delivery.correlation_id.as_ref().map(CorrelationId::as_str),
-            message_id = delivery.arrival.key.id.as_str(),
+            message_id = delivery.incoming.key.id.as_str(),
             receipt = delivery.receipt.as_str(),
-            attempt = delivery.arrival.attempts,
+            attempt = delivery.incoming.attempts,
             "not settled: to be delivered again"
         );
-        self.delivered(delivery.arrival.attempts);
+        self.delivered(delivery.incoming.attempts);
         self.metrics.count(Metric::Retried, 1);
-        self.failures.push(delivery.receipt.as_str().to_owned());
+        self.failures.push(delivery.record_id.clone());
     }
 
-    /// It was the last delivery. SQS moves the message to the dead-letter queue because it is reported.
-    pub(crate) fn failed(&mut self, delivery: &Delivery) {
+    /// The outcome is certain, but cannot be looked up: SQS has to deliver the message again. After the last delivery
+    /// the dead-letter recorder notes it.
+    pub(crate) fn not_noted(&mut self, settlement: &Settlement) {
+        let Note { receipt, id, outcome, .. } = &settlement.note;
+        tracing::warn!(
+            correlation_id = settlement.correlation_id(),
+            message_id = id.as_str(),
+            receipt = receipt.as_str(),
+            attempt = outcome.attempts,
+            "not noted: to be delivered again"
+        );
+        self.delivered(outcome.attempts);
+        self.metrics.count(Metric::Retried, 1);
+        self.failures.push(settlement.record_id.clone());
+    }
+
+    /// The last delivery failed, and so did recording that. The dead-letter recorder makes up for it.
+    pub(crate) fn unrecorded(&mut self, delivery: &Delivery) {
         tracing::error!(
             correlation_id = delivery.correlation_id.as_ref().map(CorrelationId::as_str),
-            message_id = delivery.arrival.key.id.as_str(),
+            message_id = delivery.incoming.key.id.as_str(),
             receipt = delivery.receipt.as_str(),
-            attempt = delivery.arrival.attempts,
-            outcome = "failed",
-            "the last delivery failed: the message goes to the dead-letter queue"
+            attempt = delivery.incoming.attempts,
+            "the last delivery failed, which is not recorded yet: the message goes to the dead-letter queue"
         );
-        self.delivered(delivery.arrival.attempts);
-        self.metrics.count(Metric::Failed, 1);
-        self.failures.push(delivery.receipt.as_str().to_owned());
-        let kind = match delivery.arrival.content {
-            Content::Invalid { .. } => EventType::Rejected,
-            Content::Valid(_) | Content::Exhausted { .. } => EventType::Failed,
-        };
-        self.tell(kind, delivery, delivery.arrival.content.reason().map(ToOwned::to_owned));
+        self.delivered(delivery.incoming.attempts);
+        self.failures.push(delivery.record_id.clone());
     }
 
-    /// There is nothing to record, since nobody could look it up: telling the owner is all there is.
-    pub(crate) fn illegal_id(&mut self, illegal: &IllegalId) {
-        let IllegalId { receipt, owner, id, reason, correlation_id, attempts } = illegal;
-        tracing::info!(
-            correlation_id = correlation_id.as_ref().map(CorrelationId::as_str),
-            receipt = receipt.as_str(),
-            attempt = attempts,
-            outcome = "rejected",
-            "its id is illegal"
-        );
-        self.delivered(*attempts);
-        self.metrics.count(Metric::Rejected, 1);
-        self.notices.push(Notification {
-            owner: owner.clone(),
-            event: Event::new(EventType::Rejected, id, receipt, Some(reason.clone()), Timestamp::now()),
-            correlation_id: correlation_id.clone(),
-        });
-    }
-
-    /// Nobody can be told: the record ends in the dead-letter queue, for an operator to see.
-    pub(crate) fn nobodys(&mut self, record: Unattributed, max_receive_count: u32) {
-        let Unattributed { message_id, reason, attempts } = record;
-        tracing::error!(receipt = message_id, attempt = attempts, reason, "a record is nobody's");
+    /// The record ends in the dead-letter queue, for an operator to see: no client can look it up.
+    pub(crate) fn unattributed(&mut self, record: Unattributed, max_receive_count: u32) {
+        let Unattributed { record_id, reason, attempts } = record;
+        tracing::error!(receipt = record_id, attempt = attempts, reason, "unattributed record");
         self.delivered(attempts);
-        let last = attempts >= max_receive_count;
-        self.metrics.count(if last { Metric::Failed } else { Metric::Retried }, 1);
-        self.failures.push(message_id);
+        let is_last = attempts.is_some_and(|attempts| attempts >= max_receive_count);
+        self.metrics.count(if is_last { Metric::Failed } else { Metric::Retried }, 1);
+        self.failures.push(record_id);
     }
 
-    /// What to tell, and whom; each event once, even if its record was in the batch twice.
-    pub(crate) fn take_notices(&mut self) -> Vec<Notification> {
+    /// The notifications, each once, even if its record was in the batch twice.
+    pub(crate) fn take_notifications(&mut self) -> Vec<Notification> {
         let mut known = HashSet::new();
-        let mut notices = std::mem::take(&mut self.notices);
-        notices.retain(|notice| known.insert(notice.event.id().to_owned()));
-        notices
+        let mut notifications = std::mem::take(&mut self.notifications);
+        notifications.retain(|notification| known.insert(notification.event.id().to_owned()));
+        notifications
     }
 
-    pub(crate) fn answer(mut self, told: PushSummary) -> SqsBatchResponse {
-        let PushSummary { pushed, gone, failed } = told;
-        self.metrics.count(Metric::Pushed, pushed);
-        self.metrics.count(Metric::Gone, gone);
-        self.metrics.count(Metric::PushFailed, failed);
+    pub(crate) fn response(mut self, pushed: PushSummary) -> SqsBatchResponse {
+        pushed.count(&mut self.metrics);
         self.metrics.write();
-        let item = |message_id| {
+        let item = |record_id| {
             let mut failure = BatchItemFailure::default();
-            failure.item_identifier = message_id;
+            failure.item_identifier = record_id;
             failure
         };
-        let mut answer = SqsBatchResponse::default();
-        answer.batch_item_failures = self.failures.into_iter().map(item).collect();
-        answer
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = self.failures.into_iter().map(item).collect();
+        response
     }
 
-    /// No function is on the way in, so that a message is counted as accepted when it is delivered first.
-    fn delivered(&mut self, attempts: u32) {
-        self.metrics.count(Metric::Accepted, usize::from(attempts == 1));
-    }
-
-    fn tell(&mut self, kind: EventType, delivery: &Delivery, reason: Option<String>) {
-        let id = delivery.arrival.key.id.as_str();
-        let event = Event::new(kind, id, &delivery.receipt, reason, Timestamp::now());
-        let owner = delivery.arrival.key.owner.clone();
-        self.notices.push(Notification { owner, event, correlation_id: delivery.correlation_id.clone() });
+    /// No function is on the way into the queue: a message is counted as accepted when it is delivered first.
+    fn delivered(&mut self, attempts: Option<u32>) {
+        self.metrics.count(Metric::Accepted, usize::from(attempts == Some(1)));
     }
 }

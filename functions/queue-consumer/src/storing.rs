@@ -1,101 +1,82 @@
 //! Storing a batch: 25 messages a request, as often as time allows.
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use intake::{
-    state::Content,
-    store::{
-        StoreError,
-        messages::{Inserted, Messages, Recorded},
-    },
+    state::{Content, Recorded},
+    store::{Messages, StoreError, messages::Inserted},
     telemetry::with_causes,
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 
-use crate::delivery::Delivery;
+use crate::{delivery::Delivery, rounds::rounds};
 
-/// How many requests are under way at once. More would open more connections than they save time.
-const MAX_CONCURRENT_REQUESTS: usize = 4;
+/// More requests at once would open more connections than they save time.
+pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 4;
 
-/// How many bytes of payload are under way at once, unless a single request has more. A request holds its
-/// payloads three times over: as they came, as parameters, and written out.
+/// How many bytes of payload are in requests at once, unless a single request has more. A request holds its
+/// payloads three times: as they were sent, as parameters, and written out.
 const MAX_CONCURRENT_BYTES: usize = 1024 * 1024;
-
-/// The first pause after a round that left something open, doubled each time. A pause is a random part
-/// of this, so that consumers that were throttled together do not come back together.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause: throttled tables recover within seconds.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How far one message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Not settled; what was tried so far may or may not have taken effect.
+    /// Not recorded; whether earlier attempts took effect is unknown.
     Open,
-    /// Settled.
+    /// Recorded.
     Recorded(Recorded),
-    /// Trying again in this invocation is no use.
-    Refused,
+    /// The database rejects it: trying again in this invocation will not help.
+    Rejected,
 }
 
-/// Records what was delivered, in rounds until everything is settled or time is up. There is an outcome
-/// for each, in their order; none for what is not settled.
-pub(crate) async fn store(
-    messages: &Messages,
-    deliveries: &[Delivery],
-    until: Instant,
-) -> Vec<Option<Recorded>> {
+/// Records deliveries in rounds until all are recorded or time is up. The results are in the order of the
+/// deliveries; none for what is not recorded.
+pub async fn store(messages: &Messages, deliveries: &[Delivery], until: Instant) -> Vec<Option<Recorded>> {
     if deliveries.is_empty() {
         return Vec::new();
     }
     let mut progress = vec![Progress::Open; deliveries.len()];
-    let mut longest_pause = FIRST_PAUSE;
-    // Every request's outcome is noted as it comes, so that a round can be cut off anywhere.
-    let rounds = async {
-        loop {
-            round(messages, deliveries, &mut progress).await;
-            if !progress.contains(&Progress::Open) {
-                break;
-            }
-            sleep(longest_pause.mul_f64(fastrand::f64())).await;
-            longest_pause = LONGEST_PAUSE.min(longest_pause * 2);
-        }
-    };
-    if timeout_at(until, rounds).await.is_err() {
+    // The result of every request is kept as soon as it is there, so that a round can be cut off anywhere.
+    let stored = rounds(until, async || {
+        round(messages, deliveries, &mut progress).await;
+        progress.contains(&Progress::Open)
+    });
+    if stored.await.is_err() {
         tracing::warn!("time is up before everything is stored");
     }
-    let outcome = |progress: &Progress| match progress {
+    let recorded = |progress: &Progress| match progress {
         Progress::Recorded(recorded) => Some(*recorded),
-        Progress::Open | Progress::Refused => None,
+        Progress::Open | Progress::Rejected => None,
     };
-    progress.iter().map(outcome).collect()
+    progress.iter().map(recorded).collect()
 }
 
-/// Tries once to settle whatever is open.
+/// Tries once to record everything that is open.
 async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Progress]) {
     let (inserts, mut singles) = plan(deliveries, progress);
 
     let bytes = |chunk: &[usize]| {
-        chunk.iter().map(|&place| deliveries[place].arrival.content.text().len()).sum::<usize>()
+        chunk.iter().map(|&place| deliveries[place].incoming.content.text().len()).sum::<usize>()
     };
     let largest = inserts.chunks(Messages::BATCH_LIMIT).map(bytes).max().unwrap_or_default();
-    let side_by_side = (MAX_CONCURRENT_BYTES / largest.max(1)).clamp(1, MAX_CONCURRENT_REQUESTS);
+    let concurrency = (MAX_CONCURRENT_BYTES / largest.max(1)).clamp(1, MAX_CONCURRENT_REQUESTS);
     let mut inserting = stream::iter(inserts.chunks(Messages::BATCH_LIMIT))
         .map(|chunk| async move {
-            let arrivals: Vec<_> = chunk.iter().map(|&place| &deliveries[place].arrival).collect();
-            // A panic, too, is the matter of this request alone.
-            let inserted = AssertUnwindSafe(messages.insert(&arrivals)).catch_unwind().await;
+            let batch: Vec<_> = chunk.iter().map(|&place| &deliveries[place].incoming).collect();
+            // A panic, too, affects this request only.
+            let inserted = AssertUnwindSafe(messages.insert(&batch)).catch_unwind().await;
             (chunk, inserted)
         })
-        .buffer_unordered(side_by_side);
+        .buffer_unordered(concurrency);
     while let Some((chunk, inserted)) = inserting.next().await {
         match inserted {
-            Ok(Ok(outcomes)) => {
-                for (&place, outcome) in chunk.iter().zip(outcomes) {
-                    match outcome {
-                        Ok(Inserted::Written) => progress[place] = Progress::Recorded(Recorded::Written),
+            Ok(Ok(results)) => {
+                for (&place, result) in chunk.iter().zip(results) {
+                    match result {
+                        Ok(Inserted::Stored(at)) => {
+                            progress[place] = Progress::Recorded(Recorded::Written(at));
+                        }
                         Ok(Inserted::KeyTaken) => singles.push(place),
                         Err(error) => progress[place] = after(&error),
                     }
@@ -104,18 +85,18 @@ async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Pro
             Ok(Err(error)) if error.is_transient() => {
                 tracing::warn!(error = with_causes(&error), messages = chunk.len(), "not stored yet");
             }
-            // Perhaps one message is the reason. Each by itself, the others can be stored.
+            // Perhaps because of one message: the others can be stored one by one.
             Ok(Err(error)) => {
-                tracing::error!(error = with_causes(&error), messages = chunk.len(), "a batch was refused");
+                tracing::error!(error = with_causes(&error), messages = chunk.len(), "a batch was rejected");
                 singles.extend(chunk);
             }
-            Err(_) => chunk.iter().for_each(|&place| progress[place] = Progress::Refused),
+            Err(_) => chunk.iter().for_each(|&place| progress[place] = Progress::Rejected),
         }
     }
 
     let mut recording = stream::iter(singles)
         .map(|place| async move {
-            let recording = messages.record(&deliveries[place].arrival);
+            let recording = messages.record(&deliveries[place].incoming);
             (place, AssertUnwindSafe(recording).catch_unwind().await)
         })
         .buffer_unordered(MAX_CONCURRENT_REQUESTS);
@@ -123,18 +104,18 @@ async fn round(messages: &Messages, deliveries: &[Delivery], progress: &mut [Pro
         progress[place] = match recorded {
             Ok(Ok(recorded)) => Progress::Recorded(recorded),
             Ok(Err(error)) => after(&error),
-            Err(_) => Progress::Refused,
+            Err(_) => Progress::Rejected,
         };
     }
 }
 
-/// What is open, divided into what a batch insert can take, which is valid messages with different keys,
-/// and what has to be recorded one by one.
+/// Divides what is open into what a batch insert accepts, which is valid messages with different keys, and
+/// what has to be recorded one by one.
 fn plan(deliveries: &[Delivery], progress: &[Progress]) -> (Vec<usize>, Vec<usize>) {
     let mut keys = HashSet::new();
     (0..deliveries.len()).filter(|&place| progress[place] == Progress::Open).partition(|&place| {
-        let arrival = &deliveries[place].arrival;
-        matches!(arrival.content, Content::Valid(_)) && keys.insert(&arrival.key)
+        let incoming = &deliveries[place].incoming;
+        matches!(incoming.content, Content::Valid(_)) && keys.insert(&incoming.key)
     })
 }
 
@@ -143,7 +124,7 @@ fn after(error: &StoreError) -> Progress {
         tracing::warn!(error = with_causes(error), "not stored yet");
         Progress::Open
     } else {
-        tracing::error!(error = with_causes(error), "a message was refused");
-        Progress::Refused
+        tracing::error!(error = with_causes(error), "a message was rejected");
+        Progress::Rejected
     }
 }

@@ -6,7 +6,7 @@ use intake::{
     aws::{Aws, warm_up},
     configuration::required,
     rest::Responses,
-    store::messages::Messages,
+    store::{Messages, Outcomes},
     telemetry,
 };
 use lambda_http::{Error, run, service_fn};
@@ -23,8 +23,9 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Error> {
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
-    let messages = Messages::new(database, required("MESSAGES_TABLE")?, None);
+    let table = required("MESSAGES_TABLE")?;
+    let messages = Messages::new(database.clone(), &table, None);
     warm_up(messages.probe_read()).await;
-    let function = StatusLookup::new(messages, Responses::from_env()?);
+    let function = StatusLookup::new(messages, Outcomes::new(database, table), Responses::from_env()?);
     run(service_fn(|request| function.handle(request))).await
 }

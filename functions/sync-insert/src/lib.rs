@@ -1,13 +1,12 @@
-//! `PUT /messages/{id}`: stores a message, and answers only when that took effect.
+//! `PUT /messages/{id}`: stores a message, and responds only when that took effect.
 
 use intake::{
     message::{InvalidPayload, Payload, Via},
     metrics::{Metric, Metrics},
     problem::Problem,
-    rest::{Responses, correlation_id, key, path, store_problem},
-    state::{Content, Incoming, Status},
-    store::messages::{Messages, Recorded},
-    telemetry::CorrelationId,
+    rest::{Caller, Responses, path, store_problem},
+    state::{Content, Incoming, Recorded, Status},
+    store::Messages,
 };
 use jiff::Timestamp;
 use lambda_http::{
@@ -20,80 +19,86 @@ use serde_json::json;
 #[derive(Clone, Debug)]
 pub struct SyncInsert {
     messages: Messages,
-    answers: Responses,
+    responses: Responses,
 }
 
 impl SyncInsert {
     /// A function that stores into this table.
-    pub fn new(messages: Messages, answers: Responses) -> Self {
-        Self { messages, answers }
+    pub fn new(messages: Messages, responses: Responses) -> Self {
+        Self { messages, responses }
     }
 
-    /// Responses one request.
+    /// Handles one request.
     ///
     /// # Errors
-    /// Only when an answer cannot be built: whatever is wrong with a request has an answer.
+    /// Only when a response cannot be built: a request that fails gets a problem.
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
         let received_at = Timestamp::now();
-        let correlation_id = correlation_id(&request);
-        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
-        let stored = self.store(&request, received_at, correlation_id).await;
+        let caller = Caller::of(&request);
+        let stored = self.store(&caller, &request, received_at).await;
         count(&stored, received_at).write();
         match stored {
-            Ok((status, id)) => {
-                let body = json!({ "id": id, "status": Status::Stored });
-                self.answers.json_at(status, path(&request), &body)
+            Ok(recorded) => {
+                let status = match recorded {
+                    Recorded::Written(_) => StatusCode::CREATED,
+                    _ => StatusCode::OK,
+                };
+                let body = json!({ "id": caller.id, "status": Status::Stored });
+                self.responses.json_at(status, path(&request), &body)
             }
             Err(problem) => {
                 let Problem { status, kind, .. } = problem;
-                tracing::info!(correlation_id, status, problem = kind, "not stored");
-                self.answers.problem(&problem)
+                tracing::info!(
+                    correlation_id = caller.correlation_id(),
+                    status,
+                    problem = kind,
+                    "not stored"
+                );
+                self.responses.problem(&problem)
             }
         }
     }
 
     async fn store(
         &self,
+        caller: &Caller,
         request: &Request,
         received_at: Timestamp,
-        correlation_id: Option<&str>,
-    ) -> Result<(StatusCode, String), Problem> {
-        let key = key(request)?;
+    ) -> Result<Recorded, Problem> {
+        let key = caller.key()?;
         if !is_json(request) {
             return Err(Problem::unsupported_media_type("Send the message as application/json, in UTF-8."));
         }
-        let payload = payload(request.body())?;
-        let id = key.id.to_string();
-        let arrival = Incoming {
+        let incoming = Incoming {
             key,
             via: Via::Sync,
-            attempts: 1,
+            attempts: Some(1),
             received_at,
             receipt: None,
-            content: Content::Valid(payload),
+            content: Content::Valid(payload(request.body())?),
         };
-        let recorded = self.messages.record(&arrival).await.map_err(|error| store_problem(&error))?;
+        let recorded = self.messages.record(&incoming).await.map_err(|error| store_problem(&error))?;
         let outcome = match recorded {
-            Recorded::Written => "stored",
-            Recorded::Redelivered | Recorded::Duplicate => "duplicate",
+            Recorded::Written(_) => "stored",
+            Recorded::Redelivered(_) | Recorded::Duplicate(_) => "duplicate",
             Recorded::Conflict => "conflict",
         };
-        tracing::info!(correlation_id, message_id = id, outcome, "settled");
-        match recorded {
-            Recorded::Written => Ok((StatusCode::CREATED, id)),
-            Recorded::Redelivered | Recorded::Duplicate => Ok((StatusCode::OK, id)),
-            Recorded::Conflict => Err(Problem::conflict(
-                "Another message is stored under this id, and stays. Send this one under an id of its own.",
-            )),
+        tracing::info!(correlation_id = caller.correlation_id(), message_id = caller.id, outcome, "settled");
+        match incoming.outcome(recorded).reason {
+            None => Ok(recorded),
+            Some(reason) => Err(Problem::conflict(reason)),
         }
     }
 }
 
 /// What a request adds to the metrics.
-fn count(stored: &Result<(StatusCode, String), Problem>, received_at: Timestamp) -> Metrics {
+fn count(stored: &Result<Recorded, Problem>, received_at: Timestamp) -> Metrics {
     let mut metrics = Metrics::default();
     let outcome = match stored {
-        Ok((StatusCode::CREATED, _)) => Metric::Stored,
+        Ok(Recorded::Written(stored_at)) => {
+            metrics.time_to_stored(received_at, *stored_at);
+            Metric::Stored
+        }
         Ok(_) => Metric::Duplicate,
         Err(problem) if problem.status == StatusCode::CONFLICT => Metric::Conflict,
         Err(problem) if problem.status >= 500 => Metric::Failed,
@@ -103,13 +108,10 @@ fn count(stored: &Result<(StatusCode, String), Problem>, received_at: Timestamp)
     if outcome != Metric::Rejected {
         metrics.count(Metric::Accepted, 1);
     }
-    if outcome == Metric::Stored {
-        metrics.stored_since(received_at);
-    }
     metrics
 }
 
-/// Whether the body is declared as JSON, or not at all: API Gateway takes an undeclared one as JSON, too.
+/// Whether the body is declared as JSON, or not at all: API Gateway treats an undeclared one as JSON, too.
 fn is_json(request: &Request) -> bool {
     let Some(declared) = request.headers().get(CONTENT_TYPE) else {
         return true;

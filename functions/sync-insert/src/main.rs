@@ -6,7 +6,7 @@ use intake::{
     aws::{Aws, warm_up},
     configuration::{number, required},
     rest::Responses,
-    store::messages::Messages,
+    store::Messages,
     telemetry,
 };
 use lambda_http::{Error, run, service_fn};

@@ -1,13 +1,16 @@
-//! The WebSocket API: notes who connects and forgets who leaves. What clients say is answered, but means
-//! nothing except for a ping, which keeps an idle socket open.
+//! The WebSocket API: keeps the table of connections. Clients send nothing but pings, which keep an idle socket open.
 //!
-//! A socket may stay open for longer than the token was good that opened it, since nobody asks for one again. Then
-//! nothing is pushed to it any more, and a ping is answered with that.
+//! A socket may stay open after the token that opened it has expired, since API Gateway asks for none again. Then
+//! nothing is pushed to it any more, and the response to a ping says so.
 
+use std::time::Duration;
+
+use aws_sdk_apigatewaymanagement::{Client, Config, config::BehaviorVersion};
 use intake::{
+    aws::{self, Aws},
     message::Owner,
     metrics::{Metric, Metrics},
-    store::connections::Connections,
+    store::Connections,
     telemetry::with_causes,
 };
 use jiff::Timestamp;
@@ -15,7 +18,7 @@ use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What is used of a WebSocket event ("Integration request for WebSocket APIs").
+/// The used part of a WebSocket event ("Integration request for WebSocket APIs").
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -42,7 +45,7 @@ struct Authorizer {
     valid_until: Option<String>,
 }
 
-/// What API Gateway is answered. On `$connect` the status decides whether the socket opens; on `$default`
+/// The response to API Gateway. On `$connect` the status decides whether the socket opens; on `$default`
 /// the body goes to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,60 +55,119 @@ pub struct Response {
     body: Option<String>,
 }
 
+/// How long closing a connection may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The function, with what it needs for every event.
 #[derive(Clone, Debug)]
 pub struct WebSocket {
     connections: Connections,
+    max_connections: usize,
+    aws: Aws,
+    endpoint: String,
 }
 
 impl WebSocket {
-    /// A function that keeps this table.
-    pub fn new(connections: Connections) -> Self {
-        Self { connections }
+    /// A function that keeps this table, with at most `max_connections` of each owner, and closes others through the
+    /// WebSocket API whose `@connections` are at `endpoint`.
+    pub fn new(
+        connections: Connections,
+        max_connections: usize,
+        aws: Aws,
+        endpoint: impl Into<String>,
+    ) -> Self {
+        Self { connections, max_connections, aws, endpoint: endpoint.into() }
     }
 
-    /// Responses one event.
+    /// Handles one event.
     ///
     /// # Errors
-    /// If the event does not say whose connection it is about.
+    /// If the event names no owner.
     pub async fn handle(&self, event: Event) -> Result<Response, Error> {
         let connection_id = event.request_context.connection_id.as_str();
-        // A client chooses the route of its frames, which may be called anything, but not the event's type.
+        // A client chooses the route of its frames, which may have any name, but not the event's type.
         let event_type = event.request_context.event_type.as_str();
         let mut metrics = Metrics::default();
-        let answer = match event_type {
+        let response = match event_type {
             "CONNECT" => {
                 let valid_until = valid_until(&event).ok_or("the authorizer does not say for how long")?;
                 self.connect(&owner(&event)?, connection_id, valid_until).await
             }
             "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
-            _ => said(event.body.as_deref(), valid_until(&event)),
+            _ => reply(event.body.as_deref(), valid_until(&event)),
         };
-        match (event_type, answer.status_code) {
+        match (event_type, response.status_code) {
             ("CONNECT", 200) => metrics.count(Metric::Connected, 1),
             ("DISCONNECT", _) => metrics.count(Metric::Disconnected, 1),
             _ => {}
         }
         metrics.write();
-        tracing::info!(event_type, connection_id, status = answer.status_code, "answered");
-        Ok(answer)
+        tracing::info!(event_type, connection_id, status = response.status_code, "handled");
+        Ok(response)
     }
 
     async fn connect(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Response {
-        match self.connections.add(owner, connection_id, valid_until).await {
-            Ok(()) => Response { status_code: 200, body: None },
-            // An open socket that nobody knows of would stay silent for ever: better none.
+        // An open socket that is not in the table would stay silent: better none.
+        if let Err(error) = self.connections.add(owner, connection_id, valid_until).await {
+            tracing::error!(error = with_causes(&error), connection_id, "the connection was not recorded");
+            return Response { status_code: 503, body: None };
+        }
+        self.make_room(owner, connection_id).await;
+        Response { status_code: 200, body: None }
+    }
+
+    /// Closes an owner's oldest connections beyond the limit. The oldest, because a client that lost its network has
+    /// left sockets behind that API Gateway may take two hours to notice, and must be able to connect again. What goes
+    /// wrong is left to the owner's next connection.
+    async fn make_room(&self, owner: &Owner, newest: &str) {
+        // Somewhat more than there should be: as many can connect at the same time.
+        let mut connections = match self.connections.of(owner, 2 * self.max_connections).await {
+            Ok(connections) => connections,
             Err(error) => {
-                tracing::error!(error = with_causes(&error), connection_id, "the connection was not noted");
-                Response { status_code: 503, body: None }
+                tracing::warn!(error = with_causes(&error), "the connections were not counted");
+                return;
+            }
+        };
+        let excess = connections.len().saturating_sub(self.max_connections);
+        if excess == 0 {
+            return;
+        }
+        connections.retain(|connection| connection.id != newest);
+        connections.sort_by_key(|connection| connection.opened_at);
+        // Built when it is needed, which is seldom: every start would pay for it.
+        let client = self.management_client();
+        for connection in connections.iter().take(excess) {
+            let connection_id = connection.id.as_str();
+            let closed = client.delete_connection().connection_id(connection_id).send().await;
+            if let Err(error) = closed
+                && !error.as_service_error().is_some_and(|error| error.is_gone_exception())
+            {
+                tracing::warn!(error = with_causes(&error), connection_id, "the connection was not closed");
+                continue;
+            }
+            tracing::info!(connection_id, "closed in favour of a newer connection");
+            if let Err(error) = self.connections.remove(owner, connection_id).await {
+                tracing::warn!(error = with_causes(&error), connection_id, "the connection was not removed");
             }
         }
     }
 
+    fn management_client(&self) -> Client {
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(self.aws.region())
+            .credentials_provider(self.aws.credentials())
+            .http_client(self.aws.http_client())
+            .timeout_config(aws::timeouts(CLOSE_TIMEOUT))
+            .retry_config(aws::retries())
+            .endpoint_url(&self.endpoint);
+        Client::from_conf(config.build())
+    }
+
     async fn disconnect(&self, owner: &Owner, connection_id: &str) -> Response {
-        // It is gone either way. What stays in the table expires, or goes when a push finds it gone.
+        // It is closed either way. What stays in the table expires, or is removed when a push finds it gone.
         if let Err(error) = self.connections.remove(owner, connection_id).await {
-            tracing::warn!(error = with_causes(&error), connection_id, "the connection was not forgotten");
+            tracing::warn!(error = with_causes(&error), connection_id, "the connection was not removed");
         }
         Response { status_code: 200, body: None }
     }
@@ -117,20 +179,20 @@ fn owner(event: &Event) -> Result<Owner, Error> {
     Ok(Owner::parse(authorizer.principal_id.as_str())?)
 }
 
-/// Until when the token is good that opened the socket, in seconds since 1970.
+/// Until when the token is valid that opened the socket, in seconds since 1970.
 fn valid_until(event: &Event) -> Option<i64> {
     event.request_context.authorizer.as_ref()?.valid_until.as_ref()?.parse().ok()
 }
 
-/// The answer to what a client said.
-fn said(frame: Option<&str>, valid_until: Option<i64>) -> Response {
+/// The reply to a client's frame.
+fn reply(frame: Option<&str>, valid_until: Option<i64>) -> Response {
     let frame: Value = serde_json::from_str(frame.unwrap_or_default()).unwrap_or_default();
     let body = if valid_until.is_some_and(|end| end <= Timestamp::now().as_second()) {
         json!({ "type": "error", "reason": "the token has expired: connect again, with a new one" })
     } else if frame["action"] == "ping" {
         json!({ "type": "pong" })
     } else {
-        json!({ "type": "error", "reason": r#"the only frame taken is {"action":"ping"}"# })
+        json!({ "type": "error", "reason": r#"the only frame accepted is {"action":"ping"}"# })
     };
     Response { status_code: 200, body: Some(body.to_string()) }
 }

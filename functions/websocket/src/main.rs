@@ -4,8 +4,8 @@ use std::{process::ExitCode, time::Duration};
 
 use intake::{
     aws::{Aws, warm_up},
-    configuration::required,
-    store::connections::Connections,
+    configuration::{number, required},
+    store::Connections,
     telemetry,
 };
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -21,9 +21,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
-    let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
+    let aws = Aws::from_env()?;
+    let connections = Connections::new(aws.dynamodb(ATTEMPT_TIMEOUT), required("CONNECTIONS_TABLE")?);
     warm_up(connections.probe_write()).await;
-    let function = WebSocket::new(connections);
+    let max_connections = number("MAX_CONNECTIONS_PER_OWNER")?;
+    let function = WebSocket::new(connections, max_connections, aws, required("WEBSOCKET_ENDPOINT")?);
     run(service_fn(|event: LambdaEvent<_>| function.handle(event.payload))).await
 }

@@ -11,7 +11,8 @@ use authorizer::{
     key_set::KeySet,
     key_source::KeySource,
     request::Request,
-    token::{Denial, TokenVerifier},
+    error::VerificationError,
+    token::TokenVerifier,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use fuzz::at_once;
@@ -45,7 +46,7 @@ fn source() -> KeySource {
 
 fn refused(token: &str) {
     let verdict = at_once(TOKENS.verify(token, &SOURCE, SystemTime::now()));
-    assert!(matches!(verdict, Err(Denial::Refused(_))), "{verdict:?}");
+    assert!(matches!(verdict, Err(VerificationError::Denied(_))), "{verdict:?}");
 }
 
 /// The authorizer's answer to an event: an error, or a policy that denies.

@@ -1,4 +1,7 @@
 //! Whether two JSON texts mean the same.
+//!
+//! `serde_json::Value` will not do: it turns numbers into floats (or, with `arbitrary_precision`, loses how they
+//! were written), keeps the last of two equal names, rejects half a surrogate pair, and stops at 128 levels.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -15,11 +18,11 @@ enum Json<'a> {
     Literal(&'a str),
 }
 
-/// Whether two texts are the same JSON. Both have to be JSON, and no deeper than the stack allows for:
-/// each level is a call.
+/// Whether two texts are the same JSON; not if an object has one name twice. Both have to be JSON, and no deeper
+/// than the stack allows for: each level is a call.
 ///
-/// It takes as long as the texts are, however deep they nest. Whoever sends messages must not be able to
-/// keep the function busy.
+/// The time it takes grows with the length of the texts alone, however deep they nest: no client may keep the
+/// function busy.
 pub(super) fn same(left: &str, right: &str) -> bool {
     match (Json::read(left), Json::read(right)) {
         (Some(left), Some(right)) => left == right,
@@ -28,12 +31,12 @@ pub(super) fn same(left: &str, right: &str) -> bool {
 }
 
 impl<'a> Json<'a> {
-    /// None if it is not JSON; but not all that is not JSON is recognized.
+    /// None if an object has one name twice, or for most of what is not JSON.
     fn read(mut text: &'a str) -> Option<Self> {
         Self::next(&mut text)
     }
 
-    /// Takes the next value from what is left of a text.
+    /// Cuts the next value off what is left of a text.
     fn next(left: &mut &'a str) -> Option<Self> {
         *left = left.trim_ascii_start();
         match left.bytes().next()? {
@@ -41,8 +44,10 @@ impl<'a> Json<'a> {
                 let mut members = HashMap::new();
                 while another(left, '}')? {
                     let Self::Text(name) = Self::next(left)? else { return None };
-                    let _colon = take(left, 1)?;
-                    members.insert(name, Self::next(left)?);
+                    let _colon = cut(left, 1)?;
+                    if members.insert(name, Self::next(left)?).is_some() {
+                        return None;
+                    }
                 }
                 Some(Self::Object(members))
             }
@@ -60,7 +65,7 @@ impl<'a> Json<'a> {
                     escaped = byte == b'\\' && !escaped;
                     ends
                 })?;
-                let written = take(left, inside + 2)?;
+                let written = cut(left, inside + 2)?;
                 let inside = written.get(1..=inside)?;
                 Some(Self::Text(if inside.contains('\\') {
                     Cow::Owned(serde_json::from_str::<Unescaped>(written).ok()?.0)
@@ -71,32 +76,32 @@ impl<'a> Json<'a> {
             _ => {
                 let ends = |byte: u8| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace();
                 let end = left.bytes().position(ends).unwrap_or(left.len());
-                Some(Self::Literal(take(left, end)?))
+                Some(Self::Literal(cut(left, end)?))
             }
         }
     }
 }
 
-/// Takes the bracket or comma that comes next. Whether an element of the array or object follows it.
+/// Cuts off the next bracket or comma. Whether an element of the array or object follows it.
 fn another(left: &mut &str, close: char) -> Option<bool> {
-    if take(left, 1)?.starts_with(close) {
+    if cut(left, 1)?.starts_with(close) {
         return Some(false);
     }
     let empty = left.trim_ascii_start().starts_with(close);
     if empty {
-        take(left, 1)?;
+        cut(left, 1)?;
     }
     Some(!empty)
 }
 
-/// Takes so many bytes from what is left, after white space.
-fn take<'a>(left: &mut &'a str, bytes: usize) -> Option<&'a str> {
-    let (taken, rest) = left.trim_ascii_start().split_at_checked(bytes)?;
+/// Cuts so many bytes off what is left, after white space.
+fn cut<'a>(left: &mut &'a str, bytes: usize) -> Option<&'a str> {
+    let (head, rest) = left.trim_ascii_start().split_at_checked(bytes)?;
     *left = rest;
-    Some(taken)
+    Some(head)
 }
 
-/// A string, as serde_json has it for who asks for bytes: half a surrogate pair is taken, too.
+/// A string as the bytes that serde_json reads: it accepts half a surrogate pair there.
 struct Unescaped(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Unescaped {

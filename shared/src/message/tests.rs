@@ -24,7 +24,8 @@ fn an_owner_is_one_to_255_printable_characters() {
 
 #[test]
 fn a_receipt_is_a_uuid() {
-    assert!(Receipt::parse("5fea7756-0ea4-451a-a703-a558b933e274").is_ok());
+    let receipt = Receipt::parse("5FEA7756-0ea4-451a-a703-a558b933e274").expect("a receipt in any case");
+    assert_eq!(receipt.as_str(), "5fea7756-0ea4-451a-a703-a558b933e274");
     for bad in [
         "",
         "5fea7756",
@@ -63,9 +64,13 @@ fn a_payload_has_at_most_256_kib() {
 fn a_payload_nests_at_most_1000_levels() {
     let nested =
         |levels: usize| format!("{{\"[[\\\"\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
-    let deepest = Payload::parse(nested(1000)).expect("1000 levels are taken");
+    let deepest = Payload::parse(nested(1000)).expect("1000 levels are accepted");
     assert!(deepest.is_same_as(&format!(" {}", nested(1000))));
     assert_eq!(Payload::parse(nested(1001)), Err(InvalidPayload::TooDeep));
+    // Closing brackets in strings do not make up for opening ones.
+    let flat = |levels: usize| "{\"]}\":[".repeat(levels / 2) + &"]}".repeat(levels / 2);
+    assert!(Payload::parse(flat(1000)).is_ok());
+    assert_eq!(Payload::parse(flat(1002)), Err(InvalidPayload::TooDeep));
     // Far deeper than any stack: it must not be walked by recursion.
     assert_eq!(Payload::parse(nested(100_000)), Err(InvalidPayload::TooDeep));
 }
@@ -90,6 +95,21 @@ fn payloads_are_compared_as_json() {
     ] {
         assert!(!same(left, right), "{left} {right}");
     }
+}
+
+#[test]
+fn payloads_with_a_repeated_name_are_the_same_only_as_the_same_text() {
+    let twice = r#"{"amount":1000000,"amount":1}"#;
+    let payload = Payload::parse(twice).expect("JSON all the same");
+    assert!(payload.is_same_as(twice));
+    for other in
+        [r#"{"amount":1}"#, r#"{"amount":1000000}"#, r#"{"amount":1,"amount":1000000}"#, &format!(" {twice}")]
+    {
+        assert!(!payload.is_same_as(other), "{other}");
+        assert!(!Payload::parse(other).expect("JSON").is_same_as(twice), "{other}");
+    }
+    let escaped = r#"{"a":{"b":1,"\u0062":2}}"#;
+    assert!(!Payload::parse(escaped).expect("JSON").is_same_as(r#"{"a":{"b":2}}"#));
 }
 
 #[test]
@@ -150,10 +170,10 @@ proptest! {
     }
 
     #[test]
-    fn parsing_takes_any_text_without_a_panic(text in any::<String>()) {
+    fn parsing_any_text_does_not_panic(text in any::<String>()) {
         let _ = MessageId::parse(text.clone());
         let _ = Owner::parse(text.clone());
-        let _ = Receipt::parse(text.clone());
+        let _ = Receipt::parse(&text);
         let _ = Payload::parse(text);
     }
 
@@ -169,6 +189,6 @@ proptest! {
         let left = key(&ids.0, &owners.0);
         let right = key(&ids.1, &owners.1);
         prop_assert_eq!(left == right, left.partition_key() == right.partition_key());
-        prop_assert!(left.partition_key().len() <= 2048, "the longest partition key DynamoDB takes");
+        prop_assert!(left.partition_key().len() <= 2048, "the longest partition key of DynamoDB");
     }
 }

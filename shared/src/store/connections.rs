@@ -1,20 +1,23 @@
-//! The table of open sockets: who is connected, and how to reach them.
+//! The table of open sockets: which connections an owner has.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    item::{Item, number, text},
+};
 use crate::message::Owner;
 
-/// How long a connection is kept: API Gateway closes a WebSocket after two hours at most ("Quotas for
-/// configuring and running a WebSocket API"), and does not promise to say so.
-const LONGEST_LIFE: Duration = Duration::from_secs(2 * 60 * 60 + 5 * 60);
+/// How long a connection is kept: API Gateway closes a WebSocket after at most two hours ("Quotas for
+/// configuring and running a WebSocket API"), and does not promise to report it.
+const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60 + 5 * 60);
 
-/// Who is never connected, by a connection that API Gateway never makes.
-const NOBODY: &str = "-";
-const NO_CONNECTION: &str = "-";
+/// An owner and a connection for probes. API Gateway makes no such connection id.
+const PROBE_OWNER: &str = "-";
+const PROBE_CONNECTION: &str = "-";
 
 /// The table of connections.
 #[derive(Clone, Debug)]
@@ -23,52 +26,62 @@ pub struct Connections {
     table: String,
 }
 
+/// An open socket, as far as the table knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// API Gateway's name for it.
+    pub id: String,
+    /// When it was opened, in milliseconds since 1970.
+    pub opened_at: i64,
+}
+
 impl Connections {
     /// The table with this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
     }
 
-    /// Notes that an owner is connected with a token that is good until `valid_until`, in seconds since 1970. From
-    /// then on the connection is not used any more, whether or not its socket is open.
+    /// Adds a connection that was opened with a token that is valid until `valid_until`, in seconds since 1970. After
+    /// that the connection is not used any more, whether or not its socket is open.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn add(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Result<(), StoreError> {
-        let longest = Timestamp::now().as_second() + LONGEST_LIFE.as_secs().cast_signed();
-        let expires_at = longest.min(valid_until);
+        let now = Timestamp::now();
+        let expires_at = valid_until.min(now.as_second() + MAX_AGE.as_secs().cast_signed());
         self.client
             .put_item()
             .table_name(&self.table)
-            .item("owner", AttributeValue::S(owner.as_str().to_owned()))
-            .item("connection_id", AttributeValue::S(connection_id.to_owned()))
-            .item("expires_at", AttributeValue::N(expires_at.to_string()))
+            .item("owner", text(owner.as_str()))
+            .item("connection_id", text(connection_id))
+            .item("opened_at", number(now.as_millisecond()))
+            .item("expires_at", number(expires_at))
             .send()
             .await
             .map(|_| ())
             .map_err(StoreError::from_sdk)
     }
 
-    /// Forgets a connection that never was, for [`warm_up`](crate::aws::warm_up).
+    /// A probe for [`warm_up`](crate::aws::warm_up): deletes a connection that never was.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
     pub async fn probe_write(&self) -> Result<(), StoreError> {
-        self.delete(NOBODY, NO_CONNECTION).await
+        self.delete(PROBE_OWNER, PROBE_CONNECTION).await
     }
 
-    /// Looks for nobody's connections, for [`warm_up`](crate::aws::warm_up).
+    /// A probe for [`warm_up`](crate::aws::warm_up): queries an owner without connections.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read.
     pub async fn probe_read(&self) -> Result<(), StoreError> {
-        self.query(NOBODY).await.map(|_| ())
+        self.query(PROBE_OWNER, 1).await.map(|_| ())
     }
 
-    /// Forgets a connection; one that is not there is fine.
+    /// Removes a connection. It need not be there.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if the table cannot be written.
     pub async fn remove(&self, owner: &Owner, connection_id: &str) -> Result<(), StoreError> {
         self.delete(owner.as_str(), connection_id).await
     }
@@ -77,46 +90,52 @@ impl Connections {
         self.client
             .delete_item()
             .table_name(&self.table)
-            .key("owner", AttributeValue::S(owner.to_owned()))
-            .key("connection_id", AttributeValue::S(connection_id.to_owned()))
+            .key("owner", text(owner))
+            .key("connection_id", text(connection_id))
             .send()
             .await
             .map(|_| ())
             .map_err(StoreError::from_sdk)
     }
 
-    /// The ids of all connections of an owner that can still be open, and whose tokens are still good. DynamoDB removes expired items
-    /// only within days ("Using time to live"), so they are left out here.
+    /// Up to `limit` connections of an owner that may still be open and whose tokens are still valid. DynamoDB deletes
+    /// expired items only within days ("Using time to live"), so they are left out here.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read.
-    pub async fn of(&self, owner: &Owner) -> Result<Vec<String>, StoreError> {
-        self.query(owner.as_str()).await
+    pub async fn of(&self, owner: &Owner, limit: usize) -> Result<Vec<Connection>, StoreError> {
+        self.query(owner.as_str(), limit).await
     }
 
-    async fn query(&self, owner: &str) -> Result<Vec<String>, StoreError> {
-        let now = Timestamp::now().as_second();
+    async fn query(&self, owner: &str, limit: usize) -> Result<Vec<Connection>, StoreError> {
         let mut pages = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("#owner = :owner")
             .filter_expression("expires_at > :now")
-            .projection_expression("connection_id")
+            .projection_expression("connection_id, opened_at")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", AttributeValue::S(owner.to_owned()))
-            .expression_attribute_values(":now", AttributeValue::N(now.to_string()))
-            // A client that has just connected is not to miss what it connected for.
+            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            // A client that has just connected must not miss the notification that it connected for.
             .consistent_read(true)
             .into_paginator()
             .send();
-        let mut ids = Vec::new();
-        while let Some(page) = pages.next().await {
+        let mut connections = Vec::new();
+        while connections.len() < limit {
+            let Some(page) = pages.next().await else { break };
             let page = page.map_err(StoreError::from_sdk)?;
-            ids.extend(
-                page.items().iter().filter_map(|item| item.get("connection_id")?.as_s().ok().cloned()),
-            );
+            connections.extend(page.items().iter().filter_map(connection_of));
         }
-        Ok(ids)
+        connections.truncate(limit);
+        Ok(connections)
     }
+}
+
+fn connection_of(item: &Item) -> Option<Connection> {
+    let id = item.get("connection_id")?.as_s().ok()?.clone();
+    let opened_at = item.get("opened_at").and_then(|value: &AttributeValue| value.as_n().ok()?.parse().ok());
+    Some(Connection { id, opened_at: opened_at.unwrap_or_default() })
 }

@@ -1,34 +1,35 @@
 //! Why a table could not be read or written.
 
+use std::error::Error;
+
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     types::BatchStatementErrorCodeEnum,
 };
 use thiserror::Error;
 
-/// Why the table could not be read or written. Nothing is known about whether a write took effect:
-/// writing again is safe.
+/// Why the table could not be read or written. Whether a write took effect is unknown: writing again is safe.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The database has no capacity left for now, or did not answer in time, or with an error of its own.
-    #[error("the database is throttling or away ({code})")]
+    /// The database throttles, does not respond in time, or has an error of its own.
+    #[error("the database is throttled or unavailable ({code})")]
     Unavailable {
         /// The error code of DynamoDB, or what went wrong on the way there.
         code: String,
-        /// What the client library says, if there is more.
+        /// The error of the SDK, if there is one.
         #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The database refuses the request: trying again will not help.
-    #[error("the database refuses the request ({code})")]
-    Refused {
+    /// The database rejects the request: trying again will not help.
+    #[error("the database rejects the request ({code})")]
+    Rejected {
         /// The error code of DynamoDB.
         code: String,
-        /// What the client library says, if there is more.
+        /// The error of the SDK, if there is one.
         #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// What is in the table was not written by this program.
+    /// An item in the table was not written by Intake.
     #[error("the item in the table cannot be read: {0}")]
     Unreadable(&'static str),
 }
@@ -39,9 +40,18 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
+    pub(super) fn unavailable(code: impl Into<String>) -> Self {
+        Self::Unavailable { code: code.into(), source: None }
+    }
+
+    /// A request that the SDK could not build.
+    pub(super) fn not_built(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Rejected { code: "request not built".to_owned(), source: Some(Box::new(error)) }
+    }
+
     pub(super) fn from_sdk<E>(error: SdkError<E>) -> Self
     where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let (code, transient) = match &error {
             SdkError::ServiceError(service) => {
@@ -51,11 +61,11 @@ impl StoreError {
             }
             SdkError::TimeoutError(_) => ("timeout".to_owned(), true),
             SdkError::DispatchFailure(_) => ("no connection".to_owned(), true),
-            SdkError::ResponseError(_) => ("unreadable answer".to_owned(), true),
+            SdkError::ResponseError(_) => ("unreadable response".to_owned(), true),
             _ => ("request not built".to_owned(), false),
         };
-        let source = Some(Box::new(error) as Box<dyn std::error::Error + Send + Sync>);
-        if transient { Self::Unavailable { code, source } } else { Self::Refused { code, source } }
+        let source = Some(Box::new(error) as Box<dyn Error + Send + Sync>);
+        if transient { Self::Unavailable { code, source } } else { Self::Rejected { code, source } }
     }
 
     pub(super) fn from_statement(code: &BatchStatementErrorCodeEnum) -> Self {
@@ -66,7 +76,7 @@ impl StoreError {
         if transient {
             Self::Unavailable { code, source: None }
         } else {
-            Self::Refused { code, source: None }
+            Self::Rejected { code, source: None }
         }
     }
 }

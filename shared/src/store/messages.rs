@@ -6,21 +6,21 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::put_item::PutItemError,
-    types::{
-        AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest,
-        ReturnValuesOnConditionCheckFailure,
-    },
+    types::{BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnValuesOnConditionCheckFailure},
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::StoreError;
+use super::{
+    StoreError,
+    item::{Item, milliseconds, number, record_of, text},
+};
 use crate::{
-    message::{Key, Receipt, Via},
-    state::{Incoming, RECORD_CONDITION, Record, Status, Transition, transition},
+    message::Key,
+    state::{Incoming, RECORD_CONDITION, Record, Recorded, Status, Transition, transition},
 };
 
-/// A key that no message has: they all hold a `#`.
-const NOBODYS: &str = "-";
+/// A key that neither a message nor a note has: all of these hold a `#`.
+const PROBE_KEY: &str = "-";
 
 /// The table of messages.
 #[derive(Clone, Debug)]
@@ -30,25 +30,12 @@ pub struct Messages {
     retention: Option<SignedDuration>,
 }
 
-/// What an arrival did to the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It is written.
-    Written,
-    /// An earlier delivery of this very message wrote it: its response got lost.
-    Redelivered,
-    /// A message that is stored under its key stays: it has the same payload, or this one is invalid.
-    Duplicate,
-    /// Another payload is stored under this key, and stays.
-    Conflict,
-}
-
 /// What inserting did for one message of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is written.
-    Written,
-    /// Its key is taken. What that means, [`Messages::record`] finds out.
+    /// It is stored, at this time.
+    Stored(Timestamp),
+    /// Its key is taken. [`Messages::record`] finds out what that means.
     KeyTaken,
 }
 
@@ -56,7 +43,7 @@ impl Messages {
     /// The most statements in one `BatchExecuteStatement`.
     pub const BATCH_LIMIT: usize = 25;
 
-    /// How long messages are kept, given a number of days: 0 is for ever.
+    /// How long messages are kept, given a number of days: 0 means forever.
     pub fn retention(days: u16) -> Option<SignedDuration> {
         (days > 0).then(|| SignedDuration::from_hours(24 * i64::from(days)))
     }
@@ -66,39 +53,48 @@ impl Messages {
         Self { client, table: table.into(), retention }
     }
 
-    /// A write whose condition never holds, for [`warm_up`](crate::aws::warm_up): it goes all the way and
-    /// changes nothing.
+    /// A probe for [`warm_up`](crate::aws::warm_up): a write whose condition never holds.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written.
     pub async fn probe_write(&self) -> Result<(), StoreError> {
-        let is_refused = |error: &SdkError<PutItemError>| {
-            error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
-        };
         let written = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("pk", text(NOBODYS))
+            .item("pk", text(PROBE_KEY))
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)")
             .send()
             .await;
+        let is_condition_failure = |error: &SdkError<PutItemError>| {
+            error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
+        };
         match written {
-            Err(error) if is_refused(&error) => Ok(()),
+            Err(error) if is_condition_failure(&error) => Ok(()),
             written => written.map(|_| ()).map_err(StoreError::from_sdk),
         }
     }
 
-    /// Takes an arrival to the state that [`transition`] says, in one conditional write.
+    /// A probe for [`warm_up`](crate::aws::warm_up): a read of a key that nothing has.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn probe_read(&self) -> Result<(), StoreError> {
+        let read = self.client.get_item().table_name(&self.table).key("pk", text(PROBE_KEY)).send().await;
+        read.map(|_| ()).map_err(StoreError::from_sdk)
+    }
+
+    /// Takes an incoming message to the state that [`transition`] decides, in one conditional write.
     ///
     /// # Errors
     /// [`StoreError`]; whether the write took effect is then unknown, and repeating it is safe.
-    pub async fn record(&self, arrival: &Incoming) -> Result<Recorded, StoreError> {
+    pub async fn record(&self, incoming: &Incoming) -> Result<Recorded, StoreError> {
+        let now = Timestamp::now();
         let written = self
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(self.item(arrival)))
+            .set_item(Some(self.item(incoming, now)))
             .condition_expression(RECORD_CONDITION)
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":stored", text(Status::Stored.as_str()))
@@ -106,57 +102,55 @@ impl Messages {
             .send()
             .await;
         let error = match written {
-            Ok(_) => return Ok(Recorded::Written),
+            Ok(_) => return Ok(Recorded::Written(now)),
             Err(error) => error,
         };
-        let failed = error.as_service_error().and_then(|error| match error {
+        let current = error.as_service_error().and_then(|error| match error {
             PutItemError::ConditionalCheckFailedException(failed) => failed.item(),
             _ => None,
         });
-        match failed {
-            Some(item) => settle(&record_of(item)?, arrival),
+        match current {
+            Some(item) => unchanged(&record_of(item)?, incoming),
             None => Err(StoreError::from_sdk(error)),
         }
     }
 
-    /// Stores up to [`Messages::BATCH_LIMIT`] valid messages with different keys in one request. There is
-    /// an answer for each, in their order.
+    /// Stores up to [`Messages::BATCH_LIMIT`] valid messages with different keys in one request. The results are
+    /// in the order of the messages.
     ///
     /// # Errors
     /// [`StoreError`] if the request as a whole failed; whether any of it took effect is then unknown,
     /// and repeating it is safe.
-    pub async fn insert(
-        &self,
-        arrivals: &[&Incoming],
-    ) -> Result<Vec<Result<Inserted, StoreError>>, StoreError> {
+    pub async fn insert(&self, batch: &[&Incoming]) -> Result<Vec<Result<Inserted, StoreError>>, StoreError> {
+        let now = Timestamp::now();
         let statements =
-            arrivals.iter().map(|arrival| self.insert_statement(arrival)).collect::<Result<Vec<_>, _>>()?;
-        let answer = self
+            batch.iter().map(|incoming| self.insert_statement(incoming, now)).collect::<Result<_, _>>()?;
+        let response = self
             .client
             .batch_execute_statement()
             .set_statements(Some(statements))
             .send()
             .await
             .map_err(StoreError::from_sdk)?;
-        let outcomes: Vec<_> = answer
+        let results: Vec<_> = response
             .responses()
             .iter()
             .map(|response| match response.error().map(|error| error.code()) {
-                None => Ok(Inserted::Written),
+                None => Ok(Inserted::Stored(now)),
                 Some(Some(BatchStatementErrorCodeEnum::DuplicateItem)) => Ok(Inserted::KeyTaken),
                 Some(Some(code)) => Err(StoreError::from_statement(code)),
-                Some(None) => Err(StoreError::Unavailable { code: "no code".to_owned(), source: None }),
+                Some(None) => Err(StoreError::unavailable("no code")),
             })
             .collect();
-        if outcomes.len() == arrivals.len() {
-            Ok(outcomes)
+        if results.len() == batch.len() {
+            Ok(results)
         } else {
-            let code = format!("{} answers to {} statements", outcomes.len(), arrivals.len());
-            Err(StoreError::Unavailable { code, source: None })
+            let code = format!("{} responses to {} statements", results.len(), batch.len());
+            Err(StoreError::unavailable(code))
         }
     }
 
-    /// What is recorded about a message.
+    /// The record of a message.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read.
@@ -166,7 +160,7 @@ impl Messages {
             .get_item()
             .table_name(&self.table)
             .key("pk", text(key.partition_key()))
-            // A client that was just told an outcome has to find it.
+            // A client that was just notified of an outcome has to find it.
             .consistent_read(true)
             .send()
             .await
@@ -174,46 +168,39 @@ impl Messages {
         found.item().map(record_of).transpose()
     }
 
-    /// A look at nobody's message, for [`warm_up`](crate::aws::warm_up).
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn probe_read(&self) -> Result<(), StoreError> {
-        let found = self.client.get_item().table_name(&self.table).key("pk", text(NOBODYS)).send().await;
-        found.map(|_| ()).map_err(StoreError::from_sdk)
-    }
-
-    fn insert_statement(&self, arrival: &Incoming) -> Result<BatchStatementRequest, StoreError> {
-        let (names, values): (Vec<_>, Vec<_>) = self.item(arrival).into_iter().unzip();
+    fn insert_statement(
+        &self,
+        incoming: &Incoming,
+        now: Timestamp,
+    ) -> Result<BatchStatementRequest, StoreError> {
+        let (names, values): (Vec<_>, Vec<_>) = self.item(incoming, now).into_iter().unzip();
         let names: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
         BatchStatementRequest::builder()
             .statement(format!("INSERT INTO \"{}\" VALUE {{{}}}", self.table, names.join(", ")))
             .set_parameters(Some(values))
             .build()
-            .map_err(|error| StoreError::Refused {
-                code: "statement not built".to_owned(),
-                source: Some(Box::new(error)),
-            })
+            .map_err(StoreError::not_built)
     }
 
-    fn item(&self, arrival: &Incoming) -> HashMap<String, AttributeValue> {
-        let now = Timestamp::now();
-        let status = arrival.content.status();
+    fn item(&self, incoming: &Incoming, now: Timestamp) -> Item {
+        let status = incoming.content.status();
         let mut item = HashMap::from([
-            ("pk".to_owned(), text(arrival.key.partition_key())),
+            ("pk".to_owned(), text(incoming.key.partition_key())),
             ("status".to_owned(), text(status.as_str())),
-            ("payload".to_owned(), text(arrival.content.text())),
-            ("via".to_owned(), text(arrival.via.as_str())),
-            ("attempts".to_owned(), number(arrival.attempts)),
-            ("received_at".to_owned(), text(written(arrival.received_at))),
+            ("payload".to_owned(), text(incoming.content.text())),
+            ("via".to_owned(), text(incoming.via.as_str())),
+            ("received_at".to_owned(), text(milliseconds(incoming.received_at))),
         ]);
-        if status == Status::Stored {
-            item.insert("stored_at".to_owned(), text(written(now)));
+        if let Some(attempts) = incoming.attempts {
+            item.insert("attempts".to_owned(), number(attempts));
         }
-        if let Some(reason) = arrival.content.reason() {
+        if status == Status::Stored {
+            item.insert("stored_at".to_owned(), text(milliseconds(now)));
+        }
+        if let Some(reason) = incoming.content.reason() {
             item.insert("reason".to_owned(), text(reason));
         }
-        if let Some(receipt) = &arrival.receipt {
+        if let Some(receipt) = &incoming.receipt {
             item.insert("receipt".to_owned(), text(receipt.as_str()));
         }
         if let Some(expires_at) = self.retention.and_then(|kept| now.checked_add(kept).ok()) {
@@ -223,63 +210,18 @@ impl Messages {
     }
 }
 
-/// What an arrival that was not written means, given what was there.
-fn settle(existing: &Record, arrival: &Incoming) -> Result<Recorded, StoreError> {
-    let own = arrival.receipt.is_some() && existing.receipt == arrival.receipt;
-    match transition(Some((existing.status, &existing.text)), &arrival.content) {
-        Transition::Unchanged if own => Ok(Recorded::Redelivered),
-        Transition::Unchanged => Ok(Recorded::Duplicate),
+/// What it means that an incoming message was not written, given the current record.
+fn unchanged(current: &Record, incoming: &Incoming) -> Result<Recorded, StoreError> {
+    let stored_at = || current.stored_at.ok_or(StoreError::Unreadable("stored_at"));
+    let is_redelivery = incoming.receipt.is_some() && current.receipt == incoming.receipt;
+    match transition(Some((current.status, &current.text)), &incoming.content) {
+        Transition::Duplicate if is_redelivery => Ok(Recorded::Redelivered(stored_at()?)),
+        Transition::Duplicate => Ok(Recorded::Duplicate(stored_at()?)),
         Transition::Conflict => Ok(Recorded::Conflict),
-        // The condition and the state table disagree: say so instead of dropping the message.
-        Transition::Record => Err(StoreError::Refused {
-            code: "a write was refused that the state table allows".to_owned(),
+        // The condition and the state table disagree: report it instead of dropping the message.
+        Transition::Record => Err(StoreError::Rejected {
+            code: "a write failed its condition that the state table allows".to_owned(),
             source: None,
         }),
     }
-}
-
-fn record_of(item: &HashMap<String, AttributeValue>) -> Result<Record, StoreError> {
-    let text = |name: &'static str| item.get(name).and_then(|value| value.as_s().ok());
-    let needed = |name: &'static str| text(name).ok_or(StoreError::Unreadable(name));
-    let time = |name: &'static str, text: &String| {
-        text.parse::<Timestamp>().map_err(|_| StoreError::Unreadable(name))
-    };
-    Ok(Record {
-        status: match needed("status")?.as_str() {
-            "stored" => Status::Stored,
-            "rejected" => Status::Rejected,
-            "failed" => Status::Failed,
-            _ => return Err(StoreError::Unreadable("status")),
-        },
-        text: needed("payload")?.clone(),
-        via: match needed("via")?.as_str() {
-            "sync" => Via::Sync,
-            "queue" => Via::Queue,
-            _ => return Err(StoreError::Unreadable("via")),
-        },
-        attempts: item
-            .get("attempts")
-            .and_then(|value| value.as_n().ok())
-            .and_then(|number| number.parse().ok())
-            .ok_or(StoreError::Unreadable("attempts"))?,
-        received_at: time("received_at", needed("received_at")?)?,
-        stored_at: text("stored_at").map(|text| time("stored_at", text)).transpose()?,
-        receipt: text("receipt")
-            .map(|text| Receipt::parse(text.clone()).map_err(|_| StoreError::Unreadable("receipt")))
-            .transpose()?,
-        reason: text("reason").cloned(),
-    })
-}
-
-/// RFC 3339 with milliseconds, always as many, so that texts sort like times.
-fn written(time: Timestamp) -> String {
-    format!("{time:.3}")
-}
-
-fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-fn number(value: impl Into<i64>) -> AttributeValue {
-    AttributeValue::N(value.into().to_string())
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use authorizer::{Authorizer, Failure, key_source::KeySource, token::TokenVerifier};
+use authorizer::{Authorizer, error::AuthorizerError, key_source::KeySource, token::TokenVerifier};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn event(text: &str, token: &str) -> Value {
     serde_json::from_str(&text.replace(PLACEHOLDER, token)).expect("an event is JSON")
 }
 
-async fn respond(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+async fn respond(keys: KeySource, event: &Value) -> Result<Value, AuthorizerError> {
     let request = serde_json::from_value(event.clone()).expect("any JSON is a request");
     let response = Authorizer::new(TokenVerifier::new(ISSUER, AUDIENCE), keys)
         .handle(LambdaEvent::new(request, Context::default()))
@@ -36,7 +36,7 @@ async fn respond(keys: KeySource, event: &Value) -> Result<Value, Failure> {
 }
 
 /// The policy alone, without the context.
-async fn policy_of(keys: KeySource, event: &Value) -> Result<Value, Failure> {
+async fn policy_of(keys: KeySource, event: &Value) -> Result<Value, AuthorizerError> {
     let mut response = respond(keys, event).await?;
     response.as_object_mut().expect("an object").remove("context");
     Ok(response)
@@ -54,14 +54,14 @@ fn policy(principal: &str, effect: &str, resource: &str) -> Value {
     })
 }
 
-fn allowed(resource: &str) -> Result<Value, Failure> {
+fn allowed(resource: &str) -> Result<Value, AuthorizerError> {
     Ok(policy(OWNER, "Allow", resource))
 }
 
 const REST_STAGE: &str = "arn:aws:execute-api:eu-west-1:123456789012:a1b2c3d4e5/v1/*";
 const WEBSOCKET_STAGE: &str = "arn:aws:execute-api:eu-west-1:123456789012:f6g7h8i9j0/v1/*";
 
-fn denied() -> Result<Value, Failure> {
+fn denied() -> Result<Value, AuthorizerError> {
     Ok(policy("anonymous", "Deny", WEBSOCKET_STAGE))
 }
 
@@ -112,7 +112,7 @@ async fn an_invalid_token_is_rejected_by_both_apis() {
     let keys = || KeySource::inline(&set).expect("keys");
     for token in tokens {
         let result = respond(keys(), &event(REST, &token)).await;
-        assert_eq!(result, Err(Failure::Unauthorized), "{token}");
+        assert_eq!(result, Err(AuthorizerError::Unauthorized), "{token}");
         let result = respond(keys(), &event(WEBSOCKET, &token)).await;
         assert_eq!(result, denied(), "{token}");
     }
@@ -128,7 +128,7 @@ async fn a_token_in_the_wrong_place_is_not_used() {
     // This one has its token in the query.
     let rest = event(NO_TOKEN, &token);
     assert_eq!(rest["queryStringParameters"]["token"], token);
-    assert_eq!(respond(keys(), &rest).await, Err(Failure::Unauthorized));
+    assert_eq!(respond(keys(), &rest).await, Err(AuthorizerError::Unauthorized));
 
     let mut websocket = event(WEBSOCKET, &token);
     websocket["queryStringParameters"] = Value::Null;
@@ -139,9 +139,9 @@ async fn a_token_in_the_wrong_place_is_not_used() {
 
 #[tokio::test]
 async fn a_rejection_has_the_one_message_that_a_rest_api_turns_into_a_401() {
-    let diagnostic = Diagnostic::from(Failure::Unauthorized);
+    let diagnostic = Diagnostic::from(AuthorizerError::Unauthorized);
     assert_eq!(diagnostic.error_message, "Unauthorized");
-    assert_ne!(Diagnostic::from(Failure::Failed).error_message, "Unauthorized");
+    assert_ne!(Diagnostic::from(AuthorizerError::Failed).error_message, "Unauthorized");
 }
 
 #[tokio::test]
@@ -151,11 +151,11 @@ async fn without_keys_the_authorizer_fails_and_rejects_no_token() {
     let server = KeyServer::start(Response::Status(500));
     for text in [REST, WEBSOCKET] {
         let result = respond(server.keys(), &event(text, &token)).await;
-        assert_eq!(result, Err(Failure::Failed));
+        assert_eq!(result, Err(AuthorizerError::Failed));
     }
     // A token that can never be valid is rejected without keys, too.
     let result = respond(server.keys(), &event(REST, PLACEHOLDER)).await;
-    assert_eq!(result, Err(Failure::Unauthorized));
+    assert_eq!(result, Err(AuthorizerError::Unauthorized));
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn an_event_of_another_form_is_a_failure() {
     let set = jwks(&[issuer.key.jwk(Trusted::KEY_ID)]);
     for odd in [json!({}), json!(null), json!([]), json!("x"), json!({ "methodArn": "*" })] {
         let keys = KeySource::inline(&set).expect("keys");
-        assert_eq!(respond(keys, &odd).await, Err(Failure::Failed), "{odd}");
+        assert_eq!(respond(keys, &odd).await, Err(AuthorizerError::Failed), "{odd}");
     }
 }
 

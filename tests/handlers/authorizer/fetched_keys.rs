@@ -6,8 +6,9 @@ use std::{
 };
 
 use authorizer::{
+    error::{Denial, VerificationError},
     key_source::KeySource,
-    token::{Denial, Refusal, TokenVerifier},
+    token::TokenVerifier,
 };
 use serde_json::json;
 use ureq::tls::RootCerts;
@@ -25,16 +26,16 @@ fn start() -> SystemTime {
     SystemTime::now()
 }
 
-async fn verify(token: &str, keys: &KeySource, now: SystemTime) -> Result<String, Denial> {
+async fn verify(token: &str, keys: &KeySource, now: SystemTime) -> Result<String, VerificationError> {
     let caller = TokenVerifier::new(ISSUER, AUDIENCE).verify(token, keys, now).await?;
     Ok(caller.owner.as_str().to_owned())
 }
 
-fn unknown(id: &str) -> Result<String, Denial> {
-    Err(Denial::Refused(Refusal::UnknownKey(id.to_owned())))
+fn unknown(id: &str) -> Result<String, VerificationError> {
+    Err(VerificationError::Denied(Denial::UnknownKey(id.to_owned())))
 }
 
-fn accepted() -> Result<String, Denial> {
+fn accepted() -> Result<String, VerificationError> {
     Ok(OWNER.to_owned())
 }
 
@@ -155,7 +156,7 @@ async fn keys_outlive_an_unavailable_issuer_but_not_for_ever() {
     let last = start + KeySource::USABLE_FOR - SECOND;
     assert_eq!(verify(&token, &keys, last).await, accepted());
     let end = start + KeySource::USABLE_FOR;
-    assert_eq!(verify(&token, &keys, end).await, Err(Denial::KeysUnavailable));
+    assert_eq!(verify(&token, &keys, end).await, Err(VerificationError::KeysUnavailable));
 
     server.respond(set);
     let back = end + KeySource::FETCH_INTERVAL;
@@ -170,7 +171,7 @@ async fn a_failed_fetch_is_retried_a_minute_later() {
     keys.warm_up(start).await;
     for seconds in 0..60 {
         let now = start + seconds * SECOND;
-        assert_eq!(verify(&token, &keys, now).await, Err(Denial::KeysUnavailable));
+        assert_eq!(verify(&token, &keys, now).await, Err(VerificationError::KeysUnavailable));
     }
     assert_eq!(server.requests(), 1);
     server.respond(set);
@@ -232,13 +233,13 @@ async fn a_server_whose_certificate_is_not_trusted_is_not_used() {
     for roots in [other.roots(), RootCerts::WebPki] {
         let keys = KeySource::remote_with(&server.url(), roots, None).expect("an https address");
         let result = verify(&token, &keys, start()).await;
-        assert_eq!(result, Err(Denial::KeysUnavailable));
+        assert_eq!(result, Err(VerificationError::KeysUnavailable));
     }
     assert_eq!(server.requests(), 0);
 
     let other_name = KeyServer::start_as("issuer.example", set);
     let result = verify(&token, &other_name.keys(), start()).await;
-    assert_eq!(result, Err(Denial::KeysUnavailable));
+    assert_eq!(result, Err(VerificationError::KeysUnavailable));
     assert_eq!(other_name.requests(), 0);
 
     assert_eq!(verify(&token, &server.keys(), start()).await, accepted());
@@ -258,12 +259,12 @@ async fn a_redirect_is_followed_but_never_out_of_https() {
     let address = plain.local_addr().expect("the port");
     let server = KeyServer::start(Response::Redirect(format!("http://{address}/")));
     let result = verify(&token, &server.keys(), start()).await;
-    assert_eq!(result, Err(Denial::KeysUnavailable));
+    assert_eq!(result, Err(VerificationError::KeysUnavailable));
     assert!(plain.accept().is_err(), "no request may leave https");
 
     let circle = KeyServer::start(Response::Redirect("/again".to_owned()));
     let result = verify(&token, &circle.keys(), start()).await;
-    assert_eq!(result, Err(Denial::KeysUnavailable));
+    assert_eq!(result, Err(VerificationError::KeysUnavailable));
     assert!(circle.requests() <= 5);
 }
 
@@ -286,7 +287,7 @@ async fn a_response_that_is_no_key_set_counts_as_none() {
     ] {
         let server = KeyServer::start(response);
         let outcome = verify(&token, &server.keys(), start()).await;
-        let expected = if accepts { accepted() } else { Err(Denial::KeysUnavailable) };
+        let expected = if accepts { accepted() } else { Err(VerificationError::KeysUnavailable) };
         assert_eq!(outcome, expected);
         assert_eq!(server.requests(), 1);
     }
@@ -298,7 +299,7 @@ async fn no_caller_waits_for_ever() {
     let server = KeyServer::start(Response::Silence);
     let began = Instant::now();
     let result = verify(&token, &server.keys(), start()).await;
-    assert_eq!(result, Err(Denial::KeysUnavailable));
+    assert_eq!(result, Err(VerificationError::KeysUnavailable));
     assert!(began.elapsed() < KeySource::FETCH_TIMEOUT + 2 * SECOND);
 
     let gone = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -306,7 +307,7 @@ async fn no_caller_waits_for_ever() {
     drop(gone);
     let keys = KeySource::remote_with(&url, server.roots(), None).expect("an https address");
     let result = verify(&token, &keys, start()).await;
-    assert_eq!(result, Err(Denial::KeysUnavailable));
+    assert_eq!(result, Err(VerificationError::KeysUnavailable));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which keys of a set are used.
 
-use authorizer::{key_set::KeySet, key_source::KeySource, token::Refusal};
+use authorizer::{error::Denial, key_set::KeySet, key_source::KeySource};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ fn a_point_that_is_not_on_the_curve_verifies_nothing() {
     let off = changed(key.jwk("key"), &json!({ "y": base64([7; 32]) }));
     let keys = KeySource::inline(&jwks(&[off])).expect("the form is right");
     let result = verify(&key.token("key", &claims()), &keys);
-    assert_eq!(result, Err(Refusal::WrongSignature));
+    assert_eq!(result, Err(Denial::WrongSignature));
 }
 
 #[test]

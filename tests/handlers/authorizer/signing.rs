@@ -3,8 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use authorizer::{
+    error::{Denial, VerificationError},
     key_source::KeySource,
-    token::{Denial, Refusal, TokenVerifier},
+    token::TokenVerifier,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -212,13 +213,13 @@ impl Trusted {
     }
 
     /// The owner that a token proves.
-    pub(crate) fn verify(&self, token: &str) -> Result<String, Refusal> {
+    pub(crate) fn verify(&self, token: &str) -> Result<String, Denial> {
         verify(token, &self.keys)
     }
 }
 
 /// The owner that a token proves, by inline keys.
-pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Refusal> {
+pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Denial> {
     let verifier = TokenVerifier::new(ISSUER, AUDIENCE);
     let result = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -226,7 +227,7 @@ pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Refusal> {
         .block_on(verifier.verify(token, keys, SystemTime::now()));
     match result {
         Ok(caller) => Ok(caller.owner.as_str().to_owned()),
-        Err(Denial::Refused(refusal)) => Err(refusal),
-        Err(Denial::KeysUnavailable) => panic!("inline keys are always available"),
+        Err(VerificationError::Denied(refusal)) => Err(refusal),
+        Err(VerificationError::KeysUnavailable) => panic!("inline keys are always available"),
     }
 }

@@ -1,9 +1,6 @@
 //! Which tokens are accepted, and why the others are rejected.
 
-use authorizer::{
-    key_source::KeySource,
-    token::{Refusal, TokenVerifier},
-};
+use authorizer::{error::Denial, key_source::KeySource, token::TokenVerifier};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -21,7 +18,7 @@ fn header(algorithm: &str) -> Value {
 }
 
 /// The result of a properly signed token with these claims.
-fn result(claims: &Value) -> Result<String, Refusal> {
+fn result(claims: &Value) -> Result<String, Denial> {
     let issuer = Trusted::new(SigningKey::ed25519());
     issuer.verify(&issuer.token(claims))
 }
@@ -41,7 +38,7 @@ fn a_token_signed_with_another_key_of_the_same_id_is_rejected() {
     {
         let token = other.token(Trusted::KEY_ID, &claims());
         let result = Trusted::new(trusted).verify(&token);
-        assert_eq!(result, Err(Refusal::WrongSignature), "{}", other.algorithm());
+        assert_eq!(result, Err(Denial::WrongSignature), "{}", other.algorithm());
     }
 
     // For RSA it is the trusted key that is another: the same modulus with its last digit changed.
@@ -51,7 +48,7 @@ fn a_token_signed_with_another_key_of_the_same_id_is_rejected() {
     other["n"] = modulus.replace("uXpoQ", "uXpow").into();
     let keys = KeySource::inline(&jwks(&[other])).expect("a key set");
     let result = verify(&key.token(Trusted::KEY_ID, &claims()), &keys);
-    assert_eq!(result, Err(Refusal::WrongSignature));
+    assert_eq!(result, Err(Denial::WrongSignature));
 }
 
 #[test]
@@ -61,7 +58,7 @@ fn a_changed_token_is_rejected() {
         let parts: Vec<&str> = token.split('.').collect();
         let other = base64(with("sub", "other".into()).to_string());
         let forged = format!("{}.{other}.{}", parts[0], parts[2]);
-        assert_eq!(issuer.verify(&forged), Err(Refusal::WrongSignature));
+        assert_eq!(issuer.verify(&forged), Err(Denial::WrongSignature));
     }
 }
 
@@ -72,7 +69,7 @@ fn an_unsigned_token_is_rejected_however_it_spells_none() {
             let message = unsigned(&header(none), &claims());
             let signed = issuer.key.sign(&header(none), &claims());
             for token in [format!("{message}."), message, signed] {
-                assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{none:?}");
+                assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{none:?}");
             }
         }
         for header in [
@@ -81,7 +78,7 @@ fn an_unsigned_token_is_rejected_however_it_spells_none() {
             json!({ "alg": ["RS256"], "kid": Trusted::KEY_ID }),
         ] {
             let token = issuer.key.sign(&header, &claims());
-            assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{header}");
+            assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{header}");
         }
     }
 }
@@ -90,7 +87,7 @@ fn an_unsigned_token_is_rejected_however_it_spells_none() {
 fn a_valid_token_without_its_signature_is_rejected() {
     for issuer in kinds() {
         let message = unsigned(&header(issuer.key.algorithm()), &claims());
-        assert_eq!(issuer.verify(&format!("{message}.")), Err(Refusal::WrongSignature));
+        assert_eq!(issuer.verify(&format!("{message}.")), Err(Denial::WrongSignature));
     }
 }
 
@@ -110,11 +107,11 @@ fn a_public_key_is_no_shared_secret() {
         for secret in secrets {
             for algorithm in ["HS256", "HS384", "HS512"] {
                 let token = hs256(&header(algorithm), &claims(), &secret);
-                assert_eq!(issuer.verify(&token), Err(Refusal::WrongAlgorithm));
+                assert_eq!(issuer.verify(&token), Err(Denial::WrongAlgorithm));
             }
             // The same signature under the name of the key's own algorithm.
             let token = hs256(&header(issuer.key.algorithm()), &claims(), &secret);
-            assert_eq!(issuer.verify(&token), Err(Refusal::WrongSignature));
+            assert_eq!(issuer.verify(&token), Err(Denial::WrongSignature));
         }
     }
 }
@@ -152,14 +149,14 @@ fn a_key_verifies_no_algorithm_but_its_own() {
             let token = issuer.key.sign(&header(algorithm), &claims());
             assert_eq!(
                 issuer.verify(&token),
-                Err(Refusal::WrongAlgorithm),
+                Err(Denial::WrongAlgorithm),
                 "{algorithm} with a key for {}",
                 issuer.key.algorithm()
             );
         }
         for algorithm in ["ES256K", "ES512", "Ed448", "rs256", "RS256 ", "A256KW", "dir"] {
             let token = issuer.key.sign(&header(algorithm), &claims());
-            assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{algorithm}");
+            assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{algorithm}");
         }
     }
 }
@@ -173,7 +170,7 @@ fn a_key_in_the_header_is_not_used() {
     header["jku"] = "https://other.example/jwks.json".into();
     header["x5u"] = "https://other.example/certificate.pem".into();
     let token = other.sign(&header, &claims());
-    assert_eq!(issuer.verify(&token), Err(Refusal::WrongSignature));
+    assert_eq!(issuer.verify(&token), Err(Denial::WrongSignature));
 }
 
 #[test]
@@ -184,7 +181,7 @@ fn an_extension_that_must_be_understood_is_rejected() {
         header["crit"] = critical;
         header["b64"] = true.into();
         let token = issuer.key.sign(&header, &claims());
-        assert_eq!(issuer.verify(&token), Err(Refusal::Critical), "{header}");
+        assert_eq!(issuer.verify(&token), Err(Denial::Critical), "{header}");
     }
 }
 
@@ -192,10 +189,10 @@ fn an_extension_that_must_be_understood_is_rejected() {
 fn an_unknown_key_is_named_in_the_reason() {
     let issuer = Trusted::new(SigningKey::ed25519());
     let unknown = |id: &str| issuer.verify(&issuer.key.token(id, &claims()));
-    assert_eq!(unknown("key-2"), Err(Refusal::UnknownKey("key-2".into())));
-    assert_eq!(unknown("KEY-1"), Err(Refusal::UnknownKey("KEY-1".into())));
-    assert_eq!(unknown(""), Err(Refusal::UnknownKey(String::new())));
-    assert_eq!(unknown(&"é".repeat(1000)), Err(Refusal::UnknownKey("é".repeat(64))));
+    assert_eq!(unknown("key-2"), Err(Denial::UnknownKey("key-2".into())));
+    assert_eq!(unknown("KEY-1"), Err(Denial::UnknownKey("KEY-1".into())));
+    assert_eq!(unknown(""), Err(Denial::UnknownKey(String::new())));
+    assert_eq!(unknown(&"é".repeat(1000)), Err(Denial::UnknownKey("é".repeat(64))));
     let reason = unknown("line\nbreak\u{1b}[31m").expect_err("it is unknown").to_string();
     assert!(!reason.contains(char::is_control), "{reason}");
 }
@@ -212,10 +209,10 @@ fn a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
 
     let two = jwks(&[key.jwk("e"), SigningKey::ed25519().jwk("f")]);
     let two = KeySource::inline(&two).expect("a key set");
-    assert_eq!(verify(&token, &two), Err(Refusal::NoKeyId));
+    assert_eq!(verify(&token, &two), Err(Denial::NoKeyId));
 
     let none = KeySource::inline(&jwks(&others)).expect("a key set");
-    assert_eq!(verify(&token, &none), Err(Refusal::NoKeyId));
+    assert_eq!(verify(&token, &none), Err(Denial::NoKeyId));
 }
 
 #[test]
@@ -227,13 +224,13 @@ fn a_token_is_accepted_from_nbf_to_exp_give_or_take_a_minute() {
         assert!(result(&with("exp", exp.into())).is_ok(), "{exp}");
     }
     for exp in [now - leeway - slack, now - 3600, 0] {
-        assert_eq!(result(&with("exp", exp.into())), Err(Refusal::Expired));
+        assert_eq!(result(&with("exp", exp.into())), Err(Denial::Expired));
     }
     for nbf in [0, now, now + leeway - slack] {
         assert!(result(&with("nbf", nbf.into())).is_ok(), "{nbf}");
     }
     for nbf in [now + leeway + slack, now + 3600, u64::MAX] {
-        assert_eq!(result(&with("nbf", nbf.into())), Err(Refusal::NotYetValid));
+        assert_eq!(result(&with("nbf", nbf.into())), Err(Denial::NotYetValid));
     }
     // RFC 7519, section 2: a NumericDate may have a fraction. `nbf` may be missing.
     let fraction = f64::from(u32::try_from(now).expect("before 2106")) + 3600.5;
@@ -256,7 +253,7 @@ fn a_time_that_is_no_number_is_rejected() {
     for odd in [json!(text), json!(true), json!([]), json!({}), json!(-1), json!(1e300)] {
         for claim in ["exp", "nbf"] {
             let result = self::result(&with(claim, odd.clone()));
-            assert_eq!(result, Err(Refusal::MissingClaim), "{claim} {odd}");
+            assert_eq!(result, Err(Denial::MissingClaim), "{claim} {odd}");
         }
     }
 }
@@ -273,7 +270,7 @@ fn another_issuer_is_rejected() {
         json!([ISSUER, "https://other.example/"]),
     ] {
         let result = self::result(&with("iss", iss.clone()));
-        assert_eq!(result, Err(Refusal::OtherIssuer), "{iss}");
+        assert_eq!(result, Err(Denial::OtherIssuer), "{iss}");
     }
 }
 
@@ -291,7 +288,7 @@ fn the_audience_may_be_one_of_several() {
         json!(["another", "intake2"]),
     ] {
         let result = self::result(&with("aud", aud.clone()));
-        assert_eq!(result, Err(Refusal::OtherAudience), "{aud}");
+        assert_eq!(result, Err(Denial::OtherAudience), "{aud}");
     }
 }
 
@@ -299,12 +296,12 @@ fn the_audience_may_be_one_of_several() {
 fn a_token_without_a_required_claim_is_rejected() {
     for claim in ["exp", "iss", "aud", "sub"] {
         let result = self::result(&with(claim, Value::Null));
-        assert_eq!(result, Err(Refusal::MissingClaim), "no {claim}");
+        assert_eq!(result, Err(Denial::MissingClaim), "no {claim}");
         for odd in [json!(false), json!([7, OWNER]), json!({}), json!({ "a": "b" }), json!([[1]])] {
             // The library calls malformed what it cannot skip.
             let result = self::result(&with(claim, odd.clone()));
             assert!(
-                matches!(result, Err(Refusal::MissingClaim | Refusal::Malformed)),
+                matches!(result, Err(Denial::MissingClaim | Denial::Malformed)),
                 "{claim} {odd}: {result:?}"
             );
         }
@@ -319,7 +316,7 @@ fn a_subject_is_an_owner_or_rejected() {
     for sub in ["", &"x".repeat(256), "a\nb", "a\0b", "\u{7f}", "a\u{85}b", "jürgen", "🙂", "\u{202e}abc"]
     {
         let result = self::result(&with("sub", sub.into()));
-        assert_eq!(result, Err(Refusal::NotAnOwner), "{sub:?}");
+        assert_eq!(result, Err(Denial::NotAnOwner), "{sub:?}");
     }
 }
 
@@ -331,7 +328,7 @@ fn a_claim_that_occurs_twice_is_rejected() {
         let twice = claims.replacen('{', &format!("{{{extra},"), 1);
         // Signed as text, since a JSON value cannot hold a member twice.
         let token = issuer.key.sign_text(&header("EdDSA").to_string(), &twice);
-        assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{extra}");
+        assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{extra}");
     }
 }
 
@@ -355,11 +352,11 @@ fn a_token_of_another_form_is_rejected() {
         format!("{token}\n"),
         format!("é.{}.{}", parts[1], parts[2]),
     ] {
-        assert_eq!(issuer.verify(&odd), Err(Refusal::Malformed), "{odd}");
+        assert_eq!(issuer.verify(&odd), Err(Denial::Malformed), "{odd}");
     }
     for claims in ["", "null", "7", "\"sub\"", "{", "not json"] {
         let token = issuer.key.sign_text(&header("EdDSA").to_string(), claims);
-        assert_eq!(issuer.verify(&token), Err(Refusal::Malformed), "{claims}");
+        assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{claims}");
     }
 }
 
@@ -372,5 +369,5 @@ fn a_valid_token_over_the_maximum_length_is_rejected() {
     assert!(issuer.verify(&short).is_ok());
     let long = fill(7000);
     assert!(long.len() > TokenVerifier::MAX_BYTES);
-    assert_eq!(issuer.verify(&long), Err(Refusal::TooLong));
+    assert_eq!(issuer.verify(&long), Err(Denial::TooLong));
 }

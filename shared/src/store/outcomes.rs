@@ -1,0 +1,114 @@
+//! Outcomes by receipt: what each request through the queue ended as.
+//!
+//! The record of a message answers for the receipt that it names. Every other outcome (a duplicate, a conflict, a
+//! rejected or a failed message) is noted under its receipt, in the same table, for a limited time.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{KeysAndAttributes, PutRequest, WriteRequest},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    StoreError,
+    item::{Item, note_item, note_key, note_of, record_of, text},
+};
+use crate::{
+    message::{Key, Owner, Receipt},
+    state::{Note, Record},
+};
+
+/// The notes in the table of messages.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    client: Client,
+    table: String,
+}
+
+/// What answers for a receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The record of the message, which names the receipt.
+    Record(Record),
+    /// A note.
+    Note(Note),
+}
+
+impl Outcomes {
+    /// The most notes in one `BatchWriteItem`.
+    pub const BATCH_LIMIT: usize = 25;
+
+    /// The notes in the table with this name.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Writes up to [`Outcomes::BATCH_LIMIT`] notes with different receipts, to be kept for `retention`. A note
+    /// replaces an earlier one of its receipt.
+    ///
+    /// # Errors
+    /// [`StoreError`] if not all of them are known to be written; repeating it is safe.
+    pub async fn note(&self, notes: &[&Note], retention: SignedDuration) -> Result<(), StoreError> {
+        let expires_at = Timestamp::now().checked_add(retention).unwrap_or(Timestamp::MAX);
+        let put = |note: &&Note| {
+            let put = PutRequest::builder().set_item(Some(note_item(note, expires_at))).build();
+            put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(StoreError::not_built)
+        };
+        let requests = notes.iter().map(put).collect::<Result<_, _>>()?;
+        let response = self
+            .client
+            .batch_write_item()
+            .request_items(&self.table, requests)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        // "BatchWriteItem": what is throttled is returned in a successful response.
+        match response.unprocessed_items().and_then(|tables| tables.get(&self.table)).map_or(0, Vec::len) {
+            0 => Ok(()),
+            left => Err(StoreError::unavailable(format!("{left} of {} notes unprocessed", notes.len()))),
+        }
+    }
+
+    /// What answers for an owner's receipt: the record of the message with `key`, if it names the receipt, or else
+    /// its note. None if the outcome is still open. Both are read in one request.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn find(
+        &self,
+        key: Option<&Key>,
+        owner: &Owner,
+        receipt: &Receipt,
+    ) -> Result<Option<Found>, StoreError> {
+        let (record_key, note_key) = (key.map(Key::partition_key), note_key(owner, receipt));
+        let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
+        let keys = record_key.iter().chain([&note_key]).map(pk).collect();
+        // A client that was just notified of an outcome has to find it.
+        let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true);
+        let response = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, request.build().map_err(StoreError::not_built)?)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        // "BatchGetItem": what is throttled is returned in a successful response.
+        if response.unprocessed_keys().is_some_and(|tables| !tables.is_empty()) {
+            return Err(StoreError::unavailable("unprocessed keys"));
+        }
+        let items = response.responses().and_then(|tables| tables.get(&self.table));
+        let item_of = |key: &String| {
+            let has_key = |item: &&Item| item.get("pk").and_then(|pk| pk.as_s().ok()) == Some(key);
+            items.into_iter().flatten().find(has_key)
+        };
+        if let Some(item) = record_key.as_ref().and_then(item_of) {
+            let record = record_of(item)?;
+            if record.receipt.as_ref() == Some(receipt) {
+                return Ok(Some(Found::Record(record)));
+            }
+        }
+        item_of(&note_key).map(|item| note_of(item, owner, receipt).map(Found::Note)).transpose()
+    }
+}

@@ -1,0 +1,135 @@
+//! Whose notifications wait for whose: an owner's sockets delay neither storing nor, for long, another owner.
+
+use std::time::{Duration, SystemTime};
+
+use e2e::{
+    consumer::{AMPLE_TIME, TestConsumer},
+    database::MESSAGES,
+    events::{receipt, record},
+    pushes::PushFault,
+};
+use intake::{
+    message::{Owner, Receipt},
+    notification::Event,
+    state::{Outcome, Status},
+};
+use jiff::Timestamp;
+use queue_consumer::{
+    push::{Notification, Push, PushSummary},
+    schedule::Schedule,
+};
+
+/// How many connections of an owner a batch is pushed to.
+const MAX_CONNECTIONS: usize = 100;
+
+fn notification(owner: &str) -> Notification {
+    let outcome = Outcome {
+        status: Status::Stored,
+        attempts: Some(1),
+        received_at: Timestamp::UNIX_EPOCH,
+        stored_at: Some(Timestamp::UNIX_EPOCH),
+        reason: None,
+    };
+    let receipt = Receipt::parse(&receipt(1)).expect("a receipt");
+    let event = Event::new("m-1", &receipt, &outcome);
+    Notification { owner: Owner::parse(owner).expect("legal"), event, correlation_id: None }
+}
+
+fn push(consumer: &TestConsumer, budget: Duration) -> Push {
+    let TestConsumer { database, pushes, .. } = consumer;
+    Push::new(database.aws(), &pushes.url(), database.connections(), budget)
+}
+
+async fn notify(push: &Push, owners: &[&str]) -> PushSummary {
+    let notifications: Vec<_> = owners.iter().map(|owner| notification(owner)).collect();
+    push.notify(&notifications, Schedule::until(SystemTime::now() + AMPLE_TIME)).await
+}
+
+#[tokio::test]
+async fn one_connection_of_each_owner_is_notified_before_the_second_of_any() {
+    let consumer = TestConsumer::start().await;
+    let crowds = ["crowd-1", "crowd-2", "crowd-3", "crowd-4"];
+    for owner in crowds {
+        consumer.database.plant_connections(owner, 8_000).await;
+        for number in 0..8_000 {
+            consumer.pushes.always(&format!("{owner}-{number}"), PushFault::Status(410));
+        }
+    }
+    let mut records: Vec<_> =
+        crowds.iter().enumerate().map(|(number, owner)| record(number, owner, "m", "{}")).collect();
+    records.push(record(9, "zoe", "m", "{}"));
+    consumer.connect("zoe", "zoe-1").await;
+
+    assert!(consumer.consume(&records).await.is_empty());
+
+    assert_eq!(consumer.database.count(MESSAGES).await, 5);
+    assert_eq!(consumer.pushes.outcomes("zoe-1"), ["stored m"]);
+    let requests = consumer.pushes.requests();
+    let turn = requests.iter().position(|request| request == "POST zoe-1").expect("notified");
+    assert!(turn < 5 + 3, "zoe's turn is {turn}: the first of each, and at most four requests at once");
+    assert_eq!(requests.len(), crowds.len() * MAX_CONNECTIONS + 1, "no more than the limit of each owner");
+}
+
+#[tokio::test]
+async fn the_connections_behind_many_gone_ones_are_notified_by_later_batches() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.plant_connections("crowd", 250).await;
+    for number in 0..250 {
+        consumer.pushes.always(&format!("crowd-{number}"), PushFault::Status(410));
+    }
+    consumer.connect("crowd", "crowd-living").await;
+    let push = push(&consumer, AMPLE_TIME);
+    let summaries =
+        [notify(&push, &["crowd"]).await, notify(&push, &["crowd"]).await, notify(&push, &["crowd"]).await];
+    assert_eq!(summaries.map(|summary| summary.gone).iter().sum::<usize>(), 250);
+    assert_eq!(consumer.database.connections_of("crowd").await, ["crowd-living"]);
+    assert_eq!(consumer.pushes.outcomes("crowd-living").len(), 1, "the third batch reached it");
+}
+
+#[tokio::test]
+async fn an_owner_of_200_living_connections_is_notified_on_as_many_as_the_limit() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.plant_connections("crowd", 200).await;
+    let summary = notify(&push(&consumer, AMPLE_TIME), &["crowd", "alice"]).await;
+    assert_eq!(summary, PushSummary { pushed: MAX_CONNECTIONS + 1, ..PushSummary::default() });
+    assert_eq!(consumer.pushes.outcomes("alice-1"), ["stored m-1"]);
+}
+
+#[tokio::test]
+async fn notifications_without_time_left_are_counted_and_fail_no_message() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.plant_connections("crowd", 3).await;
+    // Nothing is known of their connections.
+    let summary = notify(&push(&consumer, Duration::ZERO), &["crowd", "alice"]).await;
+    assert_eq!(summary, PushSummary { skipped: 2, ..PushSummary::default() });
+
+    let without_time = consumer.without_time_for_notifications();
+    assert!(without_time.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert_eq!(without_time.status("alice", "m-1").await, "stored");
+    assert_eq!(without_time.pushes.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn connections_that_time_does_not_suffice_for_are_counted() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.plant_connections("crowd", 10).await;
+    for number in 0..10 {
+        consumer.pushes.always(&format!("crowd-{number}"), PushFault::Hang);
+    }
+    let summary = notify(&push(&consumer, Duration::from_secs(2)), &["crowd", "alice"]).await;
+    assert_eq!(summary, PushSummary { pushed: 1, skipped: 10, ..PushSummary::default() });
+}
+
+#[tokio::test]
+async fn a_gone_connection_that_cannot_be_removed_is_pushed_to_once() {
+    let consumer = TestConsumer::start().await;
+    consumer.pushes.always("alice-1", PushFault::Status(410));
+    consumer.database.faults.only("DeleteItem");
+    consumer.database.faults.always(fault_proxy::Fault::Refuse);
+    for number in 1..=3 {
+        let records = [record(number, "alice", &format!("m-{number}"), "{}")];
+        assert!(consumer.consume(&records).await.is_empty());
+    }
+    assert_eq!(consumer.connections("alice").await, ["alice-1"]);
+    assert_eq!(consumer.pushes.requests(), ["POST alice-1"]);
+}
