@@ -12,9 +12,10 @@ use aws_sdk_dynamodb::config::{
     timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::{
-    Builder, HttpClientError,
+    Connector, HttpClientError,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 use tokio::time;
 
@@ -79,8 +80,15 @@ impl Aws {
         let tls = TlsContext::builder()
             .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
             .build()?;
-        let http_client =
-            Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
+        // All clients share one connector. The SDK's own HTTP client would make one more for each client, only
+        // to check that it can, and parse the certificates again.
+        let connector = Connector::builder()
+            .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls)
+            .build();
+        let connector = SharedHttpConnector::new(connector);
+        let http_client = http_client_fn(move |_, _| connector.clone());
         Ok(Self { region, credentials, http_client, dynamodb_endpoint })
     }
 
@@ -130,13 +138,13 @@ pub async fn warm_up<T, E: Error>(probe: impl Future<Output = Result<T, E>>) {
     }
 }
 
-/// Limits of one attempt. A connection that does not come up within a second will not come up: the next
-/// attempt opens another. So does one after a frozen environment woke up with a dead connection.
+/// A connection that does not come up within a second will not come up: the next attempt opens another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Limits of one attempt. The next one opens another connection, also after a frozen environment woke up with a
+/// dead one.
 pub fn timeouts(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(1))
-        .operation_attempt_timeout(attempt)
-        .build()
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
 }
 
 /// Three attempts with jittered backoff, from 50 ms up.
