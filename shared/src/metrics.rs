@@ -16,7 +16,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use tracing_subscriber::fmt::{
     format::Writer,
     time::{self, FormatTime},
@@ -196,28 +196,72 @@ impl Metrics {
 }
 
 fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source) -> String {
-    let metrics: Vec<_> =
-        values.keys().map(|metric| json!({ "Name": metric.name(), "Unit": metric.unit() })).collect();
-    let mut line = Map::new();
-    // Lambda treats a line without a level and a time as INFO ("Log-level filtering"), and would drop the metrics
-    // where only warnings are logged: so they have the lowest level that passes.
-    line.insert("timestamp".to_owned(), json!(now()));
-    line.insert("level".to_owned(), json!(source.level));
-    line.insert("message".to_owned(), json!("metrics"));
-    line.insert(DIMENSION.to_owned(), json!(source.function));
-    for (metric, values) in values {
-        let value = match values.as_slice() {
-            [one] => json!(one),
-            several => json!(several),
-        };
-        line.insert(metric.name().to_owned(), value);
+    // Writing texts and numbers as JSON does not fail.
+    serde_json::to_string(&Line { values, source }).unwrap_or_default()
+}
+
+/// One line of the log. It is written as it is read, without a JSON value in between: every request pays for it.
+struct Line<'a> {
+    values: &'a BTreeMap<Metric, Vec<u64>>,
+    source: &'a Source,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(None)?;
+        // Lambda treats a line without a level and a time as INFO ("Log-level filtering"), and would drop the metrics
+        // where only warnings are logged: so they have the lowest level that passes.
+        line.serialize_entry("timestamp", &now())?;
+        line.serialize_entry("level", &self.source.level)?;
+        line.serialize_entry("message", "metrics")?;
+        line.serialize_entry(DIMENSION, &self.source.function)?;
+        for (metric, values) in self.values {
+            match values.as_slice() {
+                [one] => line.serialize_entry(metric.name(), one)?,
+                several => line.serialize_entry(metric.name(), several)?,
+            }
+        }
+        line.serialize_entry("_aws", &Metadata::of(self.values))?;
+        line.end()
     }
-    let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics });
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or_default();
-    let marker = json!({ "Timestamp": milliseconds, "CloudWatchMetrics": [directive] });
-    line.insert("_aws".to_owned(), marker);
-    Value::Object(line).to_string()
+}
+
+/// What CloudWatch reads in a line to find the metrics in it ("Metadata object").
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    timestamp: u64,
+    cloud_watch_metrics: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 1]; 1],
+    metrics: Vec<Definition>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: &'static str,
+    unit: &'static str,
+}
+
+impl Metadata {
+    fn of(values: &BTreeMap<Metric, Vec<u64>>) -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let definition = |metric: &Metric| Definition { name: metric.name(), unit: metric.unit() };
+        Self {
+            timestamp: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            cloud_watch_metrics: [Directive {
+                namespace: NAMESPACE,
+                dimensions: [[DIMENSION]],
+                metrics: values.keys().map(definition).collect(),
+            }],
+        }
+    }
 }
 
 /// The time as all other lines of the log have it.
@@ -248,6 +292,8 @@ pub(crate) fn start(function: String, level: String) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn written(metrics: Metrics) -> Vec<Value> {
