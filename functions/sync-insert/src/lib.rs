@@ -13,13 +13,20 @@ use lambda_http::{
     Body, Error, Request, Response,
     http::{StatusCode, header::CONTENT_TYPE},
 };
-use serde_json::json;
+use serde::Serialize;
 
 /// The function, with what it needs for every request.
 #[derive(Clone, Debug)]
 pub struct SyncInsert {
     messages: Messages,
     responses: Responses,
+}
+
+/// The body of a response to a message that is stored.
+#[derive(Debug, Serialize)]
+struct Stored<'a> {
+    id: &'a str,
+    status: Status,
 }
 
 impl SyncInsert {
@@ -43,7 +50,7 @@ impl SyncInsert {
                     Recorded::Written(_) => StatusCode::CREATED,
                     _ => StatusCode::OK,
                 };
-                let body = json!({ "id": caller.id, "status": Status::Stored });
+                let body = Stored { id: &caller.id, status: Status::Stored };
                 self.responses.json_at(status, path(&request), &body)
             }
             Err(problem) => {
