@@ -172,9 +172,13 @@ fn command(
     ] {
         command.env(name, path);
     }
-    if (case.function, case.contestant) == (Function::QueueConsumer, Contestant::Intake) {
+    if case.contestant == Contestant::Intake {
         // As template.yaml sets it.
-        command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
+        let tunables = match case.function {
+            Function::QueueConsumer => "glibc.malloc.mmap_threshold=131072",
+            _ => "glibc.malloc.tcache_count=127",
+        };
+        command.env("GLIBC_TUNABLES", tunables);
     }
     // As long as real ones are: it is signed and sent with every request.
     let session_token = ["IQoJb3JpZ2luX2Vj", &"EXAMPLE".repeat(12)].concat().repeat(8);
