@@ -1,12 +1,17 @@
-//! Puts dead-lettered messages back into their queue, without being able to lose one: each is deleted from the
-//! dead-letter queue only after the queue has confirmed that it has it. Whatever goes wrong in between leaves
-//! it in both, and Intake's consumer makes the second copy harmless.
+//! Moves dead-lettered messages back into their queue, and can lose none: a message is deleted from the dead-letter
+//! queue only after the queue has confirmed it. Whatever fails in between leaves it in both queues, and Intake's
+//! consumer stores it once.
 //!
-//! SQS can redrive by itself (`StartMessageMoveTask`), but tells nothing of single messages, moves those that
-//! name nobody too, and does not exist in local emulators.
+//! SQS has `start-message-move-task` for this. What it cannot do, and this can:
+//!
+//! - list what is there, with owner, id and age, and change nothing (`--dry-run`);
+//! - move at most N messages (`--max`);
+//! - leave unattributed records, which the consumer could only fail again;
+//! - pass the first receipt on, so that the client's receipt still leads to the outcome;
+//! - run on the local emulator, which has no move task;
+//! - take the stack's role, the only one besides the gateway's that may send to the queue.
 
 pub mod connection;
-pub mod letter;
+pub mod dead_letter;
 pub mod problem;
-pub mod queues;
 pub mod run;
