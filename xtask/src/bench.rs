@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the functions and what they are measured against, and measures.
+//! `cargo xtask bench`: builds the functions and the programs that they are compared with, and measures.
 
 use std::{
     fs,
@@ -17,31 +17,31 @@ use crate::{
     step, workspace,
 };
 
-/// The packages of the peers in Rust. Each is built by itself, so that none decides on another's features.
+/// The packages of the peers in Rust. Each is built by itself, so that none affects another's features.
 const RUST_PEERS: [&str; 4] =
     ["rust-default-sync-insert", "rust-default-queue-consumer", "hand-signed", "runtime-floor"];
 
-/// Measures the functions, and what people would write instead.
+/// Measures the functions, and the same work as most people would write it.
 ///
-/// Starts each function as Lambda does, with DynamoDB behind TLS in the same process, and measures start, CPU
-/// time, memory, requests and, where valgrind is installed, instructions; beside it the same work in Rust with
-/// all defaults, in Python and in Node.js. It prints a table and whether the targets are met, and writes
-/// target/bench/results.json and chart.svg. lab/bench/README.md tells what is measured and how.
+/// Starts each function as Lambda does, with DynamoDB behind TLS in the same process, and measures start, CPU time,
+/// memory, requests and, if valgrind is installed, instructions. The same work is measured in Rust with all
+/// defaults, in Python and in Node.js. It prints a table and whether the targets are met, and writes
+/// target/bench/results.json and chart.svg. lab/bench/README.md describes what is measured and how.
 ///
-/// The first time takes long, because it builds the peers. A full run takes about ten minutes.
+/// The first run takes long, because it builds the peers. A full run takes about ten minutes.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
     /// Few rounds, no batch of 10,000, no instruction counts: a minute or two
     #[arg(long)]
     quick: bool,
-    /// Measure only cases whose name has this in it, such as queue-consumer, python or 100x1KB; may be repeated, and
-    /// then all have to be in it
+    /// Measure only cases whose name contains this, such as queue-consumer, python or 100x1KB; if given several
+    /// times, the name has to contain all
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Compare what does not depend on the machine with lab/bench/figures.json, and fail on a regression of over 5 %
+    /// Compare what does not depend on the machine with lab/bench/figures.json; fail on a regression of over 5 %
     #[arg(long, conflicts_with_all = ["quick", "only"])]
     check: bool,
-    /// Write lab/bench/figures.json anew
+    /// Update lab/bench/figures.json
     #[arg(long, conflicts_with_all = ["quick", "only", "check"])]
     write_figures: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
     let tools = Environment::run()?;
     let functions = deployment::build(&tools, Profile::default())?;
     build_rust_peers(&tools)?;
-    // Interpreted peers are not in the committed figures: they have no instruction counts that repeat.
+    // Interpreted peers are not in the committed figures: their instruction counts do not repeat.
     let interpreted = !arguments.check && !arguments.write_figures;
     let mut left_out = Vec::new();
     let mut leave_out = |name: &str, result: Result<(), Failure>| match result {
@@ -70,7 +70,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
         leave_out("node", build_node_peer())?;
     }
 
-    step::quiet("Building bench", || {
+    step::run("Building bench", || {
         let log = workspace::bench().join("build.log");
         process::run_captured(&mut bench_command("build"), &log).map(drop)
     })?;
@@ -96,7 +96,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<(), Failure> {
     result
 }
 
-/// Optimized, but not like a function: it is only what stands around them.
+/// Optimized, but not like a function: it only surrounds them.
 fn bench_command(verb: &str) -> Command {
     let mut command = Command::new("cargo");
     environment::cargo(&mut command)
@@ -105,9 +105,9 @@ fn bench_command(verb: &str) -> Command {
     command
 }
 
-/// Builds them with the tool that the functions are built with.
+/// Builds them with the tool that builds the functions.
 fn build_rust_peers(tools: &Environment) -> Result<(), Failure> {
-    step::shown("Building the peers in Rust (the first time takes minutes)", || {
+    step::run("Building the peers in Rust (the first time takes minutes)", || {
         for package in RUST_PEERS {
             let mut command = Command::new("cargo");
             environment::cargo(&mut command)
@@ -123,7 +123,7 @@ fn build_rust_peers(tools: &Environment) -> Result<(), Failure> {
     })
 }
 
-/// Installs what the peer in Node.js is made of, and bundles it.
+/// Installs the packages of the peer in Node.js, and bundles it.
 fn build_node_peer() -> Result<(), Failure> {
     if !has("node") {
         return Err(Failure::new("node was not found").advise("install Node.js 20"));
@@ -143,13 +143,13 @@ fn build_node_peer() -> Result<(), Failure> {
         fs::copy(&from, &to).map_err(|error| Failure::file("copy", &from, &error))?;
     }
     if !current {
-        step::quiet("Installing the peer in Node.js (once, about 40 MB)", || {
+        step::run("Installing the peer in Node.js (once, about 40 MB)", || {
             npm(&folder, &["ci", "--no-audit", "--no-fund"], "install.log")
         })?;
         let lock = folder.join(lock);
         fs::copy(&lock, &installed).map_err(|error| Failure::file("copy", &lock, &error))?;
     }
-    step::quiet("Bundling the peer in Node.js", || npm(&folder, &["run", "build"], "bundle.log"))
+    step::run("Bundling the peer in Node.js", || npm(&folder, &["run", "build"], "bundle.log"))
 }
 
 fn npm(folder: &Path, arguments: &[&str], log: &str) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! What looks at the template, the OpenAPI file and the dependencies without running anything.
+//! Checks of the template, the OpenAPI file and the dependencies, without running anything.
 
 use std::{
     fs,
@@ -17,14 +17,14 @@ use crate::{
     workspace::{self, StateFolder},
 };
 
-/// Looks at the template and the OpenAPI file with the linters that know them, and at who may do what.
+/// Checks the template and the OpenAPI file with their linters, and the permissions.
 pub(crate) fn template() -> Result<(), Failure> {
     let linters = Environment::check()?;
     let checkov = Environment::checkov()?;
     let redocly = redocly(&linters)?;
     let state = StateFolder::claim("lint")?;
     let lint = |title: &str, log: &str, program: &Path, arguments: &[&str]| {
-        step::quiet(title, || {
+        step::run(title, || {
             let mut command = Command::new(program);
             environment::isolate(&mut command)
                 .args(arguments)
@@ -48,16 +48,16 @@ pub(crate) fn template() -> Result<(), Failure> {
     let python = program("python");
     let text = lint("template.yaml: transform", "transform.log", &python, &[&script])?;
     fs::write(&transformed, &text).map_err(|error| Failure::file("write", &transformed, &error))?;
-    step::quiet("template.yaml: permissions", || {
+    step::run("template.yaml: permissions", || {
         let template: Value = serde_json::from_str(&text)
             .map_err(|error| Failure::new(format!("the transformed template is no JSON: {error}")))?;
         permissions::check(&template)
     })?;
     let transformed = transformed.display().to_string();
-    // A check that is left out has its reason beside the resource, as metadata.
+    // A check that is skipped has its reason beside the resource, as metadata.
     let arguments = [
         ["--framework", "cloudformation"],
-        // It would ask its maker's server for more to say about each check.
+        // It would download a description of each check.
         ["--skip-download", "--compact"],
         ["--quiet", "--file"],
     ];
@@ -73,11 +73,11 @@ pub(crate) fn template() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Looks at the licences, sources, versions and known vulnerabilities of all dependencies.
+/// Checks the licences, sources, versions and known vulnerabilities of all dependencies.
 pub(crate) fn dependencies() -> Result<(), Failure> {
     let linters = Environment::check()?;
     let deny = |title: &str, log: &str, checks: &[&str]| {
-        step::quiet(title, || {
+        step::run(title, || {
             let mut command = Command::new(linters.programs().join("cargo-deny"));
             let log = workspace::scratch().join(log);
             environment::cargo(&mut command)
@@ -89,31 +89,29 @@ pub(crate) fn dependencies() -> Result<(), Failure> {
     };
     deny("Cargo.lock: cargo deny", "deny.log", &["licenses", "sources", "bans"])?;
     match deny("Cargo.lock: cargo deny, advisories", "deny-advisories.log", &["advisories"]) {
-        // The database is on a server of its own, which not every network lets everybody reach.
+        // The database is on a server of its own, which is not reachable from every network.
         Err(Failure::Failed { output, .. }) if output.contains("failed to fetch advisory database") => {
-            step::note(
-                "WARNING: the advisories were NOT checked: their database cannot be reached from here",
-            );
+            step::note("WARNING: the advisories were NOT checked: their database is unreachable from here");
             Ok(())
         }
         result => result,
     }
 }
 
-/// The linter that comes from npm: where it is, after it has been installed as its lock file says.
+/// Installs the linter that comes from npm as its lock file says, and returns its path.
 fn redocly(linters: &Environment) -> Result<PathBuf, Failure> {
     let source = workspace::checks().join("redocly");
     let folder = workspace::scratch().join("redocly");
     let program = folder.join("node_modules/@redocly/cli/bin/cli.js");
     let read = |path: PathBuf| fs::read(&path).map_err(|error| Failure::file("read", &path, &error));
     let lock = read(source.join("package-lock.json"))?;
-    // Copied in the end: without it the installation is not complete.
+    // Written last: without it the installation is not complete.
     let complete = folder.join("complete");
     if fs::read(&complete).is_ok_and(|installed| installed == lock) && program.is_file() {
         return Ok(program);
     }
     workspace::make_folder(&folder)?;
-    step::quiet("Installing redocly (once, about 5 MB)", || {
+    step::run("Installing redocly (once, about 5 MB)", || {
         for name in ["package.json", "package-lock.json"] {
             let copy = folder.join(name);
             fs::write(&copy, read(source.join(name))?)
@@ -121,7 +119,7 @@ fn redocly(linters: &Environment) -> Result<PathBuf, Failure> {
         }
         let mut npm = Command::new(linters.programs().join("npm"));
         environment::pip(&mut npm)
-            // Nothing of a package runs while it is installed.
+            // No code of a package runs during the installation.
             .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
             .env("PATH", environment::path_with(&linters.programs()))
             .current_dir(&folder);
@@ -135,28 +133,25 @@ fn redocly(linters: &Environment) -> Result<PathBuf, Failure> {
 mod tests {
     use super::*;
 
-    /// The text of every Rust file below a folder.
-    fn sources(folder: &Path) -> String {
-        let mut text = String::new();
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                text.push_str(&sources(&path));
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                text.push_str(&fs::read_to_string(&path).unwrap());
-            }
-        }
-        text
+    /// The files below a folder whose name ends like this.
+    fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.flat_map(|path| match path.is_dir() {
+            true if path.ends_with("node_modules") || path.ends_with("target") => Vec::new(),
+            true => files(&path, end),
+            false if path.to_string_lossy().ends_with(end) => vec![path],
+            false => Vec::new(),
+        });
+        files.collect()
     }
 
     #[test]
     fn every_test_that_the_threat_model_names_is_there() {
         let root = workspace::root();
         let model = fs::read_to_string(root.join("docs/security.md")).unwrap();
-        let sources: String = ["functions", "redrive", "shared", "tests"]
-            .iter()
-            .map(|name| sources(&root.join(name)))
-            .collect();
+        let folders = ["functions", "lab", "redrive", "shared", "tests"];
+        let files = folders.iter().flat_map(|name| files(&root.join(name), ".rs"));
+        let sources: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
         let is_name = |word: &&str| {
             word.matches('_').count() > 2
                 && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
@@ -166,5 +161,50 @@ mod tests {
         for name in named {
             assert!(sources.contains(&format!("fn {name}(")), "{name}");
         }
+    }
+
+    /// A Markdown text without its code, in which a bracket is no link and a `#` no heading.
+    fn prose(text: &str) -> String {
+        let blocks = text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n");
+        blocks.lines().map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+    }
+
+    /// The anchors of a Markdown file's headings, as GitHub makes them.
+    fn anchors(text: &str) -> Vec<String> {
+        let blocks = text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n");
+        let headings = blocks.lines().filter(|line| line.starts_with('#'));
+        let headings =
+            headings.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
+        let is_kept = |letter: &char| letter.is_alphanumeric() || ['-', '_'].contains(letter);
+        headings.map(|heading| heading.chars().filter(is_kept).collect()).collect()
+    }
+
+    #[test]
+    fn every_relative_link_leads_somewhere() {
+        let root = workspace::root();
+        let pages =
+            ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root.join(name));
+        let pages = pages.into_iter().filter(|path| path.exists());
+        let pages =
+            pages.chain(files(&root.join("docs"), ".md")).chain(files(&root.join("lab"), "README.md"));
+        let mut broken = Vec::new();
+        for page in pages {
+            let text = fs::read_to_string(&page).unwrap();
+            for link in prose(&text).split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
+                let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+                if path.contains("://") || path.starts_with("mailto:") {
+                    continue;
+                }
+                let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+                let is_there = match fs::read_to_string(&target) {
+                    Ok(text) => anchor.is_empty() || anchors(&text).iter().any(|known| known == anchor),
+                    Err(_) => anchor.is_empty() && target.exists(),
+                };
+                if !is_there {
+                    broken.push(format!("{}: {link}", page.display()));
+                }
+            }
+        }
+        assert_eq!(broken, Vec::<String>::new());
     }
 }

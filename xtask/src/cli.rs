@@ -19,7 +19,7 @@ use crate::{
 
 /// Everything that a developer does with Intake.
 #[derive(Parser, Debug)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Verb,
@@ -38,25 +38,25 @@ enum Verb {
 
 /// Prints a token for the local stack.
 ///
-/// The key that signs it is made on this machine on first use, and only stacks that `cargo xtask` starts
-/// trust it. For example: TOKEN=$(cargo xtask token --owner bob)
+/// The key that signs it is made on this machine on first use. Only stacks that `cargo xtask` starts trust it.
+/// For example: TOKEN=$(cargo xtask token --owner bob)
 #[derive(Args, Debug)]
 struct TokenArguments {
-    /// Whose token it is (claim sub)
-    #[arg(long, default_value = "alice")]
+    /// The owner (claim sub): 1 to 255 printable ASCII characters
+    #[arg(long, default_value = "alice", value_parser = owner)]
     owner: String,
-    /// How long it is good for: a number and s, m, h or d
+    /// How long it is valid: a number and s, m, h or d
     #[arg(long, default_value = "12h", value_parser = lifetime)]
     lifetime: Duration,
-    /// Who issues it (claim iss)
+    /// The issuer (claim iss)
     #[arg(long, default_value = development_key::ISSUER)]
     issuer: String,
-    /// Whom it is for (claim aud)
+    /// The audience (claim aud)
     #[arg(long, default_value = development_key::AUDIENCE)]
     audience: String,
 }
 
-/// Does what the command line says, and tells how it went.
+/// Does what the command line says, and reports a failure.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = interrupt::install().and_then(|()| match &arguments.command {
@@ -64,7 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Test(arguments) => test::test(arguments),
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Bench(arguments) => bench::bench(arguments),
-        Verb::Redrive(arguments) => redrive::redrive(arguments),
+        Verb::Redrive(_) => redrive::redrive(),
         Verb::Cost(arguments) => cost::cost(arguments),
         Verb::Token(arguments) => print_token(arguments),
     });
@@ -72,7 +72,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure @ Failure::Interrupted) => {
             step::note(failure);
-            // What a shell makes of a program that Ctrl-C ended.
+            // As of a program that Ctrl-C ended.
             ExitCode::from(130)
         }
         Err(failure @ Failure::Failed { .. }) => {
@@ -89,19 +89,25 @@ fn print_token(arguments: &TokenArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// An owner as the authorizer accepts it.
+fn owner(text: &str) -> Result<String, String> {
+    let is_printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_printable && (1..=255).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an owner is 1 to 255 printable ASCII characters".to_owned())
+    }
+}
+
 /// Reads `90s`, `15m`, `12h`, `7d`.
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a number and s, m, h or d, such as 15m".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = text.strip_suffix(unit).unwrap_or(text).parse().map_err(|_| wrong())?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
+    [('s', 1), ('m', 60), ('h', 3600), ('d', 24 * 3600)]
+        .into_iter()
+        .find_map(|(unit, seconds)| {
+            let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(Duration::from_secs(u64::from(number) * seconds))
+        })
+        .ok_or_else(|| "write a number and s, m, h or d, such as 15m".to_owned())
 }
 
 #[cfg(test)]
@@ -124,6 +130,14 @@ mod tests {
         assert_eq!(lifetime("0s"), Ok(Duration::ZERO));
         for wrong in ["", "h", "12", "1.5h", "-1h", "1y", "1é"] {
             assert!(lifetime(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_owner_whose_token_would_be_denied_is_an_error() {
+        assert_eq!(owner("alice & bob"), Ok("alice & bob".to_owned()));
+        for wrong in ["", "bøb", "a\tb", &"a".repeat(256)] {
+            assert!(owner(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -18,10 +18,10 @@ use crate::{
 
 /// The name of the deployed stack.
 const STACK: &str = "intake";
-/// Where a deployment uploads the functions and the OpenAPI file to.
+/// The bucket that a deployment uploads the functions and the OpenAPI file to.
 const BUCKET: &str = "intake-artifacts";
 
-/// What the stack says of itself.
+/// The outputs of the stack.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outputs {
     pub(crate) http_url: String,
@@ -47,7 +47,7 @@ pub(crate) fn parameters(key: &DevelopmentKey) -> Vec<Parameter> {
     ]
 }
 
-/// Deploys the template, and puts there what the emulator leaves out of it.
+/// Deploys the template, and fills in what the emulator leaves out of it.
 pub(crate) fn deploy(
     environment: &Environment,
     state: &StateFolder,
@@ -58,7 +58,7 @@ pub(crate) fn deploy(
 ) -> Result<Outputs, Failure> {
     let endpoint = emulator.endpoint();
     let template = state.file("packaged.yaml");
-    step::quiet("Deploying template.yaml", || {
+    step::run("Deploying template.yaml", || {
         emulator.create_bucket(BUCKET)?;
 
         let mut package = aws(environment, &endpoint);
@@ -81,7 +81,7 @@ pub(crate) fn deploy(
             .map_err(|failure| with_reasons(failure, environment, state, &endpoint))?;
         Ok(())
     })?;
-    step::quiet("Filling in what the emulator leaves out", || {
+    step::run("Filling in what the emulator leaves out", || {
         let mut fill = environment.python();
         fill.arg(workspace::emulator().join("fill_gaps.py"))
             .args(["--endpoint", &endpoint, "--region", REGION, "--stack", STACK, "--token", token])
@@ -108,7 +108,7 @@ fn aws(environment: &Environment, endpoint: &str) -> Command {
     command
 }
 
-/// The client only says that the stack failed: why is in the stack's events.
+/// Adds the reasons of a failed deployment, which are in the stack's events: the client does not print them.
 fn with_reasons(failure: Failure, environment: &Environment, state: &StateFolder, endpoint: &str) -> Failure {
     let Failure::Failed { output, .. } = &failure else { return failure };
     let mut events = aws(environment, endpoint);
@@ -127,7 +127,7 @@ fn with_reasons(failure: Failure, environment: &Environment, state: &StateFolder
     }
 }
 
-/// Reads the outputs, as the client prints them, with the URLs as they are on this machine.
+/// Reads the outputs as the client prints them, and turns the URLs into those of this machine.
 fn outputs(description: &str, endpoint: &str) -> Result<Outputs, Failure> {
     let list: Value = serde_json::from_str(description).unwrap_or_default();
     let value = |name: &str| {
@@ -150,7 +150,7 @@ fn outputs(description: &str, endpoint: &str) -> Result<Outputs, Failure> {
     })
 }
 
-/// Where the emulator serves an API: what is the API's host name on AWS is part of the path here.
+/// The URL at which the emulator serves an API: the host name on AWS becomes part of the path.
 fn local_url(url: &str, endpoint: &str) -> Result<String, Failure> {
     let parts = || {
         let (scheme, rest) = url.split_once("://")?;
@@ -163,13 +163,13 @@ fn local_url(url: &str, endpoint: &str) -> Result<String, Failure> {
         };
         Some(format!("{local}/_aws/execute-api/{api}/{}", path.trim_end_matches('/')))
     };
-    parts().ok_or_else(|| Failure::new(format!("the stack's output {url} is not the address of an API")))
+    parts().ok_or_else(|| Failure::new(format!("the stack's output {url} is not the URL of an API")))
 }
 
-/// Whether this machine can run the functions at all, which the emulator starts as plain processes.
+/// Fails if this machine cannot run the functions, which the emulator starts as processes.
 pub(crate) fn check_machine() -> Result<(), Failure> {
     if env::consts::OS != "linux" {
-        return Err(Failure::new("the functions are Linux programs, and run as they are")
+        return Err(Failure::new("the functions are Linux programs")
             .advise("use Linux, in a virtual machine or under WSL if need be"));
     }
     if !["x86_64", "aarch64"].contains(&env::consts::ARCH) {
@@ -181,24 +181,24 @@ pub(crate) fn check_machine() -> Result<(), Failure> {
 /// How the functions are built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Profile {
-    /// Build the functions without optimization, which takes seconds instead of minutes after a change; this is
-    /// not what runs on AWS
+    /// Build the functions without optimization, in seconds instead of minutes after a change; AWS runs optimized
+    /// ones
     #[arg(long)]
     dev: bool,
 }
 
-/// The built functions. As long as this is held, no other `cargo xtask` builds them anew.
+/// The built functions. As long as this is held, no other `cargo xtask` replaces them.
 pub(crate) struct Functions {
     _lock: File,
 }
 
-/// Builds the functions, as for AWS unless told otherwise, for this machine's processor.
+/// Builds the functions for this machine's processor, optimized as for AWS by default.
 pub(crate) fn build(environment: &Environment, profile: Profile) -> Result<Functions, Failure> {
     let lock = lock::open(&workspace::scratch().join("build.lock"))?;
     lock::wait("Waiting for another `cargo xtask` that builds", || lock.try_lock())?;
     let mut command = Command::new("cargo");
     crate::environment::cargo(&mut command);
-    // Its folder holds cargo-lambda and, behind `python3`, the linker that this uses.
+    // That folder has cargo-lambda and the `python3` whose package is its linker.
     command
         .env("PATH", crate::environment::path_with(&environment.programs()))
         .args(["lambda", "build", "--locked", "--lambda-dir"])
@@ -210,7 +210,7 @@ pub(crate) fn build(environment: &Environment, profile: Profile) -> Result<Funct
     for function in workspace::functions()? {
         command.args(["--package", &function]);
     }
-    step::shown("Building the functions", || process::run_shown(&mut command))?;
+    step::run("Building the functions", || process::run_shown(&mut command))?;
     Ok(Functions { _lock: lock })
 }
 
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_those_of_this_machine() {
+    fn urls_are_those_of_this_machine() {
         let endpoint = "http://127.0.0.1:4567";
         assert_eq!(
             local_url("https://abc.execute-api.us-east-1.amazonaws.com/v1", endpoint).unwrap(),

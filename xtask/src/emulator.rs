@@ -18,15 +18,15 @@ use crate::{
     workspace::{self, StateFolder},
 };
 
-/// How long the emulator may take to be there. It is there in one to two seconds.
+/// How long the emulator may take to start. It takes one to two seconds.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Which port of this machine the emulator gets.
+/// The port that the emulator is to listen on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Port {
     /// This one, or any free one if it is taken.
     Preferred(u16),
-    /// This one or none.
+    /// This one only.
     Only(u16),
     /// Any free one.
     Any,
@@ -41,7 +41,7 @@ pub(crate) struct Emulator {
 }
 
 impl Port {
-    /// Fails if it is certain already that the emulator cannot have it, before anything takes minutes.
+    /// Fails if the emulator cannot have it, before anything takes minutes.
     pub(crate) fn check(self) -> Result<(), Failure> {
         match self {
             Self::Only(number) if !is_free(number) => Err(taken(number)),
@@ -51,9 +51,9 @@ impl Port {
 }
 
 impl Emulator {
-    /// Starts the emulator and waits until it answers.
+    /// Starts the emulator and waits until it responds.
     pub(crate) fn start(environment: &Environment, state: &StateFolder, port: Port) -> Result<Self, Failure> {
-        // Somebody else may take a port between our look at it and the emulator's start: look again then.
+        // Another program may take the port between our check and the emulator's start: then check again.
         let mut attempts = 3;
         loop {
             let number = choose(port)?;
@@ -78,14 +78,12 @@ impl Emulator {
         }
     }
 
-    /// Creates the bucket for what a deployment uploads.
+    /// Creates the bucket that a deployment uploads to.
     pub(crate) fn create_bucket(&self, name: &str) -> Result<(), Failure> {
         match http::request(self.port, "PUT", &format!("/{name}")) {
             Ok(200) => Ok(()),
-            Ok(status) => {
-                Err(Failure::new(format!("the emulator answered {status} when asked for a bucket")))
-            }
-            Err(error) => Err(Failure::new(format!("the emulator cannot be reached: {error}"))),
+            Ok(status) => Err(Failure::new(format!("the emulator did not create a bucket: status {status}"))),
+            Err(error) => Err(Failure::new(format!("the emulator is unreachable: {error}"))),
         }
     }
 
@@ -93,8 +91,8 @@ impl Emulator {
         let log = log(state);
         let output = File::create(&log).map_err(|error| Failure::file("write", &log, &error))?;
         let errors = output.try_clone().map_err(|error| Failure::file("write", &log, &error))?;
-        let temporary = state.temporary()?;
-        // The functions inherit all of this. What is not here is theirs to be given by the template.
+        let temporary = state.folder("tmp")?;
+        // The functions inherit all of this. Everything else comes from the template.
         let mut command = environment.python();
         command
             .arg(workspace::emulator().join("run_ministack.py"))
@@ -104,15 +102,15 @@ impl Emulator {
             .env("BIND_HOST", "127.0.0.1")
             .env("MINISTACK_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
-            // Where the functions find their services: without it they would call the real AWS.
+            // Without it, the functions would call the real AWS.
             .env("AWS_ENDPOINT_URL", endpoint(port))
             .env("MINISTACK_REGION", REGION)
-            // Everybody gets what his role allows and no more, as on AWS.
+            // Each role may do what its policies allow, and nothing else, as on AWS.
             .env("AUTH", "true")
-            // Listeners of services that nobody uses here.
+            // Listeners of services that are not used here.
             .env("IOT_MTLS_ENABLED", "0")
             .env("SFTP_ENABLED", "0")
-            // It removes containers that look like its own at start; these are somebody else's.
+            // At its start it removes containers that look like its own, and would remove others.
             .env("DOCKER_HOST", "unix:///nonexistent")
             .env("HOME", state.home()?)
             .env("STATE_DIR", temporary.join("state"))
@@ -123,26 +121,28 @@ impl Emulator {
             .stderr(errors);
         let mut process = Process::start(&mut command)?;
         let lifeline = process.take_input();
-        let answer = interrupt::wait_for(START_LIMIT, || {
+        let ready = interrupt::wait_for(START_LIMIT, || {
             if let Some(status) = process.ended()? {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                return Err(Failure::new(format!("the emulator did not start ({status})")).with_output(said));
+                let printed = fs::read_to_string(&log).unwrap_or_default();
+                return Err(
+                    Failure::new(format!("the emulator did not start ({status})")).with_output(printed)
+                );
             }
             Ok(matches!(http::request(port, "GET", "/_ministack/health"), Ok(200)).then_some(()))
         })?;
-        match answer {
+        match ready {
             Some(()) => Ok(Self { port, process, _lifeline: lifeline }),
-            None => Err(Failure::new(format!("the emulator does not answer; its log is {}", log.display()))),
+            None => Err(Failure::new(format!("the emulator does not respond; its log is {}", log.display()))),
         }
     }
 }
 
-/// What the emulator writes about itself.
+/// The emulator's log.
 pub(crate) fn log(state: &StateFolder) -> PathBuf {
     state.file("emulator.log")
 }
 
-/// What the functions write.
+/// The log of the functions.
 pub(crate) fn function_log(state: &StateFolder) -> PathBuf {
     state.file("functions.log")
 }
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_replaced_only_if_it_was_merely_preferred() {
+    fn a_taken_port_is_replaced_only_if_it_was_preferred() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let taken = listener.local_addr().unwrap().port();
         assert_ne!(choose(Port::Preferred(taken)).unwrap(), taken);

@@ -1,18 +1,18 @@
 //! What the programs that we run see of this machine's environment.
 
-use std::{env, path::Path, process::Command};
+use std::{env, ffi::OsString, path::Path, process::Command};
 
-/// The region that the local stack plays.
+/// The region of the local stack.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// What a program without other needs keeps: where programs are, whose session it is, which language.
+/// What a program keeps: where programs are, the session, the language.
 const KEPT: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM"];
 
 /// Variables that make Python look for its modules elsewhere, or pip install them there.
-const ASTRAY: [&str; 6] =
+const MISLEADING: [&str; 6] =
     ["PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"];
 
-/// An environment with nothing of the user's in it that could change what happens: no AWS account, no proxy.
+/// An environment that nothing of the user's can affect: no AWS account, no proxy.
 pub(crate) fn isolate(command: &mut Command) -> &mut Command {
     command.env_clear();
     for name in KEPT {
@@ -25,20 +25,10 @@ pub(crate) fn isolate(command: &mut Command) -> &mut Command {
     emulated_account(command)
 }
 
-/// The user's environment, for cargo: without an AWS account, and without what `cargo run` told this program
-/// about itself, which would make the inner cargo build again what the outer one has built.
+/// The user's environment, for cargo, without an AWS account.
 pub(crate) fn cargo(command: &mut Command) -> &mut Command {
-    for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("AWS_")
-            || name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_MANIFEST_")
-            || name.starts_with("INTAKE_")
-        {
-            command.env_remove(&*name);
-        }
-    }
-    // The tests speak to servers on this machine.
+    remove(command, &["AWS_", "INTAKE_"]);
+    // The tests use servers on this machine.
     for name in ["NO_PROXY", "no_proxy"] {
         let own = "127.0.0.1,localhost";
         let value = match env::var(name) {
@@ -47,19 +37,26 @@ pub(crate) fn cargo(command: &mut Command) -> &mut Command {
         };
         command.env(name, value);
     }
-    emulated_account(command)
+    emulated_account(outer_cargo(command))
 }
 
-/// The user's environment, for pip: the proxies and indexes that are set there are wanted.
+/// The user's environment without what `cargo run` told this program about itself: it would make the inner cargo
+/// build again what the outer one has built.
+pub(crate) fn outer_cargo(command: &mut Command) -> &mut Command {
+    remove(command, &["CARGO_PKG_", "CARGO_MANIFEST_"]);
+    command
+}
+
+/// The user's environment, for pip: it needs the proxies and indexes that are set there.
 pub(crate) fn pip(command: &mut Command) -> &mut Command {
-    for name in ASTRAY {
+    for name in MISLEADING {
         command.env_remove(name);
     }
     command
 }
 
-/// Puts a folder in front of the folders that programs are looked for in.
-pub(crate) fn path_with(folder: &Path) -> std::ffi::OsString {
+/// `PATH` with this folder in front.
+pub(crate) fn path_with(folder: &Path) -> OsString {
     let mut path = folder.as_os_str().to_owned();
     if let Some(rest) = env::var_os("PATH") {
         path.push(":");
@@ -68,7 +65,16 @@ pub(crate) fn path_with(folder: &Path) -> std::ffi::OsString {
     path
 }
 
-/// The account that the emulator plays for this key, and nothing that leads to a real one.
+fn remove(command: &mut Command, prefixes: &[&str]) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if prefixes.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+}
+
+/// The account that the emulator uses for this key, and nothing that leads to a real one.
 fn emulated_account(command: &mut Command) -> &mut Command {
     command
         .env("AWS_ACCESS_KEY_ID", "test")

@@ -1,25 +1,25 @@
-//! Why a command could not do what it was asked for.
+//! Why a command failed.
 
 use std::{error::Error, fmt, path::Path};
 
-/// A failure as a person should read it: what failed, what was said about it, what to do.
+/// A failure as a person reads it: what failed, what the failing program printed, what to do.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Somebody pressed Ctrl-C, or asked this process to end.
+    /// Ctrl-C, or another signal that asks this process to end.
     Interrupted,
-    /// Something went wrong.
+    /// Anything else.
     Failed {
         /// What failed and why, in one line.
         what: String,
-        /// What the failing program printed; empty if there is nothing, or if it is on the screen already.
+        /// What the failing program printed; empty if it printed nothing, or to the screen.
         output: String,
-        /// What to do about it; empty if nothing is known.
+        /// What to do about it; may be empty.
         advice: String,
     },
 }
 
 impl Failure {
-    /// A failure that one line tells all about.
+    /// A failure that one line describes.
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self::Failed { what: what.into(), output: String::new(), advice: String::new() }
     }

@@ -1,4 +1,4 @@
-//! What the functions write, as people like to read it.
+//! The functions' log, made readable.
 
 use std::{
     fs::File,
@@ -11,27 +11,27 @@ use serde_json::{Map, Value};
 /// Follows the file that the emulator copies the functions' output to.
 pub(crate) struct FunctionLog {
     file: File,
-    /// The beginning of a line whose end is not there yet.
+    /// The beginning of a line that is not complete yet.
     rest: Vec<u8>,
 }
 
 impl FunctionLog {
-    /// Begins at the beginning of the file.
+    /// Starts at the beginning of the file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(path)?, rest: Vec::new() })
     }
 
-    /// The lines that came since the last call, for people.
+    /// The lines since the last call, made readable.
     pub(crate) fn read(&mut self) -> io::Result<Vec<String>> {
         self.file.read_to_end(&mut self.rest)?;
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
         let complete: Vec<u8> = self.rest.drain(..=end).collect();
-        Ok(String::from_utf8_lossy(&complete).lines().map(for_people).collect())
+        Ok(String::from_utf8_lossy(&complete).lines().map(readable).collect())
     }
 }
 
 /// `function<tab>line` as one readable line.
-fn for_people(line: &str) -> String {
+fn readable(line: &str) -> String {
     let (function, text) = line.split_once('\t').unwrap_or(("", line));
     let function = short_name(function);
     match serde_json::from_str::<Value>(text) {
@@ -40,7 +40,7 @@ fn for_people(line: &str) -> String {
     }
 }
 
-/// The package's name from that of the deployed function: `intake-SyncInsertFunction-1A2B` is `sync-insert`.
+/// The package's name from the deployed function's: `intake-SyncInsertFunction-1A2B` is `sync-insert`.
 fn short_name(function: &str) -> String {
     let logical = function.split('-').find_map(|part| part.strip_suffix("Function")).unwrap_or(function);
     let mut name = String::new();
@@ -54,11 +54,11 @@ fn short_name(function: &str) -> String {
     name
 }
 
-/// A log entry: time, level, message, then what else it says.
+/// A log entry: time, level, message, then the other fields.
 fn entry(mut fields: Map<String, Value>) -> String {
     let mut take = |name: &str| fields.remove(name).as_ref().map(plain).unwrap_or_default();
     let (timestamp, level, message) = (take("timestamp"), take("level"), take("message"));
-    // The date is today's: what matters is the time, to the millisecond.
+    // The date is today's: the time is enough, to the millisecond.
     let time = timestamp.split_once('T').map_or("", |(_, time)| time.get(..12).unwrap_or(time));
     let mut entry = [time, &format!("{level:<5}"), &message].join(" ");
     add_fields(&mut entry, &fields);
@@ -68,13 +68,13 @@ fn entry(mut fields: Map<String, Value>) -> String {
 fn add_fields(entry: &mut String, fields: &Map<String, Value>) {
     for (name, value) in fields {
         match value {
-            // The invocation that an entry belongs to says more about it, but not by its name.
+            // The fields of the invocation that an entry belongs to are useful, its name is not.
             Value::Object(inner) if name == "span" => {
                 let mut inner = inner.clone();
                 inner.remove("name");
                 add_fields(entry, &inner);
             }
-            // The marker of a line of metrics, about how they are to be counted.
+            // How CloudWatch is to count the metrics in this line.
             Value::Object(_) if name == "_aws" => {}
             value => {
                 entry.push(' ');
@@ -102,13 +102,13 @@ mod tests {
             r#"{"timestamp":"2026-01-02T03:04:05.678901Z","level":"INFO","message":"stored","attempts":1,"#,
             r#""span":{"message_id":"m-1","name":"request"}}"#
         );
-        assert_eq!(for_people(line), "sync-insert     03:04:05.678 INFO  stored attempts=1 message_id=m-1");
+        assert_eq!(readable(line), "sync-insert     03:04:05.678 INFO  stored attempts=1 message_id=m-1");
     }
 
     #[test]
-    fn what_is_no_entry_is_shown_as_it_is() {
-        assert_eq!(for_people("intake-AuthorizerFunction-X\tplain text"), "authorizer      plain text");
-        assert_eq!(for_people("odd"), "                odd");
+    fn a_line_that_is_no_entry_is_shown_as_it_is() {
+        assert_eq!(readable("intake-AuthorizerFunction-X\tplain text"), "authorizer      plain text");
+        assert_eq!(readable("odd"), "                odd");
     }
 
     #[test]

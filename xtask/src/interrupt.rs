@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: noted here, and looked at by everything that waits.
+//! Ctrl-C, SIGTERM and SIGHUP: noted here, and checked by everything that waits.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -10,10 +10,10 @@ use crate::failure::Failure;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// How often a wait looks whether there is something new.
+/// How often a wait checks again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// From now on, signals end this process in order instead of at once.
+/// From now on, signals end this process in an orderly way instead of at once.
 pub(crate) fn install() -> Result<(), Failure> {
     ctrlc::set_handler(|| REQUESTED.store(true, Ordering::Relaxed))
         .map_err(|error| Failure::new(format!("cannot handle signals: {error}")))
@@ -24,18 +24,18 @@ pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// Waits until `ready` has an answer; `None` when the time is up before.
+/// Waits until `ready` returns something; `None` if the time is up before.
 ///
 /// # Errors
-/// [`Failure::Interrupted`] if this process is asked to end meanwhile, and what `ready` fails with.
+/// [`Failure::Interrupted`] if this process is asked to end meanwhile, or what `ready` fails with.
 pub(crate) fn wait_for<T>(
     limit: Duration,
     mut ready: impl FnMut() -> Result<Option<T>, Failure>,
 ) -> Result<Option<T>, Failure> {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ready()? {
-            return Ok(Some(answer));
+        if let Some(value) = ready()? {
+            return Ok(Some(value));
         }
         if requested() {
             return Err(Failure::Interrupted);

@@ -1,5 +1,5 @@
-//! Locks between runs of `cargo xtask`. The operating system gives them back when their holder ends, in whatever
-//! way.
+//! Locks between runs of `cargo xtask`. The operating system releases them when their holder ends, however it
+//! ends.
 
 use std::{
     fs::{File, TryLockError},
@@ -14,7 +14,7 @@ pub(crate) fn open(path: &Path) -> Result<File, Failure> {
     File::create(path).map_err(|error| Failure::file("write", path, &error))
 }
 
-/// Takes a lock, and waits for it as long as others have it. `reason` is what a person is told meanwhile.
+/// Takes a lock, and waits for it as long as others have it. `reason` is printed meanwhile.
 pub(crate) fn wait(reason: &str, take: impl Fn() -> Result<(), TryLockError>) -> Result<(), Failure> {
     let attempt = || match take() {
         Ok(()) => Ok(Some(())),
@@ -22,7 +22,7 @@ pub(crate) fn wait(reason: &str, take: impl Fn() -> Result<(), TryLockError>) ->
         Err(TryLockError::Error(error)) => Err(Failure::new(format!("cannot lock: {error}"))),
     };
     if interrupt::wait_for(Duration::ZERO, attempt)?.is_none() {
-        step::quiet(reason, || interrupt::wait_for(Duration::MAX, attempt))?;
+        step::run(reason, || interrupt::wait_for(Duration::MAX, attempt))?;
     }
     Ok(())
 }

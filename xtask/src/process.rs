@@ -1,5 +1,5 @@
-//! Programs that this one runs. Each has a process group of its own, so that it can be ended with all that it
-//! started itself.
+//! Programs that this one runs. Each has a process group of its own, so that it ends together with what it
+//! started.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ use nix::{
 
 use crate::{failure::Failure, interrupt};
 
-/// How long a program may take to end in order before it is killed.
+/// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(6);
 
 /// A running program. Dropping it ends it, and what it started.
@@ -71,11 +71,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Also if the program has ended by itself: it may have left some of its own behind.
+        // Also if the program has ended by itself: programs that it started may still run.
         let _ = killpg(self.group, Signal::SIGTERM);
         let start = Instant::now();
         while start.elapsed() < GRACE {
-            // Reaps it, without which its group would seem alive.
+            // Reaps it: otherwise its group would seem alive.
             let _ = self.child.try_wait();
             if !self.group_is_alive() {
                 return;
@@ -89,7 +89,7 @@ impl Drop for Process {
 
 /// Runs a program whose output goes where ours goes.
 pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
-    let name = spoken(command);
+    let name = command_line(command);
     let status = Process::start(command.stdin(Stdio::null()))?.wait()?;
     if status.success() { Ok(()) } else { Err(Failure::new(format!("`{name}` failed ({status})"))) }
 }
@@ -97,33 +97,24 @@ pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
 /// Runs a program whose output goes to a file, and returns what it printed on standard output.
 /// If it fails, the failure has the end of it.
 pub(crate) fn run_captured(command: &mut Command, log: &Path) -> Result<String, Failure> {
-    run_captured_with(Stdio::null(), command, log)
-}
-
-/// The same, for a program that works under a lock: it has the lock as its standard input, so that the lock is
-/// held until it ends, even if this process is killed before.
-pub(crate) fn run_locked(lock: &File, command: &mut Command, log: &Path) -> Result<String, Failure> {
-    let lock = lock.try_clone().map_err(|error| Failure::new(format!("cannot share a lock: {error}")))?;
-    run_captured_with(lock.into(), command, log)
-}
-
-fn run_captured_with(input: Stdio, command: &mut Command, log: &Path) -> Result<String, Failure> {
-    let name = spoken(command);
+    let name = command_line(command);
     let error_log = log.with_extension("err");
     let create = |path: &Path| File::create(path).map_err(|error| Failure::file("write", path, &error));
-    command.stdin(input).stdout(create(log)?).stderr(create(&error_log)?);
+    command.stdin(Stdio::null()).stdout(create(log)?).stderr(create(&error_log)?);
     let status = Process::start(command)?.wait()?;
-    let read = |path: &Path| fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned());
-    let output = read(log).map_err(|error| Failure::file("read", log, &error))?;
+    let read = |path: &Path| {
+        let text = fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let output = read(log)?;
     if status.success() {
         return Ok(output);
     }
-    let errors = read(&error_log).map_err(|error| Failure::file("read", &error_log, &error))?;
-    let said = [last_lines(&output, log), last_lines(&errors, &error_log)].concat();
-    Err(Failure::new(format!("`{name}` failed ({status})")).with_output(said))
+    let printed = [last_lines(&output, log), last_lines(&read(&error_log)?, &error_log)].concat();
+    Err(Failure::new(format!("`{name}` failed ({status})")).with_output(printed))
 }
 
-/// What of a program's output fits on a screen, which has the reason of a failure almost always.
+/// As much of a program's output as fits on a screen: almost always, the reason of a failure is there.
 fn last_lines(text: &str, log: &Path) -> String {
     const SCREEN: usize = 60;
     let lines: Vec<_> = text.lines().collect();
@@ -139,21 +130,21 @@ fn last_lines(text: &str, log: &Path) -> String {
     shown
 }
 
-/// The command as one would type it, without the long values.
-fn spoken(command: &Command) -> String {
+/// The command as a person would type it, with long values cut.
+fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
-    let mut spoken = program.to_string_lossy().into_owned();
+    let mut line = program.to_string_lossy().into_owned();
     for argument in command.get_args().map(|argument| argument.to_string_lossy()) {
-        spoken.push(' ');
+        line.push(' ');
         match argument.char_indices().nth(60) {
             Some((end, _)) => {
-                spoken.push_str(&argument[..end]);
-                spoken.push('…');
+                line.push_str(&argument[..end]);
+                line.push('…');
             }
-            None => spoken.push_str(&argument),
+            None => line.push_str(&argument),
         }
     }
-    spoken
+    line
 }
 
 #[cfg(test)]

@@ -19,15 +19,14 @@ use crate::{
 
 /// Floods a stack of its own while everything around it fails, and accounts for every message.
 ///
-/// Many clients send through PUT /queue, with WebSockets open that drop and come back. Meanwhile the database
-/// throttles, fails, answers late, never or half, and consumers are killed, at random from a seed. In the end
-/// every message that got a 202 has to be stored exactly as it was sent, be rejected or failed with a reason,
-/// or be in the dead-letter queue; nothing may have happened twice, and nobody may have been told of a
-/// message of another. It prints this account, and fails if it does not come out even, or if fewer consumers
-/// were killed than were to be.
+/// Many clients send through PUT /queue, with WebSockets that drop and reconnect. Meanwhile the database throttles,
+/// fails, and responds late, in part or never, and consumers are killed, all at random from a seed. In the end every
+/// message that got a 202 has to be stored exactly as it was sent, rejected or failed with a reason, or in the
+/// dead-letter queue. Nothing may have taken effect twice, and no notification may have reached the wrong owner. It
+/// prints this account, and fails if the account does not balance, or if fewer consumers were killed than asked for.
 #[derive(Args, Debug)]
 pub(crate) struct SoakArguments {
-    /// How many messages have to be accepted
+    /// How many messages are to be accepted
     #[arg(long, default_value = "20000", value_parser = number(1))]
     messages: u64,
     /// How many clients send at once
@@ -39,11 +38,11 @@ pub(crate) struct SoakArguments {
     /// How often a consumer is killed
     #[arg(long, default_value = "20", value_parser = number(0))]
     kills: u64,
-    /// Where everything random comes from [default: another one each time]
+    /// The seed of everything random [default: another one each time]
     #[arg(long)]
     seed: Option<u64>,
-    /// Instead of all faults: the database throttles everything for so many seconds, at ten messages a second,
-    /// and then every message has to be stored
+    /// Instead of all faults, throttle the database for so many seconds, at ten messages a second: then every
+    /// message has to be stored
     #[arg(long, value_name = "SECONDS", value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600),
           conflicts_with_all = ["messages", "clients", "kills"])]
     throttle: Option<u64>,
@@ -56,12 +55,12 @@ fn number(least: u64) -> RangedU64ValueParser {
 }
 
 impl SoakArguments {
-    /// The short form, which is always the same.
+    /// The short form, which is the same each time.
     pub(crate) fn short(profile: Profile) -> Self {
         Self { messages: 1_500, clients: 50, owners: 4, kills: 3, seed: Some(1), throttle: None, profile }
     }
 
-    /// With what the flood is started: names and values.
+    /// The arguments of the flood: names and values.
     fn passed_on(&self) -> Vec<(&'static str, u64)> {
         let Self { messages, clients, owners, kills, throttle, .. } = *self;
         let seed = self.seed.unwrap_or_else(random);
@@ -78,8 +77,8 @@ impl SoakArguments {
 }
 
 pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
-    let mut stack = Stack::start("soak", Port::Any, arguments.profile, &parameters(arguments.throttle))?;
-    let result = step::shown("Flood", || {
+    let stack = Stack::start("soak", Port::Any, arguments.profile, &parameters(arguments.throttle))?;
+    let result = step::run("Flood", || {
         let mut command = Command::new("cargo");
         environment::cargo(&mut command)
             .args(["run", "--quiet", "--locked", "--package", "soak", "--"])
@@ -90,30 +89,22 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
         }
         process::run_shown(&mut command)
     });
-    // If the emulator did not last, that is what has to be told.
-    let result = stack.check().and(result);
-    let logs = format!(
-        "what the functions wrote is in {}, what the emulator wrote in {}",
-        stack.function_log().display(),
-        stack.emulator_log().display()
-    );
-    stack.stop();
-    result.map_err(|failure| failure.advise(logs))
+    stack.finish(result)
 }
 
-/// How often and how soon what failed comes again.
+/// How often and how soon what failed is delivered again.
 fn parameters(throttle: Option<u64>) -> [Parameter; 2] {
     let (visibility, deliveries) = match throttle {
-        // While the flood goes on. A fault of seconds ends before the deliveries do; one of many seconds does
-        // not, so that some messages are given up.
+        // While the flood goes on. A fault of seconds ends before the last delivery; one of many seconds does not, so
+        // that some messages fail.
         None => (4, 3),
-        // As soon as the consumer's timeout allows, and the deliveries last for longer than the fault.
+        // As soon as the consumer's timeout allows, and for longer than the fault lasts.
         Some(seconds) => (30, seconds / 30 + 3),
     };
     [("VisibilityTimeoutSeconds", visibility.to_string()), ("MaxReceiveCount", deliveries.to_string())]
 }
 
-/// Another one each time. Small, because somebody may have to type it.
+/// Another one each time. Small, because a person may have to type it.
 fn random() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_micros().try_into().unwrap_or(u64::MAX) % 1_000_000_000

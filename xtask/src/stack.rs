@@ -1,8 +1,12 @@
-//! A whole stack on this machine: built, started, deployed, described in a file, taken down again.
+//! A whole stack on this machine: built, started, deployed, described in a file, taken down.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     deployment::{self, Outputs, Parameter, Profile},
@@ -16,7 +20,7 @@ use crate::{
 
 /// A running stack. Dropping it takes it down.
 pub(crate) struct Stack {
-    // Fields are dropped in this order: the emulator ends before its files go and its programs may change.
+    // Fields are dropped in this order: the emulator ends before its files and its programs are released.
     emulator: Emulator,
     outputs: Outputs,
     environment: Environment,
@@ -32,15 +36,15 @@ impl Stack {
         more: &[Parameter],
     ) -> Result<Self, Failure> {
         deployment::check_machine()?;
-        port.check()?;
+        // The folder first: if this stack is running already, another port would not help.
         let state = StateFolder::claim(name)?;
+        port.check()?;
         let environment = Environment::run()?;
         let key = workspace::development_key()?;
         let functions = deployment::build(&environment, profile)?;
-        let emulator = step::quiet("Starting the emulator", || Emulator::start(&environment, &state, port))?;
+        let emulator = step::run("Starting the emulator", || Emulator::start(&environment, &state, port))?;
         let parameters = [&deployment::parameters(&key), more].concat();
-        let token =
-            key.mint(development_key::ISSUER, development_key::AUDIENCE, "xtask", Duration::from_secs(600));
+        let token = token("xtask")?;
         let outputs = deployment::deploy(&environment, &state, &emulator, functions, &parameters, &token)
             .map_err(|failure| add_log(failure, &state))?;
         let stack = Self { emulator, outputs, environment, state };
@@ -48,7 +52,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// What the deployed stack says of itself.
+    /// The outputs of the deployed stack.
     pub(crate) fn outputs(&self) -> &Outputs {
         &self.outputs
     }
@@ -63,29 +67,31 @@ impl Stack {
         self.state.description()
     }
 
-    /// What the functions write.
+    /// The log of the functions.
     pub(crate) fn function_log(&self) -> PathBuf {
         emulator::function_log(&self.state)
     }
 
-    /// What the emulator writes about itself.
+    /// The emulator's log.
     pub(crate) fn emulator_log(&self) -> PathBuf {
         emulator::log(&self.state)
     }
 
     /// Fails if the stack is not running any more.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        self.emulator.check().map_err(|failure| add_log(failure, &self.state))
+        self.emulator.check()
     }
 
-    /// Takes the stack down. This is what dropping does, with a line about it.
-    pub(crate) fn stop(self) {
-        let stopped = step::quiet("Taking the stack down", || {
+    /// Takes the stack down after some work with it. If the work failed, says where the logs are; if the emulator
+    /// ended meanwhile, that is the failure.
+    pub(crate) fn finish(mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        let result = self.check().and(result).map_err(|failure| add_log(failure, &self.state));
+        // It cannot fail: what does not end by itself is killed.
+        let _ = step::run("Taking the stack down", || {
             drop(self);
             Ok(())
         });
-        // It cannot fail: what does not end in order is killed.
-        drop(stopped);
+        result
     }
 
     fn describe(&self) -> Result<(), Failure> {
@@ -105,13 +111,24 @@ impl Stack {
             "log": self.emulator_log(),
             "function_log": self.function_log(),
         });
-        let path = self.description();
-        fs::write(&path, format!("{description:#}\n"))
-            .map_err(|error| Failure::file("write", &path, &error))?;
-        self.write_function_environment()
+        write(&self.description(), format!("{description:#}\n"))?;
+        self.write_function_environment()?;
+        self.write_event()
     }
 
-    /// Writes what a function of this stack sees, for one that is run by itself: `cargo lambda watch --env-file`.
+    /// Writes the event for the authorizer with a token that this stack accepts: the one in `events/` has expired.
+    fn write_event(&self) -> Result<(), Failure> {
+        let source = workspace::root().join("events/authorizer-rest.json");
+        let text = fs::read_to_string(&source).map_err(|error| Failure::file("read", &source, &error))?;
+        let mut event: Value = serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("{} is not JSON: {error}", source.display())))?;
+        let header = format!("Bearer {}", token("alice")?);
+        event["headers"]["Authorization"] = json!(header);
+        event["multiValueHeaders"]["Authorization"] = json!([header]);
+        write(&self.state.folder("events")?.join("authorizer-rest.json"), format!("{event:#}\n"))
+    }
+
+    /// Writes the environment of a function of this stack, for one that is run alone: `cargo lambda watch --env-file`.
     fn write_function_environment(&self) -> Result<(), Failure> {
         let endpoint = self.emulator.endpoint();
         let Outputs { websocket_url, messages_table, connections_table, .. } = &self.outputs;
@@ -133,15 +150,25 @@ impl Stack {
             ("TOKEN_JWKS", &keys),
         ];
         let lines: String = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
-        let path = self.state.function_environment();
-        fs::write(&path, lines).map_err(|error| Failure::file("write", &path, &error))
+        write(&self.state.function_environment(), lines)
     }
 }
 
-/// Points to what the emulator and the functions wrote, for a failure that may come from there.
+/// A token for stacks of this checkout, good for a day's work.
+pub(crate) fn token(owner: &str) -> Result<String, Failure> {
+    let lifetime = Duration::from_secs(12 * 3600);
+    let key = workspace::development_key()?;
+    Ok(key.mint(development_key::ISSUER, development_key::AUDIENCE, owner, lifetime))
+}
+
+fn write(path: &Path, text: String) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| Failure::file("write", path, &error))
+}
+
+/// Adds where the logs are to a failure that they may explain.
 fn add_log(failure: Failure, state: &StateFolder) -> Failure {
     failure.advise(format!(
-        "what the emulator wrote is in {}, what the functions wrote in {}",
+        "the emulator's log is {}, the functions' log {}",
         emulator::log(state).display(),
         emulator::function_log(state).display()
     ))

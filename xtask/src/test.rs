@@ -21,27 +21,27 @@ use crate::{
 
 /// Checks everything: formatting, lints, tests, the template, and the whole stack from outside.
 ///
-/// The end-to-end tests get a stack of their own, on a free port, which is taken down again in any case; it
-/// does not get in the way of `cargo xtask up`. The first failing step ends it.
+/// The end-to-end tests get a stack of their own, on a free port, which runs beside `cargo xtask up` and is always
+/// taken down. The first step that fails ends it.
 ///
-/// With arguments passed on, the end-to-end tests that need the stack for themselves run only if these say so:
-/// -- --ignored metrics
+/// If arguments are passed on, the end-to-end tests that need the stack for themselves run only if the arguments
+/// name them: -- --ignored metrics
 ///
-/// To run end-to-end tests against a stack that is up already:
+/// To run end-to-end tests against the stack of `cargo xtask up`:
 /// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --features stack --test stack
 #[derive(Args, Debug)]
 pub(crate) struct TestArguments {
-    /// Run this step only; may be given several times
+    /// Run only this step; may be given several times
     #[arg(long = "step", value_enum, value_name = "STEP")]
     steps: Vec<Step>,
     #[command(flatten)]
     profile: Profile,
-    /// Passed on to the tests: a part of the names of those to run, for example
+    /// Arguments for the tests, such as a part of the names of those to run
     #[arg(last = true, value_name = "ARGUMENTS")]
     passed_on: Vec<String>,
 }
 
-/// Those of its tests that need the stack for themselves before all others, and after them.
+/// The end-to-end tests that need the stack for themselves, before all others and after them.
 const ALONE: [&str; 2] = ["metrics::", "afterwards::"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,7 +52,7 @@ enum Step {
     Clippy,
     /// Unit and integration tests, without a stack
     Tests,
-    /// Lints of template.yaml and openapi.yaml, and who may do what
+    /// Lints of template.yaml and openapi.yaml, and the permissions
     Template,
     /// Licences, sources, versions and known vulnerabilities of the dependencies
     Dependencies,
@@ -96,24 +96,13 @@ impl Step {
     fn run(self, arguments: &TestArguments) -> Result<(), Failure> {
         let passed_on = &arguments.passed_on;
         match self {
-            Self::Format => step::shown("Formatting", || cargo(&["fmt", "--all", "--check"], &[]))
+            Self::Format => step::run("Formatting", || cargo(&["fmt", "--all", "--check"], &[]))
                 .map_err(|failure| failure.advise("`cargo fmt --all` does it")),
-            Self::Clippy => step::shown("Lints", || {
-                cargo(
-                    &[
-                        "clippy",
-                        "--workspace",
-                        "--all-targets",
-                        "--all-features",
-                        "--locked",
-                        "--",
-                        "--deny",
-                        "warnings",
-                    ],
-                    &[],
-                )
+            Self::Clippy => step::run("Lints", || {
+                let code = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked"];
+                cargo(&[&code[..], &["--", "--deny", "warnings"]].concat(), &[])
             }),
-            Self::Tests => step::shown("Unit and integration tests", || {
+            Self::Tests => step::run("Unit and integration tests", || {
                 cargo(&["test", "--workspace", "--locked"], passed_on)
             }),
             Self::Template => checks::template(),
@@ -145,10 +134,10 @@ fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
         let arguments = ["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "stack"];
         let mut command = cargo_command(&arguments, passed_on);
         command.env("INTAKE_STACK", stack.description());
-        // They wait more than they work, for a queue mostly.
+        // They mostly wait for a queue.
         process::run_shown(command.env("RUST_TEST_THREADS", "16"))
     };
-    let result = step::shown("End-to-end tests", || {
+    let result = step::run("End-to-end tests", || {
         if !passed_on.is_empty() {
             return run(passed_on);
         }
@@ -157,19 +146,13 @@ fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
         run(&[])?;
         run(&after)
     });
-    let logs = format!(
-        "what the functions wrote is in {}, what the emulator wrote in {}",
-        stack.function_log().display(),
-        stack.emulator_log().display()
-    );
-    stack.stop();
-    result.map_err(|failure| failure.advise(logs))
+    stack.finish(result)
 }
 
-/// What the tests would otherwise wait for, for minutes.
+/// Parameters without which the tests would wait for minutes.
 fn impatience() -> [Parameter; 2] {
     [
-        // A message that failed is delivered again after this long.
+        // After this long, a message that failed is delivered again.
         ("VisibilityTimeoutSeconds", "3".to_owned()),
         ("MaxReceiveCount", "3".to_owned()),
     ]

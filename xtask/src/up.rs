@@ -1,27 +1,29 @@
-//! `cargo xtask up`: the whole stack, running on this machine until it is ended.
+//! `cargo xtask up`: the whole stack on this machine, until Ctrl-C.
 
 use std::{thread, time::Duration};
 
 use clap::Args;
 
 use crate::{
-    deployment::Profile, emulator::Port, failure::Failure, function_log::FunctionLog, interrupt,
-    stack::Stack, step, workspace,
+    deployment::Profile,
+    emulator::Port,
+    failure::Failure,
+    function_log::FunctionLog,
+    interrupt,
+    stack::{self, Stack},
+    step,
 };
 
-/// The port that people expect an AWS emulator on.
+/// The usual port of AWS emulators.
 const PORT: u16 = 4566;
-/// Long enough for a day's work.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-
 /// Runs the whole stack on this machine, from the same template as on AWS.
 ///
-/// Builds the functions, starts a local emulator of AWS, deploys template.yaml to it, prints how to use it,
-/// and shows the functions' logs until Ctrl-C takes everything down again. Nothing listens on any other
-/// address than 127.0.0.1, and nothing is kept: the next run begins with empty tables.
+/// Builds the functions, starts a local emulator of AWS, deploys template.yaml to it, prints how to use it, and
+/// shows the functions' logs until Ctrl-C takes everything down. It listens on 127.0.0.1 only, and keeps nothing:
+/// the next run begins with empty tables.
 ///
-/// It needs Python 3.10 or later with its venv module. What else it needs it installs once, with exact
-/// versions, into target/intake/venv.
+/// It needs Python 3.10 or later with its venv module. Everything else is installed once, with exact versions, into
+/// target/intake/venv.
 #[derive(Args, Debug)]
 pub(crate) struct UpArguments {
     /// Port of the emulator [default: 4566, or any free one if that is taken]
@@ -34,43 +36,40 @@ pub(crate) struct UpArguments {
 pub(crate) fn up(arguments: &UpArguments) -> Result<(), Failure> {
     let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
     let mut stack = Stack::start("up", port, arguments.profile, &[])?;
-    introduce(&stack)?;
-    let followed = follow(&mut stack);
-    stack.stop();
-    followed
+    let result = introduce(&stack).and_then(|()| follow(&mut stack));
+    stack.finish(result)
 }
 
-/// Says what there is and how to use it.
+/// Prints how to use the stack.
 fn introduce(stack: &Stack) -> Result<(), Failure> {
     let outputs = stack.outputs();
-    let key = workspace::development_key()?;
-    let token = key.mint(development_key::ISSUER, development_key::AUDIENCE, "alice", TOKEN_LIFETIME);
+    let token = stack::token("alice")?;
     let python = stack.environment().programs().join("python");
     step::say(format_args!(
         r#"
-Intake is up. Its functions' logs follow here; Ctrl-C takes it down.
+Intake is up. Its functions' logs follow; Ctrl-C takes it down.
 
     HTTP        {http}
     WebSocket   {websocket}
     Emulator    {emulator_log}
 
-To use it, paste into another terminal. Who you are (alice, for 12 hours; others: cargo xtask token --help):
+To use it, paste into another terminal. You are alice, for 12 hours (others: cargo xtask token --help):
 
 INTAKE={http}
 INTAKE_WS={websocket}
 TOKEN={token}
 
-A message by request and response, and what became of it:
+A message by request and response, and its status:
 
 curl -i -X PUT "$INTAKE/messages/hello-1" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'
 curl -i "$INTAKE/messages/hello-1" -H "Authorization: Bearer $TOKEN"
 
-A message through the queue, and what became of it (ask again while it is still queued):
+A message through the queue, and its outcome (repeat the second line while it is still queued):
 
 QUEUED=$(curl -s -X PUT "$INTAKE/queue/hello-2" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"text":"hello, later"}}'); echo "$QUEUED"
 curl -i "$INTAKE$(echo "$QUEUED" | sed 's/.*"statusPath":"\([^"]*\)".*/\1/')" -H "Authorization: Bearer $TOKEN"
 
-The outcomes of messages through the queue as they happen. Open this in a terminal of its own, then send
+Notifications of outcomes, as they happen. Run this in a terminal of its own, then send a message through the queue
 (any WebSocket client will do, such as `npx wscat -c URL`):
 
 "{python}" -m websockets "{websocket}?token={token}"
@@ -83,7 +82,7 @@ The outcomes of messages through the queue as they happen. Open this in a termin
     Ok(())
 }
 
-/// Prints what the functions write, until somebody ends it.
+/// Prints the functions' logs until this process is asked to end.
 fn follow(stack: &mut Stack) -> Result<(), Failure> {
     let path = stack.function_log();
     let unreadable = |error: std::io::Error| Failure::file("read", &path, &error);

@@ -1,4 +1,4 @@
-//! Where things are.
+//! Where things are in the repository.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,27 +15,27 @@ pub(crate) fn root() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
-/// The folder of all that is made while working and never committed.
+/// The folder of generated files, which are never committed.
 pub(crate) fn scratch() -> PathBuf {
     root().join("target/intake")
 }
 
-/// The folder of the local emulator's own files.
+/// The folder of the local emulator's files.
 pub(crate) fn emulator() -> PathBuf {
     root().join("xtask/emulator")
 }
 
-/// The folder of the programs that the functions are measured against.
+/// The folder of the programs that the functions are compared with.
 pub(crate) fn peers() -> PathBuf {
     root().join("lab/bench/peers")
 }
 
-/// The folder of what is built of them, and of the results.
+/// The folder of their builds, and of the results.
 pub(crate) fn bench() -> PathBuf {
     root().join("target/bench")
 }
 
-/// The folder of what the linters need.
+/// The folder of what the checks need.
 pub(crate) fn checks() -> PathBuf {
     root().join("xtask/checks")
 }
@@ -67,36 +67,34 @@ pub(crate) fn functions() -> Result<Vec<String>, Failure> {
     read().map_err(|error| Failure::file("read", &folder, &error))
 }
 
-/// Makes a folder with all above it.
+/// Makes a folder and its parents.
 pub(crate) fn make_folder(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|error| Failure::file("create", path, &error))
 }
 
-/// The folder of one running stack. It belongs to one process at a time, and the operating system takes it
-/// back when that process ends, in whatever way.
+/// The folder of one running stack. It belongs to one process at a time, and the operating system releases it when
+/// that process ends, however it ends.
 pub(crate) struct StateFolder {
     path: PathBuf,
     _lock: File,
 }
 
 impl StateFolder {
-    /// Takes the folder of the stack of this name, and empties it of what the last run left there.
+    /// Takes the folder of the stack of this name, and removes what the last run left there.
     pub(crate) fn claim(name: &str) -> Result<Self, Failure> {
         let path = scratch().join(name);
         make_folder(&path)?;
-        let lock_path = path.join("lock");
+        let lock_path = path.with_extension("lock");
         let lock = File::create(&lock_path).map_err(|error| Failure::file("write", &lock_path, &error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(format!("`cargo xtask {name}` is running already"))
-                    .advise("end that one first"));
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                Failure::new(format!("`cargo xtask {name}` is running already")).advise("end that one first")
             }
-            Err(TryLockError::Error(error)) => return Err(Failure::file("lock", &lock_path, &error)),
-        }
-        let folder = Self { path, _lock: lock };
-        folder.empty()?;
-        Ok(folder)
+            TryLockError::Error(error) => Failure::file("lock", &lock_path, &error),
+        })?;
+        fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
+        make_folder(&path)?;
+        Ok(Self { path, _lock: lock })
     }
 
     /// A file in the folder.
@@ -104,7 +102,7 @@ impl StateFolder {
         self.path.join(name)
     }
 
-    /// The file that describes the running stack to others.
+    /// The file that describes the running stack to other programs.
     pub(crate) fn description(&self) -> PathBuf {
         self.file("stack.json")
     }
@@ -114,49 +112,27 @@ impl StateFolder {
         self.file("functions.env")
     }
 
-    /// The home folder of the programs that run here: the user's has settings and accounts in it.
-    pub(crate) fn home(&self) -> Result<PathBuf, Failure> {
-        self.folder("home")
-    }
-
-    /// The folder of temporary files.
-    pub(crate) fn temporary(&self) -> Result<PathBuf, Failure> {
-        self.folder("tmp")
-    }
-
-    fn folder(&self, name: &str) -> Result<PathBuf, Failure> {
+    /// A folder in the folder.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, Failure> {
         let path = self.file(name);
         make_folder(&path)?;
         Ok(path)
     }
 
-    fn empty(&self) -> Result<(), Failure> {
-        let empty = || -> std::io::Result<()> {
-            for entry in fs::read_dir(&self.path)? {
-                let entry = entry?;
-                if entry.file_name() == "lock" {
-                    continue;
-                }
-                if entry.file_type()?.is_dir() {
-                    fs::remove_dir_all(entry.path())?;
-                } else {
-                    fs::remove_file(entry.path())?;
-                }
-            }
-            Ok(())
-        };
-        empty().map_err(|error| Failure::file("empty", &self.path, &error))
+    /// The home folder of the programs that run here: the user's has settings and accounts.
+    pub(crate) fn home(&self) -> Result<PathBuf, Failure> {
+        self.folder("home")
     }
 }
 
-/// What is of use only while the stack runs goes with it; the logs stay for whoever wants to know what happened.
+/// What is useful only while the stack runs goes with it. The logs stay.
 impl Drop for StateFolder {
     fn drop(&mut self) {
-        // What cannot be removed now is removed when the folder is claimed again.
+        // What cannot be removed now is removed when the folder is taken again.
         for file in [self.description(), self.function_environment()] {
             let _ = fs::remove_file(file);
         }
-        for name in ["home", "tmp"] {
+        for name in ["home", "tmp", "events"] {
             let _ = fs::remove_dir_all(self.file(name));
         }
     }
