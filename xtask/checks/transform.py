@@ -1,7 +1,6 @@
-"""Writes template.yaml as CloudFormation gets to see it, as JSON: with openapi.yaml in it, and with SAM's resources
-turned into those that they stand for. This is what is deployed, and so what is checked.
+"""Writes template.yaml as CloudFormation deploys it, as JSON: with openapi.yaml included, and SAM's resources expanded.
 
-Parameters keep being references, except where SAM itself needs a value.
+Parameters remain references, except where SAM itself needs a value.
 """
 
 import copy
@@ -13,7 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 
 class NoManagedPolicies:
-    """Every role in the template names its actions: SAM has no policy to look up."""
+    """Every role in the template names its actions: SAM looks up no policy."""
 
     def load(self):
         return {}
@@ -25,7 +24,7 @@ def read(path):
 
 
 def include(node):
-    """Puts the files there that AWS::Include names."""
+    """Replaces AWS::Include by the file that it names."""
     if isinstance(node, list):
         return [include(item) for item in node]
     if not isinstance(node, dict):
@@ -37,7 +36,7 @@ def include(node):
 
 
 def package(template):
-    """Names a place in a bucket for each function's code, as packaging does."""
+    """Names an object in a bucket for each function's code, as packaging does."""
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
@@ -45,7 +44,7 @@ def package(template):
 
 
 def explain_stages(transformed, source):
-    """Gives a stage what is said about its API: in the source they are one, but SAM hands it to neither."""
+    """Copies an API's metadata to its stage: in the source they are one resource, and SAM drops the metadata."""
     for resource in transformed["Resources"].values():
         if resource["Type"] == "AWS::ApiGateway::Stage":
             api = source["Resources"][resource["Properties"]["RestApiId"]["Ref"]]

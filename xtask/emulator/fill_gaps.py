@@ -1,8 +1,8 @@
-"""What the local emulator does not take over from template.yaml and openapi.yaml, put there by API calls.
+"""Fills in, by API calls, what the local emulator ignores in template.yaml and openapi.yaml.
 
-All that differs between a deployment on AWS and one on the emulator is in this file, and on AWS nothing of it
-is needed. It has to run after every deployment, because an update drops what it did. It knows no route, no
-table and no function by name: everything is read from the stack and from openapi.yaml.
+Everything in which a deployment on the emulator differs from one on AWS is in this file. It has to run after every
+deployment, because an update drops its changes. It names no route, table or function: it reads them from the stack
+and from openapi.yaml.
 """
 
 import argparse
@@ -23,16 +23,16 @@ BAD_BODY = b"[]"
 
 
 class GapError(Exception):
-    """A gap that could not be filled; the text is for whoever started this."""
+    """A gap that could not be filled, in one line for a person."""
 
 
 class Stack:
-    """The deployed stack: its resources and parameters, and the clients to reach it."""
+    """The deployed stack: its resources and parameters, and clients for it."""
 
     def __init__(self, endpoint, region, name):
         self.endpoint = endpoint.rstrip("/")
         self.region = region
-        # The emulator takes any credentials and derives the account from the key: this one's is all zeros.
+        # The emulator accepts any credentials and derives the account from the key: here, it is all zeros.
         self._session = boto3.session.Session(
             aws_access_key_id="test", aws_secret_access_key="test", region_name=region
         )
@@ -48,12 +48,12 @@ class Stack:
         self.template = template["Resources"]
 
     def client(self, service):
-        # One attempt: there is nobody to wait for on this machine.
+        # One attempt: on this machine a second one would fail, too.
         config = Config(retries={"max_attempts": 1})
         return self._session.client(service, endpoint_url=self.endpoint, config=config)
 
     def of_type(self, kind):
-        """Logical and physical id of each resource of a type."""
+        """The logical and physical id of each resource of a type."""
         return [
             (resource["LogicalResourceId"], resource["PhysicalResourceId"])
             for resource in self.resources
@@ -67,12 +67,12 @@ class Stack:
         return found[0][1]
 
     def resolve(self, value):
-        """Replaces the intrinsic functions that header mappings are written with."""
+        """Replaces the intrinsic functions in header mappings."""
         if not isinstance(value, dict):
             return value
         (function, argument), *more = value.items()
         if more or function != "Fn::Sub" or not isinstance(argument, str):
-            raise GapError(f"openapi.yaml has {json.dumps(value)} where only a text or Fn::Sub is understood")
+            raise GapError(f"openapi.yaml has {json.dumps(value)} where only a text or Fn::Sub is supported")
         return re.sub(r"\$\{([^}]+)\}", lambda match: self._reference(match[1]), argument)
 
     def _reference(self, name):
@@ -114,11 +114,11 @@ class RestApi:
 
     def _models(self):
         schemas = self.document.get("components", {}).get("schemas", {})
-        there = {model["name"] for model in self.client.get_models(restApiId=self.id, limit=500)["items"]}
+        existing = {model["name"] for model in self.client.get_models(restApiId=self.id, limit=500)["items"]}
         for name, schema in schemas.items():
-            if name in there:
+            if name in existing:
                 self.client.delete_model(restApiId=self.id, modelName=name)
-            # A model stands alone: what it refers to goes along with it.
+            # A model cannot refer to another one: each has all of them as definitions.
             text = json.dumps({**schema, "definitions": schemas}).replace("#/components/schemas/", "#/definitions/")
             self.client.create_model(restApiId=self.id, name=name, contentType="application/json", schema=text)
 
@@ -161,7 +161,7 @@ class RestApi:
             **given(
                 type=before["type"],
                 integrationHttpMethod=before.get("httpMethod"),
-                # With the intrinsic functions resolved.
+                # The emulator has resolved its intrinsic functions.
                 uri=before.get("uri"),
                 credentials=self._role(integration.get("credentials")),
                 requestParameters=self.stack.resolve_all(integration.get("requestParameters")),
@@ -182,7 +182,7 @@ class RestApi:
             )
 
     def _role(self, reference):
-        """The ARN of the role that a method calls its service with."""
+        """The ARN of the role in which a method calls its service."""
         if reference is None:
             return None
         name, attribute = reference["Fn::GetAtt"]
@@ -204,22 +204,21 @@ class RestApi:
             )
 
     def check(self, token):
-        """Sends a bad body to every method that has its body checked.
+        """Sends a bad body to every method that validates its body.
 
-        Without this, a filling that had no effect would show only as messages that should never have been
-        taken."""
+        Otherwise, if filling in had no effect, invalid messages would be accepted and nothing would show it."""
         checked = 0
         for path, method, operation in self.operations():
             if "x-amazon-apigateway-request-validator" not in operation or "requestBody" not in operation:
                 continue
             path = re.sub(r"\{[^}]+\}", "fill-gaps-check", path)
             url = f"{self.stack.endpoint}/_aws/execute-api/{self.id}/{STAGE}{path}"
-            status = answer_to(method, url, token)
+            status = status_of(method, url, token)
             if status != 400:
-                raise GapError(f"{method} {path} answered {status} to a bad body, not 400")
+                raise GapError(f"{method} {path}: the response to a bad body is {status}, not 400")
             checked += 1
         if not checked:
-            raise GapError("openapi.yaml has no method whose body is checked")
+            raise GapError("openapi.yaml has no method that validates its body")
         return checked
 
 
@@ -246,20 +245,20 @@ def request_models(operation):
     }
 
 
-def answer_to(method, url, token):
+def status_of(method, url, token):
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, data=BAD_BODY, method=method, headers=headers)
-    # Whatever proxy this machine has: the emulator is not behind it.
+    # The emulator is not behind this machine's proxy, if there is one.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=30) as answer:
-            return answer.status
+        with opener.open(request, timeout=30) as response:
+            return response.status
     except urllib.error.HTTPError as error:
         return error.code
 
 
 def fill_functions(stack):
-    """Gives the functions the variables that Lambda, or a template with another endpoint, would."""
+    """Sets the variables that Lambda itself sets, and the endpoint of this machine."""
     client = stack.client("lambda")
     websocket_api = stack.only("AWS::ApiGatewayV2::Api")
     endpoint = f"{stack.endpoint}/_aws/execute-api/{websocket_api}/{STAGE}"
@@ -277,8 +276,8 @@ def fill_functions(stack):
 
 
 def fill_event_sources(stack):
-    """Gives the event sources their limits as numbers. A parameter of the template is text to the emulator,
-    and it stops polling when it compares the text with a count."""
+    """Turns the limits of event sources into numbers. In the emulator a parameter of the template is a text, and
+    comparing it with a number ends the polling."""
     client = stack.client("lambda")
     for source in client.list_event_source_mappings()["EventSourceMappings"]:
         limit = source.get("ScalingConfig", {}).get("MaximumConcurrency")
@@ -289,14 +288,14 @@ def fill_event_sources(stack):
 
 
 def fill_tables(stack):
-    """Turns on expiry where the template says so."""
+    """Turns on expiry in the tables for which the template does."""
     client = stack.client("dynamodb")
     for logical_id, name in stack.of_type("AWS::DynamoDB::Table"):
         wanted = stack.template[logical_id]["Properties"].get("TimeToLiveSpecification")
         if not wanted or str(wanted["Enabled"]).lower() != "true":
             continue
-        there = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-        if there.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
+        current = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        if current.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
             client.update_time_to_live(
                 TableName=name,
                 TimeToLiveSpecification={"AttributeName": wanted["AttributeName"], "Enabled": True},
@@ -305,11 +304,11 @@ def fill_tables(stack):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--endpoint", required=True, help="address of the emulator, http://127.0.0.1:PORT")
+    parser.add_argument("--endpoint", required=True, help="URL of the emulator, http://127.0.0.1:PORT")
     parser.add_argument("--region", required=True)
     parser.add_argument("--stack", required=True, help="name of the stack")
     parser.add_argument("--openapi", required=True, help="path of openapi.yaml")
-    parser.add_argument("--token", help="a valid token: with it, checks that a bad body is refused")
+    parser.add_argument("--token", help="a valid token, to check that a bad body is rejected")
     arguments = parser.parse_args()
 
     with open(arguments.openapi, encoding="utf-8") as file:
@@ -319,14 +318,14 @@ def main():
     api.fill()
     print("REST API: filled in from openapi.yaml", flush=True)
     fill_functions(stack)
-    print("functions: told the local endpoints", flush=True)
+    print("functions: local endpoint set", flush=True)
     fill_event_sources(stack)
     print("event sources: limits are numbers", flush=True)
     fill_tables(stack)
     print("tables: expiry on", flush=True)
     if arguments.token:
         checked = api.check(arguments.token)
-        print(f"check: a bad body is refused on {checked} methods", flush=True)
+        print(f"check: a bad body is rejected by {checked} methods", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Starts the emulator with what template.yaml and `cargo xtask up` need and it does not have: a type of resource,
-a log of the functions that can be followed, one id of a request in all its places, and some of the checks of who may
-do what.
+"""Starts the emulator with what it lacks for template.yaml and `cargo xtask up`: a type of resource, a functions' log
+that can be followed, one id for a request everywhere, and some checks of permissions.
 """
 
 import base64
@@ -19,7 +18,7 @@ from ministack.services.cloudformation import provisioners
 
 
 class Copied:
-    """A function's output that also goes to the log file: the function's name, a tab, the line."""
+    """A function's output, also written to the log file: the function's name, a tab, the line."""
 
     def __init__(self, stream, name, log):
         self._stream = stream
@@ -29,7 +28,7 @@ class Copied:
     def readline(self):
         line = self._stream.readline()
         if line:
-            # One write for each line, at the end of the file: lines of several functions never mix.
+            # One write for each line, at the end of the file: lines of several functions do not mix.
             os.write(self._log, self._name + b"\t" + line.rstrip(b"\r\n") + b"\n")
         return line
 
@@ -42,11 +41,11 @@ def open_log(path):
 
 
 def copy_output(log):
-    """Has every line that a function writes copied to a file.
+    """Copies every line that a function writes to a file, at once.
 
-    The emulator hands a function's output to CloudWatch Logs when an invocation has ended, in a stream for
-    each invocation. To follow that is to ask for all of them over and over, and a function that hangs, or dies
-    while it starts, shows nothing. In the file a line is there as soon as it is written.
+    The emulator passes a function's output to CloudWatch Logs when an invocation has ended, in a stream of its own.
+    Following that means reading all streams again and again, and a function that hangs, or dies in its start, shows
+    nothing.
     """
     pump = lambda_runtime.ProvidedWorker._pump_output
 
@@ -68,22 +67,22 @@ def create_route_response(logical_id, properties, stack_name):
 
 
 def delete_route_response(physical_id, properties):
-    """Nothing to do: it goes with its route."""
+    """Nothing to do: it is deleted with its route."""
 
 
-def know_route_responses():
-    """Without these a template with a route response is refused, although the API has them."""
+def support_route_responses():
+    """Otherwise the emulator rejects a template with a route response, although its API has them."""
     provisioners._RESOURCE_HANDLERS.setdefault(
         "AWS::ApiGatewayV2::RouteResponse", {"create": create_route_response, "delete": delete_route_response}
     )
 
 
 def name_requests(log):
-    """Gives each HTTP request its extended request id, and logs what it is answered.
+    """Gives each HTTP request its extended request id, and logs the response.
 
-    API Gateway makes one for each request: the authorizer and the functions find it in their events, mapping
-    templates as a variable, access logs have it, and the caller gets it in a header. The emulator has it in the
-    functions' events alone, and writes no access logs.
+    API Gateway makes one for each request. It is in the events of the authorizer and the functions, a variable of
+    mapping templates, in access logs, and in a header of the response. The emulator has it in the functions' events
+    only, and writes no access logs.
     """
     current = contextvars.ContextVar("extended_request_id")
     handle = apigateway_v1._handle_execute_in_scope
@@ -127,10 +126,10 @@ INSERT = re.compile(r'\s*INSERT\s+INTO\s+"([^"]+)"', re.IGNORECASE)
 
 
 def check_partiql_as_aws_does():
-    """Has each statement of a batch checked for its own action on its own table. The emulator checks the batch
-    as a whole, for an action that AWS does not have and on every resource.
+    """Checks each statement of a batch for its own action on its own table. The emulator checks the batch as a
+    whole, for an action that AWS does not have and on every resource.
 
-    A statement other than INSERT is checked as the emulator does it, which no role of ours allows.
+    It still does for a batch with a statement other than INSERT, which no role of ours allows.
     """
     checks = iam_actions.dynamodb_transaction_checks
 
@@ -148,7 +147,7 @@ def check_partiql_as_aws_does():
 
 
 def single_action(action):
-    """The action that AWS checks a batch of SQS for: that of a single message."""
+    """The action that AWS checks for a batch of SQS: that of a single message."""
     return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 
 
@@ -159,9 +158,9 @@ def check_batches_of_sqs_as_aws_does():
     sqs._enforce_queue_policy = lambda queue, action: enforce(queue, single_action(action))
 
 
-def know_who_calls():
-    """Tells policies two things as AWS does: a session of a role is the role, and this machine's own traffic
-    counts as TLS, which the emulator does not speak."""
+def resolve_callers_as_aws_does():
+    """In policies, a session of a role counts as the role, and this machine's own traffic as TLS, which the emulator
+    does not support."""
     resolve = iam_evaluator._resolve_condition_key
     session = re.compile(r"arn:(aws[a-z-]*):sts::(\d+):assumed-role/(.+)/[^/]+")
 
@@ -176,13 +175,13 @@ def know_who_calls():
     iam_evaluator._resolve_condition_key = resolve_as_aws_does
 
 
-# The role in whose name the REST API is calling its service.
+# The role in which the REST API calls its service.
 acting_role = contextvars.ContextVar("intake_acting_role", default="")
 
 
 def send_as_the_gateways_role():
-    """Has the REST API send to the queue as the role that openapi.yaml names, with what that role is allowed.
-    The emulator sends as the account itself."""
+    """Lets the REST API send to the queue in the role that openapi.yaml names, if that role is allowed to. The
+    emulator sends as the account itself."""
     invoke, enforce = apigateway_v1._invoke_sqs_v1, sqs._enforce_queue_policy
 
     async def invoke_as_role(integration, *arguments, **more):
@@ -216,12 +215,12 @@ def send_as_the_gateways_role():
 
 
 if __name__ == "__main__":
-    know_route_responses()
+    support_route_responses()
     check_partiql_as_aws_does()
     check_batches_of_sqs_as_aws_does()
-    know_who_calls()
+    resolve_callers_as_aws_does()
     send_as_the_gateways_role()
-    # Taken out of the environment, which the functions see.
+    # Removed from the environment, which the functions inherit.
     log = open_log(os.environ.pop("INTAKE_FUNCTION_LOG"))
     copy_output(log)
     name_requests(log)
