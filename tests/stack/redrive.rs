@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::stack::{Record, Stack, text, unique};
 use redrive::{
-    queues::Queues,
-    run::{Account, End, Fate, Order, redrive},
+    connection::Queues,
+    run::{Options, Outcome, Summary, redrive},
 };
 use serde_json::json;
 
@@ -36,18 +36,20 @@ impl<'a> DeadLetterQueue<'a> {
         self.stack.send_to(&self.queues.from, record).await
     }
 
-    async fn redrive(&self, order: Order) -> (Account, Vec<(String, Fate)>) {
-        let fates = Mutex::new(Vec::new());
-        let (account, end) = redrive(
+    async fn redrive(&self, options: Options) -> (Summary, Vec<(String, Outcome)>) {
+        let outcomes = Mutex::new(Vec::new());
+        let (summary, result) = redrive(
             self.stack.redrive_sqs().await,
             &self.queues,
-            order,
+            options,
             || false,
-            |letter, fate, _| fates.lock().unwrap().push((letter.receipt.clone(), fate.clone())),
+            |letter, outcome| {
+                outcomes.lock().unwrap().push((letter.receipt().to_owned(), outcome.clone()));
+            },
         )
         .await;
-        assert_eq!(end, End::Empty);
-        (account, fates.into_inner().unwrap())
+        assert_eq!(result, Ok(()));
+        (summary, outcomes.into_inner().unwrap())
     }
 
     async fn remove(self) {
@@ -64,18 +66,18 @@ async fn a_redriven_dead_letter_is_stored_unchanged_and_notified() {
     let id = unique("dead");
     let receipt = dead_letters.send(caller.record(&id, BODY)).await;
 
-    let (account, fates) = dead_letters.redrive(Order::default()).await;
+    let (summary, outcomes) = dead_letters.redrive(Options::default()).await;
 
-    assert_eq!(account, Account { moved: 1, ..Account::default() });
-    assert_eq!(fates, [(receipt.clone(), Fate::Moved)]);
+    assert_eq!(summary, Summary { moved: 1, ..Summary::default() });
+    assert_eq!(outcomes, [(receipt.clone(), Outcome::Moved)]);
     let event = socket.notified("stored", &id).await;
     let item = caller.item(&id).await.expect("it is stored");
     assert_eq!(text(&item, "payload"), BODY);
-    // The queue has given it a receipt of its own.
-    assert_ne!(event["data"]["receipt"], json!(receipt));
-    // The old one leads to the outcome all the same.
+    // The receipt that its client got is still the one that leads to the outcome.
+    assert_eq!(event["data"]["receipt"], json!(receipt));
     let found = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
     assert_eq!(found.message_status(), "stored", "{found:?}");
+    assert_eq!(found.json()["receipt"], json!(receipt));
     dead_letters.remove().await;
 }
 
@@ -86,16 +88,16 @@ async fn a_dry_run_lists_the_dead_letters_and_leaves_them() {
     let dead_letters = DeadLetterQueue::create(&stack).await;
     let (id, unattributed) = (unique("dry"), Record::unattributed(BODY));
     let mut expected = vec![
-        (dead_letters.send(caller.record(&id, BODY)).await, Fate::Moved),
-        (dead_letters.send(unattributed).await, Fate::Unattributed),
+        (dead_letters.send(caller.record(&id, BODY)).await, Outcome::Moved),
+        (dead_letters.send(unattributed).await, Outcome::Unattributed),
     ];
     expected.sort_by(|left, right| left.0.cmp(&right.0));
 
-    let (account, mut fates) = dead_letters.redrive(Order { dry_run: true, ..Order::default() }).await;
+    let (summary, mut outcomes) = dead_letters.redrive(Options { dry_run: true, ..Options::default() }).await;
 
-    assert_eq!((account.moved, account.left(), account.still_hidden), (1, 1, 0));
-    fates.sort_by(|left, right| left.0.cmp(&right.0));
-    assert_eq!(fates, expected);
+    assert_eq!((summary.moved, summary.unattributed, summary.hidden), (1, 1, 0));
+    outcomes.sort_by(|left, right| left.0.cmp(&right.0));
+    assert_eq!(outcomes, expected);
     assert_eq!(caller.item(&id).await, None);
     // Both are visible at once.
     let left = stack.receive(&dead_letters.queues.from).await;
@@ -112,11 +114,12 @@ async fn an_unattributed_dead_letter_stays_unless_it_is_asked_for() {
     dead_letters.send(Record::unattributed(BODY)).await;
     dead_letters.send(caller.record(&id, BODY)).await;
 
-    let (account, _) = dead_letters.redrive(Order::default()).await;
-    assert_eq!(account, Account { moved: 1, nobodys: 1, ..Account::default() });
+    let (summary, _) = dead_letters.redrive(Options::default()).await;
+    assert_eq!(summary, Summary { moved: 1, unattributed: 1, ..Summary::default() });
     caller.becomes(&id, "stored").await;
 
-    let (account, _) = dead_letters.redrive(Order { nobodys_too: true, ..Order::default() }).await;
-    assert_eq!(account, Account { moved: 1, ..Account::default() });
+    let all = Options { include_unattributed: true, ..Options::default() };
+    let (summary, _) = dead_letters.redrive(all).await;
+    assert_eq!(summary, Summary { moved: 1, ..Summary::default() });
     dead_letters.remove().await;
 }

@@ -131,7 +131,8 @@ impl Stack {
     /// Writes the environment of a function of this stack, for one that is run alone: `cargo lambda watch --env-file`.
     fn write_function_environment(&self) -> Result<(), Failure> {
         let endpoint = self.emulator.endpoint();
-        let Outputs { websocket_url, messages_table, connections_table, .. } = &self.outputs;
+        let Outputs { websocket_url, dead_letter_queue_url, messages_table, connections_table, .. } =
+            &self.outputs;
         let connections = websocket_url.replacen("ws://", "http://", 1);
         let keys = workspace::development_key()?.jwks();
         let variables = [
@@ -144,7 +145,10 @@ impl Stack {
             ("WEBSOCKET_ENDPOINT", &connections),
             ("ALLOWED_ORIGIN", "*"),
             ("MESSAGE_RETENTION_DAYS", "0"),
+            ("RECEIPT_RETENTION_DAYS", "14"),
             ("MAX_RECEIVE_COUNT", "5"),
+            ("MAX_CONNECTIONS_PER_OWNER", "100"),
+            ("DEAD_LETTER_QUEUE_URL", dead_letter_queue_url),
             ("TOKEN_ISSUER", development_key::ISSUER),
             ("TOKEN_AUDIENCE", development_key::AUDIENCE),
             ("TOKEN_JWKS", &keys),
