@@ -1,253 +1,278 @@
-//! What became of every message that was accepted: nothing here believes what the functions say of themselves.
+//! The account of every message that was accepted. It believes the API, and checks it against what the clients sent,
+//! the table, the sockets and the dead-letter queue.
 
 use std::{
     collections::{HashMap, HashSet},
     fmt,
 };
 
-use intake::{message::Payload, notification::truncated};
+use intake::message::Payload;
 
-/// Whose message it is and what its owner calls it.
-pub(crate) type Key = (String, String);
+use crate::{
+    evidence::{Evidence, Key, Letter, LookUp, Record, Sent},
+    run::Plan,
+};
 
-/// Something that was sent into the queue.
-#[derive(Clone)]
-pub(crate) struct Sent {
-    /// Whose it is, and its id.
-    pub(crate) key: Key,
-    /// The body, byte for byte.
-    pub(crate) body: String,
-    /// Whether it is a message that has to be stored. The others have to be rejected.
-    pub(crate) valid: bool,
-    /// What the `202` called it; none if there was no answer, or not that one. It may be in the queue or not.
-    pub(crate) receipt: Option<String>,
-}
-
-/// An event that came over a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Told {
-    /// Whose socket it was.
-    pub(crate) owner: String,
-    /// The last word of the event's type.
-    pub(crate) kind: String,
-    /// The message's id.
-    pub(crate) subject: String,
-    /// The receipt in it.
-    pub(crate) receipt: String,
-    /// The event's own id.
-    pub(crate) event_id: String,
-    /// Whether it says why.
-    pub(crate) has_reason: bool,
-}
-
-/// What the table has about a message.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// `stored`, `rejected` or `failed`.
-    pub(crate) status: String,
-    /// The text that came.
-    pub(crate) payload: String,
-    /// The receipt of what came.
-    pub(crate) receipt: String,
-    /// Whether it says why.
-    pub(crate) has_reason: bool,
-}
-
-/// A record in the dead-letter queue.
-#[derive(Clone)]
-pub(crate) struct Letter {
-    /// The owner and the id in its attributes.
-    pub(crate) key: Key,
-    /// The body.
-    pub(crate) body: String,
-}
-
-/// All that was seen from outside.
-#[derive(Debug, Default)]
-pub(crate) struct Evidence {
-    /// What the clients sent.
-    pub(crate) sent: Vec<Sent>,
-    /// What their sockets got; an event that came several times once.
-    pub(crate) told: HashSet<Told>,
-    /// What looking up messages showed as stored while everything was going on: the payload, without the
-    /// blanks around it, which a value inside of an answer cannot have.
-    pub(crate) looked_up: Vec<(Key, String)>,
-    /// The table in the end.
-    pub(crate) found: HashMap<Key, Found>,
-    /// The dead-letter queue in the end, by receipt.
-    pub(crate) letters: HashMap<String, Letter>,
-}
-
-/// The sum of it, each accepted message in one place.
+/// The account.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// Got a `202`.
-    pub(crate) accepted: usize,
-    /// Are in the table as they were sent, or as the same JSON of an earlier one.
-    pub(crate) stored: usize,
-    /// Are no valid messages, and that is recorded.
-    pub(crate) rejected: usize,
-    /// Are recorded as failed, and in the dead-letter queue.
-    pub(crate) failed: usize,
-    /// Are in the dead-letter queue only.
-    pub(crate) dead_lettered: usize,
-    /// Found another payload stored under their id.
-    pub(crate) conflicts: usize,
-    /// How often a consumer was killed.
-    pub(crate) kills: usize,
-    /// Are nowhere.
-    pub(crate) lost: Vec<String>,
-    /// Are not what was sent.
-    pub(crate) altered: Vec<String>,
-    /// Had an effect more than once.
-    pub(crate) twice: Vec<String>,
-    /// Were told to somebody else than their owner.
-    pub(crate) strangers: Vec<String>,
-    /// Were told to have become something else than they became.
-    pub(crate) told_wrongly: Vec<String>,
-    /// What was to be shown, and was not.
-    pub(crate) not_shown: Vec<String>,
+    /// Messages with a `202`. Each is in one of the next five.
+    accepted: usize,
+    stored: usize,
+    rejected: usize,
+    conflict: usize,
+    failed: usize,
+    queued: usize,
+    /// Failures that the dead-letter recorder recorded, after a last delivery that the consumer could not record.
+    recovered: usize,
+    /// Those of them whose last delivery ended with the consumer killed.
+    killed: usize,
+    kills: usize,
+
+    /// Have no outcome, or failed and are not in the dead-letter queue.
+    lost: Vec<String>,
+    /// Are not as they were sent.
+    altered: Vec<String>,
+    /// Were stored more than once.
+    twice: Vec<String>,
+    wrong_owner: Vec<String>,
+    /// Have an outcome that they cannot have, or that changed, or that differs between look-up and notification.
+    wrong_outcome: Vec<String>,
+    /// Have no notification, though their owner was listening and nothing failed.
+    not_notified: Vec<String>,
+    /// What the run was to exercise, and did not.
+    incomplete: Vec<String>,
+}
+
+/// The evidence, by what it is looked up with.
+struct Index<'a> {
+    evidence: &'a Evidence,
+    by_key: HashMap<&'a Key, Vec<&'a Sent>>,
+    by_receipt: HashMap<&'a str, &'a Sent>,
+    letters: HashMap<&'a str, &'a Letter>,
+}
+
+impl<'a> Index<'a> {
+    fn of(evidence: &'a Evidence) -> Self {
+        let mut by_key = HashMap::<_, Vec<_>>::new();
+        for sent in &evidence.sent {
+            by_key.entry(&sent.key).or_default().push(sent);
+        }
+        let receipts = evidence.sent.iter().filter_map(|sent| Some((sent.receipt()?, sent)));
+        let letters = evidence.letters.iter().map(|letter| (letter.receipt.as_str(), letter));
+        Self { evidence, by_key, by_receipt: receipts.collect(), letters: letters.collect() }
+    }
+
+    /// The messages that a receipt may belong to. One without a `202` can have any receipt that is not another's.
+    fn with_receipt(&self, key: &Key, receipt: &str) -> Vec<&'a Sent> {
+        match self.by_receipt.get(receipt) {
+            Some(sent) => vec![*sent],
+            None => {
+                let all = self.by_key.get(key).into_iter().flatten().copied();
+                all.filter(|sent| sent.accepted.is_none()).collect()
+            }
+        }
+    }
 }
 
 impl Account {
     /// Accounts for everything.
     pub(crate) fn of(evidence: &Evidence) -> Self {
-        let mut sent_as = HashMap::<&Key, Vec<&Sent>>::new();
-        for sent in &evidence.sent {
-            sent_as.entry(&sent.key).or_default().push(sent);
-        }
+        let index = Index::of(evidence);
         let mut account = Self::default();
         for sent in &evidence.sent {
-            if let Some(receipt) = &sent.receipt {
+            if let Some(receipt) = sent.receipt() {
                 account.accepted += 1;
-                account.enter(evidence, sent, receipt, &sent_as[&sent.key]);
+                account.check_outcome(&index, sent, receipt);
             }
         }
-        for (key, found) in &evidence.found {
-            if !sent_as.contains_key(key) {
-                account.altered.push(format!("{key:?}: nobody sent it, and there is {found:?}"));
-            }
-        }
-        for (key, payload) in &evidence.looked_up {
-            let found = evidence.found.get(key);
-            if !found.is_some_and(|found| found.status == "stored" && found.payload.trim_ascii() == payload) {
-                account.twice.push(format!("{key:?}: stored as {payload}, and then there is {found:?}"));
-            }
-        }
-        account.listen(evidence, &sent_as);
+        account.check_table(&index);
+        account.check_letters(&index);
+        account.check_earlier(&index);
+        account.check_notifications(&index);
         account
     }
 
-    /// Notes how many kills there were. With fewer than there were to be, the account shows less than it
-    /// was made for.
-    pub(crate) fn killed(&mut self, kills: usize, to_be: usize) {
-        self.kills = kills;
-        if kills < to_be {
-            self.not_shown.push(format!("{kills} kills instead of {to_be}"));
+    /// Notes the kills, and what the run did not exercise.
+    pub(crate) fn check_run(&mut self, plan: &Plan, random_kills: usize, forced_kills: usize) {
+        self.kills = random_kills + forced_kills;
+        if random_kills < plan.kills {
+            self.incomplete.push(format!("{random_kills} kills at random instead of {}", plan.kills));
         }
-    }
-
-    /// Every accepted message has to be stored: no other outcome is good enough.
-    pub(crate) fn all_stored(&mut self) {
-        if self.accepted == 0 || self.stored < self.accepted {
-            self.not_shown.push(format!("{} of {} are stored", self.stored, self.accepted));
+        if plan.throttle.is_some() {
+            if self.accepted == 0 || self.stored < self.accepted {
+                self.incomplete.push(format!("{} of {} are stored", self.stored, self.accepted));
+            }
+            return;
+        }
+        if self.recovered == self.killed {
+            self.incomplete.push("no last delivery ended unrecorded in the outage".to_owned());
+        }
+        if plan.kills > 0 && self.killed == 0 {
+            self.incomplete.push("no last delivery ended with a kill".to_owned());
         }
     }
 
     /// Whether nothing is wrong.
     pub(crate) fn is_clean(&self) -> bool {
-        self.findings().all(|(_, findings)| findings.is_empty())
+        self.findings().iter().all(|(_, findings)| findings.is_empty())
     }
 
     /// What is wrong, by kind.
-    pub(crate) fn findings(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+    pub(crate) fn findings(&self) -> [(&'static str, &[String]); 7] {
         [
-            ("lost", &*self.lost),
-            ("altered", &*self.altered),
-            ("twice", &*self.twice),
-            ("told to a stranger", &*self.strangers),
-            ("told wrongly", &*self.told_wrongly),
-            ("not shown", &*self.not_shown),
+            ("lost", &self.lost),
+            ("altered", &self.altered),
+            ("twice", &self.twice),
+            ("delivered to the wrong owner", &self.wrong_owner),
+            ("wrong outcome", &self.wrong_outcome),
+            ("not notified", &self.not_notified),
+            ("incomplete", &self.incomplete),
         ]
-        .into_iter()
     }
 
-    fn enter(&mut self, evidence: &Evidence, sent: &Sent, receipt: &str, all: &[&Sent]) {
-        let found = evidence.found.get(&sent.key);
-        let letter = evidence.letters.get(receipt);
-        let is_one = |valid: bool, text: &str| all.iter().any(|one| one.valid == valid && is_kept(one, text));
-        let knows = || format!("{sent:?}: there is {found:?}, and as a dead letter {letter:?}");
-        if letter.is_some_and(|letter| letter.body != sent.body || letter.key != sent.key) {
-            self.altered.push(knows());
+    fn check_outcome(&mut self, index: &Index, sent: &Sent, receipt: &str) {
+        let Evidence { outcomes, records, log, .. } = index.evidence;
+        let (outcome, record) = (outcomes.get(receipt), records.get(&sent.key));
+        let letter = index.letters.get(receipt);
+        let all = || format!("{sent:?}: {outcome:?}, in the table {record:?}, dead-lettered {letter:?}");
+        let Some(outcome) = outcome else {
+            self.lost.push(all());
             return;
+        };
+        let stored = record.filter(|record| record.status == "stored");
+        let same = stored.map(|record| is_same(&record.content, &sent.body));
+        let (count, legal) = match outcome.status.as_str() {
+            "stored" => (&mut self.stored, sent.valid && same == Some(true)),
+            "conflict" => (&mut self.conflict, sent.valid && same == Some(false)),
+            "rejected" => (&mut self.rejected, !sent.valid),
+            "failed" => (&mut self.failed, sent.valid && record.is_some()),
+            "queued" => {
+                self.queued += 1;
+                self.lost.push(all());
+                return;
+            }
+            _ => {
+                self.wrong_outcome.push(all());
+                return;
+            }
+        };
+        *count += 1;
+        let is_stored = outcome.status == "stored";
+        let has_reason = outcome.reason.as_ref().is_some_and(|reason| !reason.is_empty());
+        if !legal || has_reason == is_stored || outcome.stored_at.is_some() != is_stored {
+            self.wrong_outcome.push(all());
+        } else if is_stored && outcome.stored_at != stored.and_then(|record| record.stored_at.clone()) {
+            self.twice.push(all());
         }
-        match found.map(|found| (found.status.as_str(), found)) {
-            Some(("stored", found)) if !is_one(true, &found.payload) => self.altered.push(knows()),
-            Some(("rejected", found)) if !found.has_reason || !is_one(false, &found.payload) => {
-                self.altered.push(knows());
+        // A look-up shows the content exactly if the record is about this request.
+        let is_own = record.is_some_and(|record| record.receipt == receipt);
+        match &outcome.content {
+            Some(content) if !is_own || !is_shown(sent, content) => self.altered.push(all()),
+            None if is_own => self.wrong_outcome.push(all()),
+            _ => {}
+        }
+        if outcome.status == "failed" {
+            // An operator could not redrive it.
+            if letter.is_none() {
+                self.lost.push(all());
             }
-            Some(("failed", found)) if !found.has_reason || !is_one(true, &found.payload) => {
-                self.altered.push(knows());
+            if log.recovered.contains(receipt) {
+                self.recovered += 1;
+                self.killed += usize::from(!log.ended.contains(receipt));
             }
-            Some(("stored", found)) if sent.valid => {
-                if is_same(&found.payload, &sent.body) {
-                    self.stored += 1;
-                } else {
-                    self.conflicts += 1;
-                }
-            }
-            // A record about the id stays, or gives way to a better one: it is of this or of another message.
-            Some(_) if !sent.valid => self.rejected += 1,
-            Some(("failed", found)) if letter.is_some() && found.receipt == receipt => self.failed += 1,
-            _ if letter.is_some() => self.dead_lettered += 1,
-            _ => self.lost.push(knows()),
         }
     }
 
-    fn listen(&mut self, evidence: &Evidence, sent_as: &HashMap<&Key, Vec<&Sent>>) {
-        let by_receipt: HashMap<_, _> =
-            evidence.sent.iter().filter_map(|sent| Some((sent.receipt.as_deref()?, sent))).collect();
-        let mut stored = HashMap::<Key, HashSet<&str>>::new();
-        for told in &evidence.told {
-            let key = (told.owner.clone(), told.subject.clone());
-            let Some(sent) = by_receipt.get(told.receipt.as_str()) else {
-                let unanswered = |sent: &&Sent| sent.receipt.is_none();
-                if !sent_as.get(&key).is_some_and(|all| all.iter().any(unanswered)) {
-                    self.strangers.push(format!("{told:?}: nobody was given this receipt"));
-                }
-                continue;
+    fn check_table(&mut self, index: &Index) {
+        for (key, record) in &index.evidence.records {
+            let Record { status, receipt, content, .. } = record;
+            let fits = |sent: &&Sent| {
+                sent.key == *key && sent.valid == (status != "rejected") && is_kept(sent, content)
             };
-            if sent.key.0 != told.owner {
-                self.strangers.push(format!("{told:?}: it is {sent:?}"));
-                continue;
-            }
-            let found = evidence.found.get(&key);
-            let there = found.filter(|found| found.status == "stored");
-            let is_so = match told.kind.as_str() {
-                "stored" => {
-                    stored.entry(key.clone()).or_default().insert(&told.receipt);
-                    there.is_some_and(|found| sent.valid && is_same(&found.payload, &sent.body))
-                }
-                "conflict" => {
-                    told.has_reason
-                        && there.is_some_and(|found| sent.valid && !is_same(&found.payload, &sent.body))
-                }
-                "rejected" => told.has_reason && !sent.valid,
-                "failed" => {
-                    let settled = there.is_some() || evidence.letters.contains_key(&told.receipt);
-                    told.has_reason && sent.valid && settled
-                }
-                _ => false,
-            };
-            let named = told.event_id == format!("{}:{}", told.receipt, told.kind);
-            if !is_so || !named || sent.key != key {
-                self.told_wrongly.push(format!("{told:?}: it is {sent:?}, and there is {found:?}"));
+            if !index.with_receipt(key, receipt).iter().any(fits) {
+                self.altered.push(format!("{key:?}: no client sent {record:?}"));
             }
         }
-        for (key, receipts) in stored {
-            let of = evidence.found.get(&key).map(|found| found.receipt.as_str());
-            if receipts.len() > 1 || receipts.iter().any(|receipt| of.is_some_and(|of| of != *receipt)) {
-                self.twice.push(format!("{key:?}: told as stored by {receipts:?}, and stored by {of:?}"));
+    }
+
+    fn check_letters(&mut self, index: &Index) {
+        for letter in &index.evidence.letters {
+            let fits = |sent: &&Sent| sent.key == letter.key && sent.body == letter.body;
+            if !index.with_receipt(&letter.key, &letter.receipt).iter().any(fits) {
+                self.altered.push(format!("dead-lettered: no client sent {letter:?}"));
+            }
+        }
+    }
+
+    /// An outcome never changes.
+    fn check_earlier(&mut self, index: &Index) {
+        let mut settled = HashSet::new();
+        for (owner, earlier) in &index.evidence.earlier {
+            let receipt = earlier.receipt.as_str();
+            let sent = index.by_receipt.get(receipt);
+            if earlier.status == "queued" {
+                if settled.contains(&(owner, receipt)) {
+                    self.wrong_outcome.push(format!("{sent:?}: queued after it had an outcome"));
+                }
+                continue;
+            }
+            settled.insert((owner, receipt));
+            // Without a `202` there is no last look-up to compare with.
+            let Some(sent) = sent else { continue };
+            if sent.key.0 != *owner {
+                self.wrong_owner.push(format!("{owner} looked up {sent:?}: {earlier:?}"));
+                continue;
+            }
+            let last = index.evidence.outcomes.get(receipt);
+            let said = || format!("{sent:?}: earlier {earlier:?}, in the end {last:?}");
+            if earlier.content.as_ref().is_some_and(|content| !is_shown(sent, content)) {
+                self.altered.push(said());
+            }
+            let of = |look_up: &LookUp| {
+                (look_up.status.clone(), look_up.received_at.clone(), look_up.reason.clone())
+            };
+            if last.map(of) != Some(of(earlier)) {
+                self.wrong_outcome.push(said());
+            } else if last.map(|last| &last.stored_at) != Some(&earlier.stored_at) {
+                self.twice.push(said());
+            }
+        }
+    }
+
+    /// A notification says what the look-up says.
+    fn check_notifications(&mut self, index: &Index) {
+        let mut notified = HashSet::new();
+        for notification in &index.evidence.notifications {
+            notified.insert(notification.receipt.as_str());
+            let key = (notification.owner.clone(), notification.subject.clone());
+            let Some(sent) = index.by_receipt.get(notification.receipt.as_str()) else {
+                if index.with_receipt(&key, &notification.receipt).is_empty() {
+                    self.wrong_owner.push(format!("{notification:?}: no client has this receipt"));
+                }
+                continue;
+            };
+            let last = index.evidence.outcomes.get(&notification.receipt);
+            let said = || format!("{sent:?}: {notification:?}, in the end {last:?}");
+            if sent.key.0 != notification.owner {
+                self.wrong_owner.push(said());
+                continue;
+            }
+            let agrees = last.is_some_and(|last| {
+                last.status == notification.status
+                    && last.received_at == notification.received_at
+                    && last.reason == notification.reason
+            });
+            let named = format!("{}:{}", notification.receipt, notification.status);
+            if !agrees || notification.event_id != named || sent.key != key {
+                self.wrong_outcome.push(said());
+            } else if last.is_some_and(|last| last.stored_at != notification.stored_at) {
+                self.twice.push(said());
+            }
+        }
+        for sent in index.evidence.sent.iter().filter(|sent| sent.after_faults) {
+            if sent.receipt().is_some_and(|receipt| !notified.contains(receipt)) {
+                self.not_notified.push(format!("{sent:?}"));
             }
         }
     }
@@ -255,47 +280,25 @@ impl Account {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accepted, stored, rejected, failed, dead_lettered, conflicts, kills, .. } = self;
+        let Self { accepted, stored, rejected, conflict, failed, recovered, queued, kills, .. } = self;
         write!(
             f,
-            "accepted {accepted}, stored {stored}, rejected {rejected}, failed {failed}, \
-             dead-lettered {dead_lettered}, conflicts {conflicts}, kills {kills}"
+            "accepted {accepted}, stored {stored}, rejected {rejected}, conflict {conflict}, \
+             failed {failed} (recovered {recovered}), queued {queued}, kills {kills}"
         )?;
-        self.findings().try_for_each(|(kind, findings)| write!(f, ", {kind} {}", findings.len()))
+        self.findings().iter().try_for_each(|(kind, findings)| write!(f, ", {kind} {}", findings.len()))
     }
 }
 
-// What is shown of a finding: not all of a text, which may have 256 KiB.
-
-impl fmt::Debug for Sent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key: (owner, id), body, valid, receipt } = self;
-        let kind = if *valid { "valid" } else { "invalid" };
-        write!(f, "{owner}'s {id}, {kind}, receipt {receipt:?}, {:?}", beginning(body))
-    }
-}
-
-impl fmt::Debug for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { status, payload, receipt, .. } = self;
-        write!(f, "{status} by receipt {receipt}, {:?}", beginning(payload))
-    }
-}
-
-impl fmt::Debug for Letter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key: (owner, id), body } = self;
-        write!(f, "{owner}'s {id}, {:?}", beginning(body))
-    }
-}
-
-fn beginning(text: &str) -> &str {
-    truncated(text, 80)
-}
-
-/// Whether this is what is kept of what was sent: all of it, or the beginning of what is too long.
+/// Whether the table keeps a message like this: all of it, or the beginning of one that is too long.
 fn is_kept(sent: &Sent, text: &str) -> bool {
-    sent.body == text || (!sent.valid && sent.body.len() > Payload::MAX_BYTES && sent.body.starts_with(text))
+    *sent.body == *text
+        || (!sent.valid && sent.body.len() > Payload::MAX_BYTES && sent.body.starts_with(text))
+}
+
+/// Whether a look-up shows a message like this. A JSON value in a response has no white space around it.
+fn is_shown(sent: &Sent, content: &str) -> bool {
+    if sent.valid { sent.body.trim_ascii() == content } else { is_kept(sent, content) }
 }
 
 fn is_same(payload: &str, body: &str) -> bool {
@@ -304,140 +307,297 @@ fn is_same(payload: &str, body: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::evidence::{Accepted, Log, Notification, Text};
+
+    const A: &str = r#"{"a":1}"#;
+    const OTHER: &str = r#"{"a":2}"#;
+    const INVALID: &str = r#"{"a":NaN}"#;
+    const PLAN: Plan = Plan { messages: 1, clients: 1, owners: 1, kills: 2, seed: 1, throttle: None };
 
     fn key() -> Key {
         ("alice".to_owned(), "m-1".to_owned())
     }
 
     fn sent(receipt: &str, body: &str) -> Sent {
-        let valid = !body.contains("NaN");
-        Sent { key: key(), body: body.to_owned(), valid, receipt: Some(receipt.to_owned()) }
+        Sent {
+            key: key(),
+            body: Text(body.to_owned()),
+            valid: body != INVALID,
+            accepted: Some(Accepted { receipt: receipt.to_owned(), status_path: String::new() }),
+            after_faults: false,
+        }
     }
 
-    fn found(status: &str, receipt: &str, payload: &str) -> HashMap<Key, Found> {
-        let (status, receipt) = (status.to_owned(), receipt.to_owned());
-        let has_reason = status != "stored";
-        HashMap::from([(key(), Found { status, payload: payload.to_owned(), receipt, has_reason })])
-    }
-
-    fn letters(receipt: &str, body: &str) -> HashMap<String, Letter> {
-        HashMap::from([(receipt.to_owned(), Letter { key: key(), body: body.to_owned() })])
-    }
-
-    fn told(owner: &str, kind: &str, receipt: &str) -> Told {
-        Told {
-            owner: owner.to_owned(),
-            kind: kind.to_owned(),
-            subject: key().1,
+    /// The look-up of a receipt; with content, the record is about it.
+    fn look_up(receipt: &str, status: &str, content: Option<&str>) -> LookUp {
+        LookUp {
+            status: status.to_owned(),
             receipt: receipt.to_owned(),
-            event_id: format!("{receipt}:{kind}"),
-            has_reason: kind != "stored",
+            received_at: Some("early".to_owned()),
+            stored_at: (status == "stored").then(|| "then".to_owned()),
+            reason: (!matches!(status, "stored" | "queued")).then(|| "because".to_owned()),
+            content: content.map(|content| Text(content.to_owned())),
         }
     }
 
+    fn notification(owner: &str, look_up: &LookUp) -> Notification {
+        let LookUp { status, receipt, received_at, stored_at, reason, .. } = look_up.clone();
+        Notification {
+            owner: owner.to_owned(),
+            event_id: format!("{receipt}:{status}"),
+            subject: key().1,
+            status,
+            receipt,
+            received_at,
+            stored_at,
+            reason,
+        }
+    }
+
+    fn record(status: &str, receipt: &str, content: &str) -> HashMap<Key, Record> {
+        let record = Record {
+            status: status.to_owned(),
+            receipt: receipt.to_owned(),
+            content: Text(content.to_owned()),
+            stored_at: (status == "stored").then(|| "then".to_owned()),
+        };
+        HashMap::from([(key(), record)])
+    }
+
+    fn letter(receipt: &str, body: &str) -> Letter {
+        Letter { receipt: receipt.to_owned(), key: key(), body: Text(body.to_owned()) }
+    }
+
+    fn evidence(sent: &[(&str, &str)], outcomes: &[LookUp], records: HashMap<Key, Record>) -> Evidence {
+        Evidence {
+            sent: sent.iter().map(|(receipt, body)| self::sent(receipt, body)).collect(),
+            outcomes: outcomes.iter().map(|outcome| (outcome.receipt.clone(), outcome.clone())).collect(),
+            records,
+            ..Evidence::default()
+        }
+    }
+
+    /// One message, stored.
+    fn stored() -> Evidence {
+        evidence(&[("1", A)], &[look_up("1", "stored", Some(A))], record("stored", "1", A))
+    }
+
+    /// One message, failed on its last delivery.
+    fn failed() -> Evidence {
+        let evidence = evidence(&[("1", A)], &[look_up("1", "failed", Some(A))], record("failed", "1", A));
+        Evidence { letters: vec![letter("1", A)], ..evidence }
+    }
+
+    /// What the account says, without what is accepted and without zeros.
     fn account(evidence: &Evidence) -> String {
-        let account = Account::of(evidence).to_string();
-        let words = account.split(", ").filter(|words| !words.ends_with(" 0"));
-        words.skip(1).collect::<Vec<_>>().join(", ")
+        let account = Account::of(evidence).to_string().replace(" (recovered 0)", "");
+        let words = account.split(", ").skip(1).filter(|words| !words.ends_with(" 0"));
+        words.collect::<Vec<_>>().join(", ")
     }
 
     #[test]
-    fn every_accepted_message_has_one_place() {
-        let (a, same, b, nan) = (r#"{"a":1}"#, r#"{ "a": 1 }"#, r#"{"a":2}"#, r#"{"a":NaN}"#);
-        let stored = found("stored", "1", a);
-        let sent_all = vec![sent("1", a), sent("2", same), sent("3", b), sent("4", nan)];
-        let evidence = Evidence { sent: sent_all, found: stored, ..Evidence::default() };
-        assert_eq!(account(&evidence), "stored 2, rejected 1, conflicts 1");
-
-        let (failed, letters) = (found("failed", "1", a), letters("1", a));
-        let evidence = Evidence { sent: vec![sent("1", a)], found: failed, letters, ..Evidence::default() };
-        assert_eq!(account(&evidence), "failed 1");
-
-        let evidence = Evidence { found: HashMap::new(), ..evidence };
-        assert_eq!(account(&evidence), "dead-lettered 1");
-
-        let evidence =
-            Evidence { sent: vec![sent("4", nan)], found: found("rejected", "4", nan), ..evidence };
-        assert_eq!(account(&evidence), "rejected 1");
+    fn every_accepted_message_has_one_outcome() {
+        let evidence = evidence(
+            &[("1", A), ("2", r#"{ "a": 1 }"#), ("3", OTHER), ("4", INVALID), ("5", OTHER)],
+            &[
+                look_up("1", "stored", Some(A)),
+                look_up("2", "stored", None),
+                look_up("3", "conflict", None),
+                look_up("4", "rejected", None),
+                look_up("5", "failed", None),
+            ],
+            record("stored", "1", A),
+        );
+        let evidence = Evidence { letters: vec![letter("5", OTHER)], ..evidence };
+        assert_eq!(account(&evidence), "stored 2, rejected 1, conflict 1, failed 1");
     }
 
     #[test]
-    fn what_is_nowhere_is_lost() {
-        let evidence = Evidence { sent: vec![sent("1", "{}")], ..Evidence::default() };
-        assert_eq!(account(&evidence), "lost 1");
-        // An operator could not put it back.
-        let evidence = Evidence { found: found("failed", "1", "{}"), ..evidence };
-        assert_eq!(account(&evidence), "lost 1");
+    fn without_an_outcome_a_message_is_lost() {
+        let sent = [("1", A)];
+        assert_eq!(account(&evidence(&sent, &[], HashMap::new())), "lost 1");
+        let queued = look_up("1", "queued", None);
+        assert_eq!(account(&evidence(&sent, &[queued], HashMap::new())), "queued 1, lost 1");
+        assert_eq!(account(&failed()), "failed 1");
+        assert_eq!(account(&Evidence { letters: Vec::new(), ..failed() }), "failed 1, lost 1");
     }
 
     #[test]
-    fn what_is_not_as_it_was_sent_is_altered() {
-        let sent = vec![sent("1", r#"{"a":1.0}"#)];
-        for altered in [
-            Evidence { found: found("stored", "1", r#"{"a":1}"#), ..Evidence::default() },
-            Evidence { found: found("stored", "1", r#"{"a": 1.0}"#), ..Evidence::default() },
-            Evidence { letters: letters("1", "{}"), ..Evidence::default() },
+    fn an_outcome_has_to_follow_from_what_is_stored() {
+        let conflict = || look_up("1", "conflict", None);
+        let duplicate = || look_up("1", "stored", None);
+        for (body, outcome, stored) in [
+            (A, duplicate(), OTHER),
+            (A, conflict(), A),
+            (A, look_up("1", "rejected", None), A),
+            (INVALID, duplicate(), A),
+            (INVALID, look_up("1", "failed", None), A),
+            (A, look_up("1", "other", None), A),
+            (A, LookUp { reason: None, ..conflict() }, OTHER),
+            (A, LookUp { stored_at: Some("then".into()), ..conflict() }, OTHER),
+            (A, LookUp { reason: Some("because".into()), ..duplicate() }, A),
+            (A, LookUp { stored_at: None, ..duplicate() }, A),
         ] {
-            assert_eq!(account(&Evidence { sent: sent.clone(), ..altered }), "altered 1");
+            let shown = format!("{body} beside {stored}: {outcome:?}");
+            let outcomes = [outcome, look_up("2", "stored", Some(stored))];
+            let evidence = evidence(&[("1", body), ("2", stored)], &outcomes, record("stored", "2", stored));
+            let evidence = Evidence { letters: vec![letter("1", body)], ..evidence };
+            assert_eq!(Account::of(&evidence).wrong_outcome.len(), 1, "{shown}");
+        }
+        let without_content = |status| HashMap::from([("1".to_owned(), look_up("1", status, None))]);
+        let evidence = Evidence { outcomes: without_content("stored"), ..stored() };
+        assert_eq!(account(&evidence), "stored 1, wrong outcome 1");
+        let evidence = Evidence { outcomes: without_content("failed"), records: HashMap::new(), ..failed() };
+        assert_eq!(account(&evidence), "failed 1, wrong outcome 1");
+    }
+
+    #[test]
+    fn what_differs_from_what_was_sent_is_altered() {
+        for altered in [r#"{"a":1.0}"#, r#"{ "a":1}"#, OTHER] {
+            let evidence = Evidence { records: record("stored", "1", altered), ..stored() };
+            assert_eq!(Account::of(&evidence).altered.len(), 1, "{altered}");
+            let shown = look_up("1", "stored", Some(altered));
+            let outcomes = HashMap::from([("1".to_owned(), shown.clone())]);
+            assert_eq!(account(&Evidence { outcomes, ..stored() }), "stored 1, altered 1");
+            let earlier = vec![(key().0, shown)];
+            assert_eq!(account(&Evidence { earlier, ..stored() }), "stored 1, altered 1");
+            let letters = vec![letter("1", altered)];
+            assert_eq!(account(&Evidence { letters, ..failed() }), "failed 1, altered 1");
+        }
+        let spaced = Evidence { records: record("stored", "1", " {}\n"), ..stored() };
+        let outcomes = HashMap::from([("1".to_owned(), look_up("1", "stored", Some("{}")))]);
+        assert_eq!(account(&Evidence { sent: vec![sent("1", " {}\n")], outcomes, ..spaced }), "stored 1");
+        assert_eq!(account(&Evidence { letters: vec![letter("9", A)], ..stored() }), "stored 1, altered 1");
+    }
+
+    #[test]
+    fn a_conflict_never_shows_the_stored_message() {
+        let conflict = |content| {
+            let outcomes = [look_up("1", "stored", Some(A)), look_up("2", "conflict", content)];
+            account(&evidence(&[("1", A), ("2", OTHER)], &outcomes, record("stored", "1", A)))
+        };
+        assert_eq!(conflict(None), "stored 1, conflict 1");
+        assert_eq!(conflict(Some(A)), "stored 1, conflict 1, altered 1");
+        assert_eq!(conflict(Some(OTHER)), "stored 1, conflict 1, altered 1");
+    }
+
+    #[test]
+    fn a_second_time_of_storing_shows() {
+        let later = LookUp { stored_at: Some("later".to_owned()), ..look_up("1", "stored", Some(A)) };
+        let outcomes = HashMap::from([("1".to_owned(), later.clone())]);
+        assert_eq!(account(&Evidence { outcomes, ..stored() }), "stored 1, twice 1");
+        let notifications = HashSet::from([notification("alice", &later)]);
+        assert_eq!(account(&Evidence { notifications, ..stored() }), "stored 1, twice 1");
+        let earlier = vec![(key().0, later)];
+        assert_eq!(account(&Evidence { earlier, ..stored() }), "stored 1, twice 1");
+    }
+
+    #[test]
+    fn an_outcome_never_changes() {
+        let of = |all: &[LookUp]| {
+            let earlier = all.iter().map(|look_up| (key().0, look_up.clone())).collect();
+            account(&Evidence { earlier, ..stored() })
+        };
+        let (queued, stored) = (look_up("1", "queued", None), look_up("1", "stored", Some(A)));
+        assert_eq!(of(&[queued.clone(), queued.clone(), stored.clone(), stored.clone()]), "stored 1");
+        assert_eq!(of(&[look_up("1", "failed", Some(A))]), "stored 1, wrong outcome 1");
+        assert_eq!(of(&[stored, queued]), "stored 1, wrong outcome 1");
+    }
+
+    #[test]
+    fn a_look_up_by_another_owner_finds_nothing() {
+        let of = |look_up| account(&Evidence { earlier: vec![("bob".to_owned(), look_up)], ..stored() });
+        assert_eq!(of(look_up("1", "queued", None)), "stored 1");
+        assert_eq!(of(look_up("1", "stored", None)), "stored 1, delivered to the wrong owner 1");
+    }
+
+    #[test]
+    fn a_notification_says_what_the_look_up_says_to_the_owner_alone() {
+        let of =
+            |notification| account(&Evidence { notifications: HashSet::from([notification]), ..stored() });
+        let own = notification("alice", &look_up("1", "stored", None));
+        assert_eq!(of(own.clone()), "stored 1");
+        assert_eq!(
+            of(Notification { owner: "bob".into(), ..own.clone() }),
+            "stored 1, delivered to the wrong owner 1"
+        );
+        assert_eq!(
+            of(Notification { receipt: "9".into(), ..own.clone() }),
+            "stored 1, delivered to the wrong owner 1"
+        );
+        for wrong in [
+            notification("alice", &look_up("1", "conflict", None)),
+            Notification { received_at: None, ..own.clone() },
+            Notification { reason: Some("because".into()), ..own.clone() },
+            Notification { event_id: "1".into(), ..own.clone() },
+            Notification { subject: "m-2".into(), ..own },
+        ] {
+            assert_eq!(of(wrong), "stored 1, wrong outcome 1");
         }
     }
 
     #[test]
-    fn an_account_of_fewer_kills_or_of_messages_that_are_not_stored_is_not_what_was_asked_for() {
-        let mut account = Account::default();
-        account.killed(20, 20);
-        assert!(account.is_clean());
-        account.killed(19, 20);
-        assert_eq!(account.not_shown, ["19 kills instead of 20"]);
-        assert!(!account.is_clean());
-
-        let sent = vec![sent("1", "{}")];
-        let stored = Evidence { sent, found: found("stored", "1", "{}"), ..Evidence::default() };
-        let mut account = Account::of(&stored);
-        account.all_stored();
-        assert!(account.is_clean());
-        let failed = Evidence { found: found("failed", "1", "{}"), letters: letters("1", "{}"), ..stored };
-        let mut account = Account::of(&failed);
-        assert!(account.is_clean());
-        account.all_stored();
-        assert_eq!(account.not_shown, ["0 of 1 are stored"]);
-    }
-
-    #[test]
-    fn a_second_effect_shows() {
-        let sent = vec![sent("1", "{}"), sent("2", "{ }")];
-        let told = HashSet::from([told("alice", "stored", "1"), told("alice", "stored", "2")]);
-        let evidence = Evidence { sent, told, found: found("stored", "1", "{}"), ..Evidence::default() };
-        assert_eq!(account(&evidence), "stored 2, twice 1");
-
-        let looked_up = vec![(key(), "{ }".to_owned())];
-        let evidence = Evidence { told: HashSet::new(), looked_up, ..evidence };
-        assert_eq!(account(&evidence), "stored 2, twice 1");
-
-        let sent = vec![self::sent("1", " {}\n")];
+    fn a_message_without_a_202_may_have_any_receipt() {
+        let unanswered = Sent { accepted: None, ..sent("", A) };
+        let own = notification("alice", &look_up("9", "stored", None));
         let evidence = Evidence {
-            sent,
-            looked_up: vec![(key(), "{}".to_owned())],
-            found: found("stored", "1", " {}\n"),
+            sent: vec![unanswered],
+            notifications: HashSet::from([own]),
+            letters: vec![letter("9", A)],
+            records: record("stored", "9", A),
             ..Evidence::default()
         };
-        assert_eq!(account(&evidence), "stored 1");
+        assert_eq!(account(&evidence), "");
+        let evidence = Evidence { records: record("stored", "9", OTHER), ..evidence };
+        assert_eq!(account(&evidence), "altered 1");
     }
 
     #[test]
-    fn what_was_told_has_to_be_so_and_to_be_the_listeners_own() {
-        let of = |told| Evidence {
-            sent: vec![sent("1", "{}")],
-            told: HashSet::from([told]),
-            found: found("stored", "1", "{}"),
-            ..Evidence::default()
+    fn after_the_faults_everything_is_notified() {
+        let sent = vec![Sent { after_faults: true, ..sent("1", A) }];
+        let silent = Evidence { sent, ..stored() };
+        assert_eq!(account(&silent), "stored 1, not notified 1");
+        let notifications = HashSet::from([notification("alice", &look_up("1", "stored", None))]);
+        assert_eq!(account(&Evidence { notifications, ..silent }), "stored 1");
+    }
+
+    #[test]
+    fn a_run_has_to_exercise_what_it_is_for() {
+        let two_failed = |recovered: &[&str], ended: &[&str]| {
+            let set = |receipts: &[&str]| receipts.iter().map(|receipt| (*receipt).to_owned()).collect();
+            let outcomes = [look_up("1", "failed", Some(A)), look_up("2", "failed", None)];
+            Evidence {
+                letters: vec![letter("1", A), letter("2", A)],
+                log: Log { recovered: set(recovered), ended: set(ended) },
+                ..evidence(&[("1", A), ("2", A)], &outcomes, record("failed", "1", A))
+            }
         };
-        assert_eq!(account(&of(told("alice", "stored", "1"))), "stored 1");
-        assert_eq!(account(&of(told("bob", "stored", "1"))), "stored 1, told to a stranger 1");
-        assert_eq!(account(&of(told("alice", "stored", "9"))), "stored 1, told to a stranger 1");
-        assert_eq!(account(&of(told("alice", "conflict", "1"))), "stored 1, told wrongly 1");
-        let evidence = Evidence { found: HashMap::new(), ..of(told("alice", "stored", "1")) };
-        assert_eq!(account(&evidence), "lost 1, told wrongly 1");
+        let mut account = Account::of(&two_failed(&["1", "2"], &["1"]));
+        account.check_run(&PLAN, 2, 5);
+        assert_eq!(
+            account.to_string(),
+            "accepted 2, stored 0, rejected 0, conflict 0, failed 2 (recovered 2), queued 0, kills 7, lost 0, \
+             altered 0, twice 0, delivered to the wrong owner 0, wrong outcome 0, not notified 0, incomplete 0"
+        );
+        for (recovered, ended, random_kills, plan, missing) in [
+            (&["1", "2"][..], &["1"][..], 1, PLAN, "1 kills at random instead of 2"),
+            (&["2"], &["1"], 2, PLAN, "no last delivery ended unrecorded in the outage"),
+            (&["1"], &["1"], 2, PLAN, "no last delivery ended with a kill"),
+            (
+                &[],
+                &[],
+                0,
+                Plan { throttle: Some(Duration::from_secs(60)), kills: 0, ..PLAN },
+                "0 of 2 are stored",
+            ),
+        ] {
+            let mut account = Account::of(&two_failed(recovered, ended));
+            account.check_run(&plan, random_kills, 5);
+            assert_eq!(account.incomplete, [missing]);
+            assert!(!account.is_clean());
+        }
     }
 }
