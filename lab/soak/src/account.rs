@@ -9,7 +9,7 @@ use std::{
 use intake::message::Payload;
 
 use crate::{
-    evidence::{Evidence, Key, Letter, LookUp, Record, Sent},
+    evidence::{Evidence, Key, Letter, LookUp, Notification, Outcome, Record, Sent},
     run::Plan,
 };
 
@@ -136,7 +136,7 @@ impl Account {
         let (outcome, record) = (outcomes.get(receipt), records.get(&sent.key));
         let letter = index.letters.get(receipt);
         let all = || format!("{sent:?}: {outcome:?}, in the table {record:?}, dead-lettered {letter:?}");
-        let Some(outcome) = outcome else {
+        let Some(LookUp { outcome, content }) = outcome else {
             self.lost.push(all());
             return;
         };
@@ -160,14 +160,18 @@ impl Account {
         *count += 1;
         let is_stored = outcome.status == "stored";
         let has_reason = outcome.reason.as_ref().is_some_and(|reason| !reason.is_empty());
-        if !legal || has_reason == is_stored || outcome.stored_at.is_some() != is_stored {
+        if !legal
+            || outcome.id != sent.key.1
+            || has_reason == is_stored
+            || outcome.stored_at.is_some() != is_stored
+        {
             self.wrong_outcome.push(all());
         } else if is_stored && outcome.stored_at != stored.and_then(|record| record.stored_at.clone()) {
             self.twice.push(all());
         }
         // A look-up shows the content exactly if the record is about this request.
         let is_own = record.is_some_and(|record| record.receipt == receipt);
-        match &outcome.content {
+        match content {
             Some(content) if !is_own || !is_shown(sent, content) => self.altered.push(all()),
             None if is_own => self.wrong_outcome.push(all()),
             _ => {}
@@ -208,34 +212,16 @@ impl Account {
     /// An outcome never changes.
     fn check_earlier(&mut self, index: &Index) {
         let mut settled = HashSet::new();
-        for (owner, earlier) in &index.evidence.earlier {
-            let receipt = earlier.receipt.as_str();
-            let sent = index.by_receipt.get(receipt);
-            if earlier.status == "queued" {
-                if settled.contains(&(owner, receipt)) {
-                    self.wrong_outcome.push(format!("{sent:?}: queued after it had an outcome"));
+        for (owner, LookUp { outcome, content }) in &index.evidence.earlier {
+            let sent = index.by_receipt.get(outcome.receipt.as_str());
+            if outcome.status != "queued" {
+                settled.insert((owner, &outcome.receipt));
+                self.compare(index, owner, outcome, "looked up");
+                if sent.is_some_and(|sent| content.as_ref().is_some_and(|content| !is_shown(sent, content))) {
+                    self.altered.push(format!("{sent:?}: shown as {content:?}"));
                 }
-                continue;
-            }
-            settled.insert((owner, receipt));
-            // Without a `202` there is no last look-up to compare with.
-            let Some(sent) = sent else { continue };
-            if sent.key.0 != *owner {
-                self.wrong_owner.push(format!("{owner} looked up {sent:?}: {earlier:?}"));
-                continue;
-            }
-            let last = index.evidence.outcomes.get(receipt);
-            let said = || format!("{sent:?}: earlier {earlier:?}, in the end {last:?}");
-            if earlier.content.as_ref().is_some_and(|content| !is_shown(sent, content)) {
-                self.altered.push(said());
-            }
-            let of = |look_up: &LookUp| {
-                (look_up.status.clone(), look_up.received_at.clone(), look_up.reason.clone())
-            };
-            if last.map(of) != Some(of(earlier)) {
-                self.wrong_outcome.push(said());
-            } else if last.map(|last| &last.stored_at) != Some(&earlier.stored_at) {
-                self.twice.push(said());
+            } else if settled.contains(&(owner, &outcome.receipt)) {
+                self.wrong_outcome.push(format!("{sent:?}: queued after it had an outcome"));
             }
         }
     }
@@ -243,37 +229,34 @@ impl Account {
     /// A notification says what the look-up says.
     fn check_notifications(&mut self, index: &Index) {
         let mut notified = HashSet::new();
-        for notification in &index.evidence.notifications {
-            notified.insert(notification.receipt.as_str());
-            let key = (notification.owner.clone(), notification.subject.clone());
-            let Some(sent) = index.by_receipt.get(notification.receipt.as_str()) else {
-                if index.with_receipt(&key, &notification.receipt).is_empty() {
-                    self.wrong_owner.push(format!("{notification:?}: no client has this receipt"));
-                }
-                continue;
-            };
-            let last = index.evidence.outcomes.get(&notification.receipt);
-            let said = || format!("{sent:?}: {notification:?}, in the end {last:?}");
-            if sent.key.0 != notification.owner {
-                self.wrong_owner.push(said());
-                continue;
-            }
-            let agrees = last.is_some_and(|last| {
-                last.status == notification.status
-                    && last.received_at == notification.received_at
-                    && last.reason == notification.reason
-            });
-            let named = format!("{}:{}", notification.receipt, notification.status);
-            if !agrees || notification.event_id != named || sent.key != key {
-                self.wrong_outcome.push(said());
-            } else if last.is_some_and(|last| last.stored_at != notification.stored_at) {
-                self.twice.push(said());
+        for Notification { owner, event_id, outcome } in &index.evidence.notifications {
+            notified.insert(outcome.receipt.as_str());
+            self.compare(index, owner, outcome, "was notified");
+            if *event_id != format!("{}:{}", outcome.receipt, outcome.status) {
+                self.wrong_outcome.push(format!("the event {event_id}: {outcome:?}"));
             }
         }
         for sent in index.evidence.sent.iter().filter(|sent| sent.after_faults) {
             if sent.receipt().is_some_and(|receipt| !notified.contains(receipt)) {
                 self.not_notified.push(format!("{sent:?}"));
             }
+        }
+    }
+
+    /// Compares what an owner got to know of a request with its look-up in the end.
+    fn compare(&mut self, index: &Index, owner: &str, outcome: &Outcome, how: &str) {
+        let last = index.evidence.outcomes.get(&outcome.receipt).map(|look_up| &look_up.outcome);
+        let sent = index.by_receipt.get(outcome.receipt.as_str());
+        let all = || format!("{sent:?}: {owner} {how} {outcome:?}, in the end {last:?}");
+        let key = (owner.to_owned(), outcome.id.clone());
+        let is_owners = index.with_receipt(&key, &outcome.receipt).iter().any(|sent| sent.key.0 == owner);
+        if !is_owners {
+            self.wrong_owner.push(all());
+        } else if sent.is_some() && last != Some(outcome) {
+            let but_for_the_time =
+                last.map(|last| Outcome { stored_at: outcome.stored_at.clone(), ..last.clone() });
+            let is_second = but_for_the_time.as_ref() == Some(outcome);
+            if is_second { &mut self.twice } else { &mut self.wrong_outcome }.push(all());
         }
     }
 }
@@ -333,28 +316,25 @@ mod tests {
 
     /// The look-up of a receipt; with content, the record is about it.
     fn look_up(receipt: &str, status: &str, content: Option<&str>) -> LookUp {
-        LookUp {
+        let outcome = Outcome {
+            id: key().1,
             status: status.to_owned(),
             receipt: receipt.to_owned(),
             received_at: Some("early".to_owned()),
             stored_at: (status == "stored").then(|| "then".to_owned()),
             reason: (!matches!(status, "stored" | "queued")).then(|| "because".to_owned()),
-            content: content.map(|content| Text(content.to_owned())),
-        }
+        };
+        LookUp { outcome, content: content.map(|content| Text(content.to_owned())) }
     }
 
-    fn notification(owner: &str, look_up: &LookUp) -> Notification {
-        let LookUp { status, receipt, received_at, stored_at, reason, .. } = look_up.clone();
-        Notification {
-            owner: owner.to_owned(),
-            event_id: format!("{receipt}:{status}"),
-            subject: key().1,
-            status,
-            receipt,
-            received_at,
-            stored_at,
-            reason,
-        }
+    fn with(mut look_up: LookUp, change: impl FnOnce(&mut Outcome)) -> LookUp {
+        change(&mut look_up.outcome);
+        look_up
+    }
+
+    fn notification(owner: &str, LookUp { outcome, .. }: LookUp) -> Notification {
+        let event_id = format!("{}:{}", outcome.receipt, outcome.status);
+        Notification { owner: owner.to_owned(), event_id, outcome }
     }
 
     fn record(status: &str, receipt: &str, content: &str) -> HashMap<Key, Record> {
@@ -374,7 +354,7 @@ mod tests {
     fn evidence(sent: &[(&str, &str)], outcomes: &[LookUp], records: HashMap<Key, Record>) -> Evidence {
         Evidence {
             sent: sent.iter().map(|(receipt, body)| self::sent(receipt, body)).collect(),
-            outcomes: outcomes.iter().map(|outcome| (outcome.receipt.clone(), outcome.clone())).collect(),
+            outcomes: outcomes.iter().map(|one| (one.outcome.receipt.clone(), one.clone())).collect(),
             records,
             ..Evidence::default()
         }
@@ -436,10 +416,11 @@ mod tests {
             (INVALID, duplicate(), A),
             (INVALID, look_up("1", "failed", None), A),
             (A, look_up("1", "other", None), A),
-            (A, LookUp { reason: None, ..conflict() }, OTHER),
-            (A, LookUp { stored_at: Some("then".into()), ..conflict() }, OTHER),
-            (A, LookUp { reason: Some("because".into()), ..duplicate() }, A),
-            (A, LookUp { stored_at: None, ..duplicate() }, A),
+            (A, with(conflict(), |it| it.reason = None), OTHER),
+            (A, with(conflict(), |it| it.stored_at = Some("then".into())), OTHER),
+            (A, with(duplicate(), |it| it.reason = Some("because".into())), A),
+            (A, with(duplicate(), |it| it.stored_at = None), A),
+            (A, with(duplicate(), |it| it.id = "m-2".into()), A),
         ] {
             let shown = format!("{body} beside {stored}: {outcome:?}");
             let outcomes = [outcome, look_up("2", "stored", Some(stored))];
@@ -486,10 +467,10 @@ mod tests {
 
     #[test]
     fn a_second_time_of_storing_shows() {
-        let later = LookUp { stored_at: Some("later".to_owned()), ..look_up("1", "stored", Some(A)) };
+        let later = with(look_up("1", "stored", Some(A)), |it| it.stored_at = Some("later".into()));
         let outcomes = HashMap::from([("1".to_owned(), later.clone())]);
         assert_eq!(account(&Evidence { outcomes, ..stored() }), "stored 1, twice 1");
-        let notifications = HashSet::from([notification("alice", &later)]);
+        let notifications = HashSet::from([notification("alice", later.clone())]);
         assert_eq!(account(&Evidence { notifications, ..stored() }), "stored 1, twice 1");
         let earlier = vec![(key().0, later)];
         assert_eq!(account(&Evidence { earlier, ..stored() }), "stored 1, twice 1");
@@ -518,22 +499,17 @@ mod tests {
     fn a_notification_says_what_the_look_up_says_to_the_owner_alone() {
         let of =
             |notification| account(&Evidence { notifications: HashSet::from([notification]), ..stored() });
-        let own = notification("alice", &look_up("1", "stored", None));
-        assert_eq!(of(own.clone()), "stored 1");
-        assert_eq!(
-            of(Notification { owner: "bob".into(), ..own.clone() }),
-            "stored 1, delivered to the wrong owner 1"
-        );
-        assert_eq!(
-            of(Notification { receipt: "9".into(), ..own.clone() }),
-            "stored 1, delivered to the wrong owner 1"
-        );
+        let own = || look_up("1", "stored", None);
+        assert_eq!(of(notification("alice", own())), "stored 1");
+        for wrong in [notification("bob", own()), notification("alice", look_up("9", "stored", None))] {
+            assert_eq!(of(wrong), "stored 1, delivered to the wrong owner 1");
+        }
         for wrong in [
-            notification("alice", &look_up("1", "conflict", None)),
-            Notification { received_at: None, ..own.clone() },
-            Notification { reason: Some("because".into()), ..own.clone() },
-            Notification { event_id: "1".into(), ..own.clone() },
-            Notification { subject: "m-2".into(), ..own },
+            notification("alice", look_up("1", "conflict", None)),
+            notification("alice", with(own(), |it| it.received_at = None)),
+            notification("alice", with(own(), |it| it.reason = Some("because".into()))),
+            notification("alice", with(own(), |it| it.id = "m-2".into())),
+            Notification { event_id: "1".into(), ..notification("alice", own()) },
         ] {
             assert_eq!(of(wrong), "stored 1, wrong outcome 1");
         }
@@ -542,7 +518,7 @@ mod tests {
     #[test]
     fn a_message_without_a_202_may_have_any_receipt() {
         let unanswered = Sent { accepted: None, ..sent("", A) };
-        let own = notification("alice", &look_up("9", "stored", None));
+        let own = notification("alice", look_up("9", "stored", None));
         let evidence = Evidence {
             sent: vec![unanswered],
             notifications: HashSet::from([own]),
@@ -560,7 +536,7 @@ mod tests {
         let sent = vec![Sent { after_faults: true, ..sent("1", A) }];
         let silent = Evidence { sent, ..stored() };
         assert_eq!(account(&silent), "stored 1, not notified 1");
-        let notifications = HashSet::from([notification("alice", &look_up("1", "stored", None))]);
+        let notifications = HashSet::from([notification("alice", look_up("1", "stored", None))]);
         assert_eq!(account(&Evidence { notifications, ..silent }), "stored 1");
     }
 

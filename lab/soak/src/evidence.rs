@@ -61,14 +61,26 @@ impl Sent {
     }
 }
 
-/// The response to a look-up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LookUp {
+/// What is said of a request, by a look-up or by a notification.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outcome {
+    /// The id of the message: in a notification, the subject of the event.
+    #[serde(default)]
+    pub(crate) id: String,
+    /// In a notification, the last word of the event's type.
+    #[serde(default)]
     pub(crate) status: String,
     pub(crate) receipt: String,
     pub(crate) received_at: Option<String>,
     pub(crate) stored_at: Option<String>,
     pub(crate) reason: Option<String>,
+}
+
+/// The response to a look-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LookUp {
+    pub(crate) outcome: Outcome,
     /// The payload, or the text of a rejected message.
     pub(crate) content: Option<Text>,
 }
@@ -76,21 +88,14 @@ pub(crate) struct LookUp {
 impl LookUp {
     pub(crate) fn parse(json: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body {
-            status: String,
-            receipt: String,
-            received_at: Option<String>,
-            stored_at: Option<String>,
-            reason: Option<String>,
+        struct Content {
             // Its text, because a payload need not be what Rust can hold: half a surrogate pair is not.
             payload: Option<Box<RawValue>>,
             text: Option<String>,
         }
-        let Body { status, receipt, received_at, stored_at, reason, payload, text } =
-            serde_json::from_str(json)?;
+        let Content { payload, text } = serde_json::from_str(json)?;
         let content = payload.map(|payload| payload.get().to_owned()).or(text).map(Text);
-        Ok(Self { status, receipt, received_at, stored_at, reason, content })
+        Ok(Self { outcome: serde_json::from_str(json)?, content })
     }
 }
 
@@ -100,31 +105,16 @@ pub(crate) struct Notification {
     /// The owner of the socket.
     pub(crate) owner: String,
     pub(crate) event_id: String,
-    /// The last word of the event's type.
-    pub(crate) status: String,
-    /// The id of the message.
-    pub(crate) subject: String,
-    pub(crate) receipt: String,
-    pub(crate) received_at: Option<String>,
-    pub(crate) stored_at: Option<String>,
-    pub(crate) reason: Option<String>,
+    pub(crate) outcome: Outcome,
 }
 
 impl Notification {
     pub(crate) fn of(owner: &str, event: &Value) -> Self {
-        let optional = |value: &Value| value.as_str().map(str::to_owned);
-        let text = |value: &Value| optional(value).unwrap_or_default();
-        let data = &event["data"];
-        Self {
-            owner: owner.to_owned(),
-            event_id: text(&event["id"]),
-            status: text(&event["type"]).trim_start_matches("intake.message.").to_owned(),
-            subject: text(&event["subject"]),
-            receipt: text(&data["receipt"]),
-            received_at: optional(&data["receivedAt"]),
-            stored_at: optional(&data["storedAt"]),
-            reason: optional(&data["reason"]),
-        }
+        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        let outcome = Outcome::deserialize(&event["data"]).expect("the data of an event");
+        let status = text("type").trim_start_matches("intake.message.").to_owned();
+        let outcome = Outcome { id: text("subject"), status, ..outcome };
+        Self { owner: owner.to_owned(), event_id: text("id"), outcome }
     }
 }
 
@@ -231,7 +221,7 @@ mod tests {
         let json = r#"{"id":"a","status":"stored","receipt":"1","storedAt":"now","payload":{"a": 1.0,"b":"\ud800"}}"#;
         let found = LookUp::parse(json).unwrap();
         assert_eq!(found.content, Some(Text(r#"{"a": 1.0,"b":"\ud800"}"#.to_owned())));
-        assert_eq!(found.stored_at.as_deref(), Some("now"));
+        assert_eq!(found.outcome.stored_at.as_deref(), Some("now"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use reqwest::Method;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::run::{Phase, Run};
@@ -153,8 +154,10 @@ fn kill_process(id: i32) -> bool {
 /// Invokes the dead-letter recorder again and again, as its schedule does, only more often.
 pub(crate) async fn invoke_the_recorder() {
     let stack = Stack::running();
+    let function = stack.function("DeadLetterRecorderFunction").await;
+    let path = format!("/2015-03-31/functions/{function}/invocations");
     loop {
         sleep(Duration::from_secs(5)).await;
-        stack.invoke("DeadLetterRecorderFunction", "{}").await;
+        stack.operate("lambda", Method::POST, &path, "{}").await;
     }
 }

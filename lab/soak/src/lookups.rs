@@ -45,8 +45,8 @@ pub(crate) async fn all(run: &Run, say: &impl Fn(&str)) {
         let mut open: Vec<Sent> = {
             let evidence = run.evidence();
             let is_open = |sent: &&Sent| {
-                let outcome = sent.receipt().map(|receipt| evidence.outcomes.get(receipt));
-                outcome.is_some_and(|outcome| outcome.is_none_or(|outcome| outcome.status == "queued"))
+                let found = sent.receipt().map(|receipt| evidence.outcomes.get(receipt));
+                found.is_some_and(|found| found.is_none_or(|found| found.outcome.status == "queued"))
             };
             evidence.sent.iter().filter(is_open).cloned().collect()
         };
