@@ -2,14 +2,13 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use e2e::stack::{Stack, processes_with};
+use e2e::stack::processes_with;
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use reqwest::Method;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::run::{Phase, Run};
@@ -34,7 +33,7 @@ pub(crate) async fn disturb_the_table(run: &Run, proxy: &FaultProxy, seed: u64) 
         if !run.is(Phase::Faults) {
             return;
         }
-        if number % 12 == 0 {
+        if number % 30 == 0 {
             exhaust_deliveries(run, proxy).await;
         } else {
             let (share, fault) = fault_of_the_table(&mut chance);
@@ -149,15 +148,4 @@ pub(crate) async fn kill_consumers(run: &Run, seed: u64) {
 
 fn kill_process(id: i32) -> bool {
     kill(Pid::from_raw(id), Signal::SIGKILL).is_ok()
-}
-
-/// Invokes the dead-letter recorder again and again, as its schedule does, only more often.
-pub(crate) async fn invoke_the_recorder() {
-    let stack = Stack::running();
-    let function = stack.function("DeadLetterRecorderFunction").await;
-    let path = format!("/2015-03-31/functions/{function}/invocations");
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        stack.operate("lambda", Method::POST, &path, "{}").await;
-    }
 }

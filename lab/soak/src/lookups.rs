@@ -1,20 +1,20 @@
 //! Look-ups through the API: some of them during the flood, and one of every receipt in the end.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    evidence::{LookUp, Sent},
+    evidence::{Evidence, LookUp, Sent},
     run::{Owner, Phase, Run, http_client},
 };
 
 /// How many look-ups there are at once in the end.
 const MAX_CONCURRENT: usize = 16;
 
-/// How long the dead-letter recorder may take.
+/// How long the dead-letter recorder may take. It runs every minute.
 const MAX_QUEUED: Duration = Duration::from_secs(180);
 
 /// Looks up messages at random, for as long as there are faults: by receipt, by id, or as another owner.
@@ -37,18 +37,19 @@ pub(crate) async fn at_random(run: &Run, seed: u64) {
     }
 }
 
-/// Looks up every receipt until none is queued any more, or for long enough.
+/// Looks up every receipt until none is queued any more, or for long enough. A late outcome can replace the record
+/// of another request with the same id: the requests of that id are looked up again.
 pub(crate) async fn all(run: &Run, say: &impl Fn(&str)) {
     let http = http_client();
     let end = Instant::now() + MAX_QUEUED;
     loop {
         let mut open: Vec<Sent> = {
-            let evidence = run.evidence();
-            let is_open = |sent: &&Sent| {
-                let found = sent.receipt().map(|receipt| evidence.outcomes.get(receipt));
-                found.is_some_and(|found| found.is_none_or(|found| found.outcome.status == "queued"))
-            };
-            evidence.sent.iter().filter(is_open).cloned().collect()
+            let Evidence { sent, outcomes, .. } = &*run.evidence();
+            let accepted = || sent.iter().filter_map(|sent| Some((sent, outcomes.get(sent.receipt()?))));
+            let is_open = |found: Option<&LookUp>| found.is_none_or(|found| found.outcome.status == "queued");
+            let open: HashSet<_> =
+                accepted().filter(|(_, found)| is_open(*found)).map(|(sent, _)| &sent.key).collect();
+            accepted().map(|(sent, _)| sent).filter(|sent| open.contains(&sent.key)).cloned().collect()
         };
         if open.is_empty() || Instant::now() > end {
             return;
@@ -61,13 +62,17 @@ pub(crate) async fn all(run: &Run, say: &impl Fn(&str)) {
                 async move {
                     let accepted = sent.accepted?;
                     let owner = run.owner(&sent.key.0);
-                    Some((accepted.receipt, look_up(run, http, owner, &accepted.status_path).await?))
+                    let found = look_up(run, http, owner, &accepted.status_path).await?;
+                    Some((owner, accepted.receipt, found))
                 }
             })
             .buffer_unordered(MAX_CONCURRENT)
             .enumerate();
         while let Some((done, found)) = looking_up.next().await {
-            run.evidence().outcomes.extend(found);
+            if let Some((owner, receipt, found)) = found {
+                let before = run.evidence().outcomes.insert(receipt, found);
+                before.into_iter().for_each(|before| run.note_earlier(owner, before));
+            }
             if last.elapsed() > Duration::from_secs(5) {
                 last = Instant::now();
                 say(&format!("looking up: {done} of {total}"));

@@ -108,23 +108,21 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
         listeners.spawn(async move { sockets::listen(&run, &run.owners[number / SOCKETS], seed).await });
     }
     let mut disturbances = JoinSet::new();
-    let ((run_, seed), proxy) = (seeded(), Arc::clone(&table));
+    let ((shared, seed), proxy) = (seeded(), Arc::clone(&table));
     disturbances.spawn(async move {
         match plan.throttle {
-            None => faults::disturb_the_table(&run_, &proxy, seed).await,
-            Some(duration) => faults::throttle_the_table(&run_, &proxy, duration).await,
+            None => faults::disturb_the_table(&shared, &proxy, seed).await,
+            Some(duration) => faults::throttle_the_table(&shared, &proxy, duration).await,
         }
     });
     if plan.throttle.is_none() {
         let ((run, seed), proxy) = (seeded(), Arc::clone(&connections));
         disturbances.spawn(async move { faults::disturb_the_sockets(&run, &proxy, seed).await });
     }
-    let (run_, seed) = seeded();
-    disturbances.spawn(async move { lookups::at_random(&run_, seed).await });
-    let (mut kills, (run_, seed)) = (JoinSet::new(), seeded());
-    kills.spawn(async move { faults::kill_consumers(&run_, seed).await });
-    let mut recorder = JoinSet::new();
-    recorder.spawn(faults::invoke_the_recorder());
+    let (shared, seed) = seeded();
+    disturbances.spawn(async move { lookups::at_random(&shared, seed).await });
+    let (mut kills, (shared, seed)) = (JoinSet::new(), seeded());
+    kills.spawn(async move { faults::kill_consumers(&shared, seed).await });
     let mut clients = JoinSet::new();
     for _ in 0..plan.clients {
         let (run, seed) = seeded();
@@ -135,9 +133,12 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     let accepted = run.accepted.load(Ordering::Relaxed);
     assert!(accepted >= plan.messages, "only {accepted} messages were accepted");
     let end = Instant::now() + AFTERMATH + plan.throttle.unwrap_or_default();
-    let drained = async |queue: Queue| is_done(&mut kills) && queue.total() <= plan.messages / 50;
-    let mut drained = drained;
-    watch.until("draining, with faults", async |queue| Instant::now() > end || drained(queue).await).await;
+    watch
+        .until("draining, with faults", async |queue| {
+            let few = queue.total() <= plan.messages / 50;
+            (is_done(&mut kills) && few) || Instant::now() > end
+        })
+        .await;
     kills.shutdown().await;
     run.phase.send_replace(Phase::Calm);
     watch.until("ending the faults", async |_| is_done(&mut disturbances)).await;
@@ -147,7 +148,6 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     flood::send_after_faults(&run, seeds.u64(..)).await;
     drain(&watch, &[&table, &connections]).await;
     lookups::all(&run, &say).await;
-    recorder.shutdown().await;
     // A request under way could still change the table.
     drain(&watch, &[&table, &connections]).await;
     run.phase.send_replace(Phase::Over);
