@@ -1,6 +1,6 @@
 //! Records that keep failing, up to the dead-letter queue.
 
-use e2e::stack::{Record, Stack, unique};
+use e2e::stack::{Record, Stack, eventually, unique};
 use serde_json::{Value, json};
 
 const BODY: &str = r#"{"number":1234567890123456789}"#;
@@ -35,8 +35,10 @@ async fn a_message_that_cannot_be_stored_fails_after_its_last_delivery_and_is_st
 
     let event = socket.notified("failed", &id).await;
     assert_eq!(event["data"]["receipt"], json!(queued.receipt));
-    let deliveries = format!("in {} deliveries", stack.max_receive_count().await);
-    assert!(event["data"]["reason"].as_str().is_some_and(|reason| reason.contains(&deliveries)), "{event}");
+    let reason = "in any of its deliveries";
+    assert!(event["data"]["reason"].as_str().is_some_and(|text| text.contains(reason)), "{event}");
+    let found = caller.get(&queued.status_path).await.json();
+    assert_eq!((&found["status"], &found["reason"]), (&json!("failed"), &event["data"]["reason"]));
     let letter = stack.dead_letter(&queued.receipt).await;
     assert_eq!(letter.body(), Some(BODY));
 
@@ -95,4 +97,38 @@ async fn in_a_batch_every_record_has_its_own_outcome() {
     let is_dead = |receipt: &String| letters.iter().any(|letter| letter.message_id() == Some(receipt));
     let settled = [0, 2, 3, 4, 6].map(|place| is_dead(&receipts[place]));
     assert_eq!(settled, [false; 5], "what has an outcome is no dead letter");
+}
+
+#[tokio::test]
+async fn a_dead_letter_without_an_outcome_gets_one_and_stays() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let mut socket = caller.connect().await;
+    let [failed, conflict] = ["failed", "conflict"].map(unique);
+    caller.put(&conflict, r#"{"first":true}"#).await;
+    // As if the consumer had been killed in the last delivery of each.
+    let dead = [caller.record(&failed, BODY), caller.record(&conflict, BODY), caller.record("no+id", BODY)];
+    let receipts = stack.send_batch_to(&stack.at.dead_letter_queue_url, dead).await;
+
+    for (receipt, id, status) in [
+        (&receipts[0], &*failed, "failed"),
+        (&receipts[1], &*conflict, "conflict"),
+        (&receipts[2], "no+id", "rejected"),
+    ] {
+        let path = format!("/messages/{id}?receipt={receipt}");
+        let found = eventually(&format!("the outcome of {path}"), async || {
+            // As its schedule does every minute.
+            stack.invoke("DeadLetterRecorderFunction", &json!({})).await;
+            let found = caller.get(&path).await;
+            if found.message_status() == "queued" { Err(found.text) } else { Ok(found.json()) }
+        })
+        .await;
+        assert_eq!(found["status"], status);
+        let event = socket.notified(status, id).await;
+        assert_eq!(event["data"]["receipt"], json!(receipt));
+        assert_eq!(event["data"]["reason"], found["reason"]);
+        assert_eq!(event["data"]["receivedAt"], found["receivedAt"]);
+        assert_eq!(stack.dead_letter(receipt).await.body(), Some(BODY));
+    }
+    assert_eq!(caller.look_up(&failed).await.payload(), BODY);
 }

@@ -222,10 +222,13 @@ impl Stack {
 
     /// Invokes the consumer with a batch of records, and returns its response.
     pub async fn consume(&self, records: &[Value]) -> Value {
-        let function = self.function("QueueConsumerFunction").await;
-        let path = format!("/2015-03-31/functions/{function}/invocations");
-        let event = json!({ "Records": records }).to_string();
-        self.operate("lambda", Method::POST, &path, &event).await
+        self.invoke("QueueConsumerFunction", &json!({ "Records": records })).await
+    }
+
+    /// Invokes a function with an event, and returns its response.
+    pub async fn invoke(&self, logical_id: &str, event: &Value) -> Value {
+        let path = format!("/2015-03-31/functions/{}/invocations", self.function(logical_id).await);
+        self.operate("lambda", Method::POST, &path, &event.to_string()).await
     }
 
     /// All lines that the functions have logged so far and that contain this text.
