@@ -12,6 +12,7 @@ mod notifications;
 mod out_of_memory;
 mod process_faults;
 mod queue_consumer;
+mod receipts;
 mod sent;
 mod shown_events;
 mod starting;

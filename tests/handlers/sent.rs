@@ -86,12 +86,14 @@ pub(crate) fn records_of(failures: &BTreeSet<String>, sent: &[Sent], delivery: u
     failed.map(|sent| sent.record(delivery)).collect()
 }
 
-/// The items of the table of messages, by their keys.
+/// The records of messages, by their keys.
 pub(crate) type Items = HashMap<String, HashMap<String, AttributeValue>>;
 
 pub(crate) async fn items(database: &Database) -> Items {
-    let items = database.items(MESSAGES).await;
-    items.into_iter().map(|item| (item["pk"].as_s().expect("text").clone(), item)).collect()
+    let items = database.items(MESSAGES).await.into_iter();
+    let by_key = items.map(|item| (item["pk"].as_s().expect("text").clone(), item));
+    // The others are notes of outcomes.
+    by_key.filter(|(key, _)| !key.starts_with('#')).collect()
 }
 
 /// Checks that the table has exactly these messages, stored, and returns its items.
