@@ -1,29 +1,37 @@
-//! Random sequences of everything that can happen to one message, against a model of the state table.
+//! Random sequences of everything that can happen to the messages of one id, against a model of the state table: what
+//! the look-up of the id says, and what the look-up of every receipt says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::{
     consumer::{MAX_RECEIVE_COUNT, TestConsumer},
-    events::{delivered, get, put, receipt, record, request},
+    events::{delivered, put, receipt, record, request},
 };
 use fault_proxy::Fault;
-use intake::{message::Payload, rest::Responses};
-use proptest::{prelude::*, test_runner::Config};
-use serde_json::{Value, json};
-use status_lookup::StatusLookup;
+use intake::rest::Responses;
+use proptest::{prelude::*, sample::Index, test_runner::Config};
 use sync_insert::SyncInsert;
 
-/// What can happen. The number makes the receipt: the same number is the same SQS message again.
+use crate::receipts::response;
+
+/// What can happen.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A client puts a message.
     Put(Body),
-    /// The queue delivers a message.
-    Deliver(usize, Body),
-    /// The queue delivers a message for the last time, and the database rejects it.
-    FailLastDelivery(usize, Body),
-    /// The queue delivers a message, and the response to the first request that stores it is lost.
-    LoseResponse(usize, Body),
+    /// A client queues a message, and gets a receipt.
+    Queue(Body),
+    /// The queue delivers one of the queued messages, perhaps again.
+    Deliver(Index, Delivery),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Undisturbed,
+    /// The response to the first request to the table is lost.
+    LosesResponse,
+    /// It is the last one, and the database rejects the message.
+    FailsForGood,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,102 +52,122 @@ impl Body {
             Self::Invalid => "[]",
         }
     }
-}
 
-/// What the table should have: the status and the received text.
-type Model = Option<(&'static str, &'static str)>;
-
-/// The state table once more, in other words: the model after a message that becomes `status` if it is valid.
-fn next(current: Model, body: Body, status: &'static str) -> Model {
-    match current {
-        Some(("stored", _)) => current,
-        _ => Some((if body == Body::Invalid { "rejected" } else { status }, body.text())),
+    fn is_same_as(self, other: Self) -> bool {
+        self == other || [[Self::One, Self::SameAsOne], [Self::SameAsOne, Self::One]].contains(&[self, other])
     }
 }
 
-/// Whether this payload is stored.
-fn is_stored(current: Model, body: Body) -> bool {
-    let payload = |text: &str| Payload::parse(text).ok();
-    let stored = current.filter(|(status, _)| *status == "stored").and_then(|(_, text)| payload(text));
-    stored.is_some_and(|stored| stored.is_same_as(body.text()))
+/// What has to be found: the record of the id, and the outcome of every receipt that has one.
+#[derive(Debug, Default)]
+struct Model {
+    record: Option<(&'static str, Body)>,
+    outcomes: BTreeMap<usize, &'static str>,
 }
 
-async fn check(consumer: &TestConsumer, model: Model) {
-    let look_up = StatusLookup::new(consumer.database.messages(), consumer.database.outcomes(), responses());
-    let response = look_up.handle(request(&get("alice", "m-1", None))).await.expect("a response");
-    let body: Value = serde_json::from_slice(response.body()).expect("JSON");
-    match model {
-        Some((status, received)) => {
-            let text = consumer.database.text("alice", "m-1", "payload").await;
-            assert_eq!((&body["status"], text.as_str()), (&json!(status), received));
+impl Model {
+    /// The state table once more, in other words: a message that becomes `status` if it is valid and recorded.
+    /// Returns its outcome.
+    fn accept(&mut self, body: Body, status: &'static str) -> &'static str {
+        let status = if body == Body::Invalid { "rejected" } else { status };
+        match self.record {
+            Some(("stored", _)) if body == Body::Invalid => "rejected",
+            Some(("stored", stored)) if body.is_same_as(stored) => "stored",
+            Some(("stored", _)) => "conflict",
+            _ => {
+                self.record = Some((status, body));
+                status
+            }
         }
-        None => assert_eq!(response.status(), 404),
     }
 }
 
-fn responses() -> Responses {
-    Responses::new("*").expect("an origin")
+async fn check(consumer: &TestConsumer, model: &Model, queued: &[Body], step: Step) {
+    let (status, found) = response(consumer, "alice", "m-1", None).await;
+    match model.record {
+        Some((expected, body)) => {
+            assert_eq!(found["status"], expected, "after {step:?}");
+            let text = consumer.database.text("alice", "m-1", "payload").await;
+            assert_eq!(text, body.text(), "after {step:?}");
+        }
+        None => assert_eq!(status, 404, "after {step:?}"),
+    }
+    for number in 0..queued.len() {
+        let (_, found) = response(consumer, "alice", "m-1", Some(&receipt(number))).await;
+        let expected = model.outcomes.get(&number).copied().unwrap_or("queued");
+        assert_eq!(found["status"], expected, "by receipt {number}, after {step:?}: {found}");
+        assert_eq!(found["receipt"], receipt(number));
+        assert_eq!(found["storedAt"].is_string(), expected == "stored", "{found}");
+        assert_eq!(found["reason"].is_string(), !["stored", "queued"].contains(&expected), "{found}");
+    }
 }
 
 async fn run(steps: Vec<Step>) {
     let consumer = TestConsumer::start().await;
-    let insert = SyncInsert::new(consumer.database.messages(), responses());
-    let mut model: Model = None;
+    let insert = SyncInsert::new(consumer.database.messages(), Responses::new("*").expect("an origin"));
+    let mut model = Model::default();
+    let mut queued = Vec::new();
     for step in steps {
         match step {
             Step::Put(body) => {
                 let response =
                     insert.handle(request(&put("alice", "m-1", body.text()))).await.expect("a response");
-                let expected = match model {
-                    _ if body == Body::Invalid => 400,
-                    Some(("stored", _)) if is_stored(model, body) => 200,
-                    Some(("stored", _)) => 409,
-                    _ => 201,
+                let was_stored = matches!(model.record, Some(("stored", _)));
+                let expected = match body {
+                    Body::Invalid => 400,
+                    _ => match model.accept(body, "stored") {
+                        "conflict" => 409,
+                        _ if was_stored => 200,
+                        _ => 201,
+                    },
                 };
                 assert_eq!(response.status().as_u16(), expected, "{step:?}");
-                if body != Body::Invalid {
-                    model = next(model, body, "stored");
-                }
             }
-            Step::Deliver(number, body) | Step::LoseResponse(number, body) => {
-                if matches!(step, Step::LoseResponse(..)) {
-                    consumer.database.faults.next([Fault::CutAfter]);
+            Step::Queue(body) => queued.push(body),
+            Step::Deliver(..) if queued.is_empty() => {}
+            Step::Deliver(which, delivery) => {
+                let number = which.index(queued.len());
+                let body = queued[number];
+                let mut record = record(number, "alice", "m-1", body.text());
+                let mut status = "stored";
+                match delivery {
+                    Delivery::Undisturbed => {}
+                    Delivery::LosesResponse => consumer.database.faults.next([Fault::CutAfter]),
+                    Delivery::FailsForGood => {
+                        // A valid message is tried in a batch and by itself, an invalid one by itself.
+                        let attempts = if body == Body::Invalid { 1 } else { 2 };
+                        consumer.database.faults.next(vec![Fault::Refuse; attempts]);
+                        record = delivered(record, MAX_RECEIVE_COUNT);
+                        status = "failed";
+                    }
                 }
-                let failures = consumer.consume(&[record(number, "alice", "m-1", body.text())]).await;
-                assert_eq!(failures, BTreeSet::new(), "{step:?}");
-                model = next(model, body, "stored");
-            }
-            Step::FailLastDelivery(number, body) => {
-                // A valid message is tried in a batch and by itself, an invalid one by itself.
-                let attempts = if body == Body::Invalid { 1 } else { 2 };
-                consumer.database.faults.next(vec![Fault::Refuse; attempts]);
-                let last = delivered(record(number, "alice", "m-1", body.text()), MAX_RECEIVE_COUNT);
-                let failures = consumer.consume(&[last]).await;
-                let fails = body != Body::Invalid && !matches!(model, Some(("stored", _)));
-                let expected = if fails { BTreeSet::from([receipt(number)]) } else { BTreeSet::new() };
-                assert_eq!(failures, expected, "{step:?}");
-                model = next(model, body, "failed");
+                let failures = consumer.consume(&[record]).await;
+                let outcome = model.accept(body, status);
+                let expected = (outcome == "failed").then(|| receipt(number));
+                assert_eq!(failures, BTreeSet::from_iter(expected), "{step:?}");
+                model.outcomes.insert(number, outcome);
             }
         }
-        check(&consumer, model).await;
+        check(&consumer, &model, &queued, step).await;
     }
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let body = || prop::sample::select(vec![Body::One, Body::SameAsOne, Body::Another, Body::Invalid]);
+    let delivery =
+        prop::sample::select(vec![Delivery::Undisturbed, Delivery::LosesResponse, Delivery::FailsForGood]);
     prop_oneof![
-        body().prop_map(Step::Put),
-        (0..3_usize, body()).prop_map(|(number, body)| Step::Deliver(number, body)),
-        (0..3_usize, body()).prop_map(|(number, body)| Step::FailLastDelivery(number, body)),
-        (0..3_usize, body()).prop_map(|(number, body)| Step::LoseResponse(number, body)),
+        1 => body().prop_map(Step::Put),
+        3 => body().prop_map(Step::Queue),
+        4 => (any::<Index>(), delivery).prop_map(|(which, delivery)| Step::Deliver(which, delivery)),
     ]
 }
 
 proptest! {
     #![proptest_config(Config { cases: 64, ..Config::default() })]
     #[test]
-    fn a_message_has_the_status_of_the_state_table_after_every_step(
-        steps in prop::collection::vec(any_step(), 1..12),
+    fn an_id_and_every_receipt_have_the_status_of_the_state_table_after_every_step(
+        steps in prop::collection::vec(any_step(), 1..20),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(run(steps));
