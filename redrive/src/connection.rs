@@ -9,6 +9,7 @@ use aws_sdk_sqs::{
         Credentials, ProvideCredentials, SharedCredentialsProvider, SharedHttpClient, timeout::TimeoutConfig,
     },
 };
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SystemTimeSource};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -69,6 +70,9 @@ pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Prob
         .region(Region::new(value("region")?))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(value("endpoint")?)
+        // Taking a role panics without these two.
+        .sleep_impl(TokioSleep::new())
+        .time_source(SystemTimeSource::new())
         .http_client(http_client())
         .build();
     let queues = Queues { from: value("dead_letter_queue_url")?, to: value("queue_url")? };
@@ -121,7 +125,7 @@ impl Queues {
             let [url] = found[..] else {
                 let number = found.len();
                 return Err(Problem::Fatal(format!(
-                    "there are {number} queues named {stack}-{logical_id}-… in this account and region, not one"
+                    "found {number} queues named {stack}-{logical_id}-… in this account and region, not one"
                 )));
             };
             Ok(url.clone())

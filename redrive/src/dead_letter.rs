@@ -44,7 +44,7 @@ impl DeadLetter {
 
     /// The receipt that the client got. An earlier redrive has passed it on as an attribute.
     pub fn receipt(&self) -> &str {
-        self.text("receipt").filter(|receipt| Receipt::parse(*receipt).is_ok()).unwrap_or(self.message_id())
+        self.text("receipt").filter(|receipt| Receipt::parse(receipt).is_ok()).unwrap_or(self.message_id())
     }
 
     /// How long ago the client sent it.

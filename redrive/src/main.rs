@@ -66,10 +66,10 @@ fn conclude(options: Options, summary: Summary, result: Result<(), Problem>) -> 
     let Summary { moved, unattributed, failed_again, not_moved, not_deleted, hidden } = summary;
     let failed = not_moved + not_deleted;
     for (number, what) in [
-        (unattributed, "left, because they are unattributed: --all moves them, too"),
-        (failed_again, "left, because they failed again: the consumer's log says why"),
+        (unattributed, "unattributed, left: --all moves such records, too"),
+        (failed_again, "failed again, left: the consumer's log says why"),
         (not_deleted, "in both queues: the next redrive sends them again, and the consumer stores each once"),
-        (hidden, "hidden by another reader, and not looked at: run it again"),
+        (hidden, "still hidden by another reader: run it again later"),
     ] {
         if number > 0 {
             note(format_args!("{number} {what}"));
@@ -83,8 +83,12 @@ fn conclude(options: Options, summary: Summary, result: Result<(), Problem>) -> 
     } else if options.max == Some(moved + not_deleted) {
         note("--max is reached: there may be more");
     }
-    let would = if options.dry_run { "would be " } else { "" };
-    say(format_args!("{would}moved {moved}, left {}, failed {failed}", unattributed + failed_again));
+    let left = unattributed + failed_again;
+    if options.dry_run {
+        say(format_args!("would move {moved}, would leave {left}"));
+    } else {
+        say(format_args!("moved {moved}, left {left}, failed {failed}"));
+    }
     match (result, interrupted) {
         (Err(_), _) => ExitCode::FAILURE,
         // As of a program that Ctrl-C ended.
@@ -97,8 +101,8 @@ fn conclude(options: Options, summary: Summary, result: Result<(), Problem>) -> 
 /// A message in the list of a dry run.
 fn line(letter: &DeadLetter, outcome: &Outcome) -> String {
     let outcome = match outcome {
-        Outcome::Unattributed => "left: unattributed",
-        _ => "moved",
+        Outcome::Unattributed => "would stay: unattributed",
+        _ => "would be moved",
     };
     // Anybody may have sent these: nothing in them may move the cursor.
     let text = |text: Option<&str>| text.unwrap_or("-").escape_debug().to_string();

@@ -46,5 +46,5 @@ pub(crate) fn last_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = next;
     }
     // The list of credential providers that were tried follows on lines of its own.
-    cause.to_string().lines().next().unwrap_or_default().to_owned()
+    cause.to_string().lines().next().unwrap_or_default().trim_end_matches(" Attempted:").to_owned()
 }
