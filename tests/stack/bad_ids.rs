@@ -1,6 +1,7 @@
 //! Illegal ids, on both paths.
 
 use e2e::stack::{Stack, unique};
+use serde_json::json;
 
 const BODY: &str = r#"{"a":1}"#;
 
@@ -41,7 +42,7 @@ async fn an_illegal_id_is_rejected_on_the_sync_path() {
 }
 
 #[tokio::test]
-async fn a_queued_message_with_an_illegal_id_is_notified_as_rejected() {
+async fn a_queued_message_with_an_illegal_id_is_rejected_by_its_receipt_and_notified() {
     let stack = Stack::running();
     let caller = stack.caller();
     let mut socket = caller.connect().await;
@@ -73,8 +74,10 @@ async fn a_queued_message_with_an_illegal_id_is_notified_as_rejected() {
     notified.sort_unstable();
     assert_eq!(notified, expected);
 
-    for (id, _, status_path) in &accepted {
-        caller.get(status_path).await.assert_problem(400, "invalid-id");
+    for (id, receipt, status_path) in &accepted {
+        let found = caller.get(status_path).await.json();
+        assert_eq!((&found["status"], &found["receipt"]), (&json!("rejected"), &json!(receipt)), "{found}");
+        assert!(found["reason"].as_str().is_some_and(|reason| reason.contains("A-Z")), "{found}");
         assert_eq!(caller.item(id).await, None, "nothing is written");
     }
 }

@@ -45,7 +45,7 @@ async fn a_correlation_id_shows_every_step_of_a_message_in_their_order() {
     let receipt = response.json()["receipt"].clone();
     socket.notified("stored", &queued).await;
     // The gateway has cached the authorizer's response.
-    let steps = ["gateway: answered", "queue-consumer: settled", "queue-consumer: told"];
+    let steps = ["gateway: answered", "queue-consumer: settled", "queue-consumer: notified"];
     let lines = assert_steps(&stack, response.header("x-amz-apigw-id"), &steps).await;
     assert_eq!(lines[0]["status"], 202);
     let outcome = |line: &Value| (line["receipt"].clone(), line["outcome"].clone());
@@ -77,8 +77,8 @@ async fn a_correlation_id_is_kept_through_failures_and_a_redrive() {
     let retries = stack.max_receive_count().await as usize - 1;
     let mut steps = vec!["authorizer: allowed", "gateway: answered"];
     steps.extend(vec!["queue-consumer: not settled: to be delivered again"; retries]);
-    let failed = "queue-consumer: the last delivery failed: the message goes to the dead-letter queue";
-    steps.extend([failed, "queue-consumer: told", "queue-consumer: settled", "queue-consumer: told"]);
+    let failed = "queue-consumer: failed: in the dead-letter queue";
+    steps.extend([failed, "queue-consumer: notified", "queue-consumer: settled", "queue-consumer: notified"]);
     assert_steps(&stack, response.header("x-amz-apigw-id"), &steps).await;
 }
 

@@ -51,7 +51,7 @@ async fn a_batch_is_stored_in_one_request() {
     assert_eq!(caller.outcome(&queued).await.message_status(), "stored");
     stack.settled(&queued.receipt).await;
     // Without its permission for that, the consumer would store each message by itself, and say so.
-    assert_eq!(stack.logged("a batch was refused").await, Vec::<String>::new());
+    assert_eq!(stack.logged("a batch was rejected").await, Vec::<String>::new());
 }
 
 fn assert_allowed<T, E: ProvideErrorMetadata + std::fmt::Debug>(result: Result<T, SdkError<E>>) {
