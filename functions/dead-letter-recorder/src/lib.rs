@@ -19,7 +19,7 @@ use aws_sdk_sqs::{
 use intake::{
     metrics::{Metric, Metrics},
     state::{Note, Status},
-    store::{Messages, Outcomes, StoreError, outcomes::Found},
+    store::{Messages, Outcomes, outcomes::Found},
     telemetry::with_causes,
 };
 use lambda_runtime::Error;
@@ -42,7 +42,7 @@ const VISIBILITY_TIMEOUT: i32 = 10;
 
 /// A run ends after so many receives in a row without a letter that needs an outcome, so that a full dead-letter
 /// queue costs no more than these each minute.
-const MAX_IDLE_RECEIVES: u32 = 20;
+const MAX_IDLE_RECEIVES: u32 = 100;
 
 /// How many receipts a process remembers to have an outcome.
 const MAX_REMEMBERED: usize = 100_000;
@@ -143,10 +143,12 @@ impl DeadLetterRecorder {
                     self.remember(record.record_id());
                 }
                 Ok(_) => open.push(record),
-                Err(error) => {
-                    log(&error);
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
                     failed += 1;
                 }
+                // The item under its key is not a record. The note of its failure makes up for that.
+                Err(_) => open.push(record),
             }
         }
         (open, failed)
@@ -166,8 +168,9 @@ impl DeadLetterRecorder {
         }
         let recorded = store(&self.messages, &deliveries, schedule.recording_failures).await;
         let recorded = deliveries.into_iter().zip(recorded);
-        settlements
-            .extend(recorded.filter_map(|(delivery, recorded)| Some(Settlement::of(delivery, recorded?))));
+        settlements.extend(
+            recorded.filter_map(|(delivery, progress)| Settlement::of_exhausted(delivery, progress).ok()),
+        );
 
         let notes: Vec<_> = settlements.iter().filter_map(Settlement::note).collect();
         let mut noted = self.notes.write(&notes, schedule.noting).await.into_iter();
@@ -212,8 +215,4 @@ fn as_record(message: Message) -> SqsMessage {
     record.attributes = system.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect();
     record.message_attributes = attributes.collect();
     record
-}
-
-fn log(error: &StoreError) {
-    tracing::warn!(error = with_causes(error), "a dead letter could not be looked up");
 }

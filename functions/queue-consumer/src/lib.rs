@@ -24,7 +24,7 @@ use crate::{
     push::Push,
     report::{BatchReport, Settlement},
     schedule::Schedule,
-    storing::store,
+    storing::{Progress, store},
 };
 
 /// A batch as Lambda passes it on. Each record is parsed by itself, so that one that cannot be parsed does not affect
@@ -70,23 +70,23 @@ impl Consumer {
 
         let stored = store(&self.messages, &deliveries, schedule.storing).await;
         let mut exhausted = Vec::new();
-        for (delivery, recorded) in deliveries.into_iter().zip(stored) {
+        for (delivery, progress) in deliveries.into_iter().zip(stored) {
             let is_last =
                 delivery.incoming.attempts.is_some_and(|attempts| attempts >= self.max_receive_count);
-            match recorded {
-                Some(recorded) => settlements.push(Settlement::of(delivery, recorded)),
-                None if is_last => exhausted.push(delivery.exhausted()),
-                None => report.retry(&delivery),
+            match progress {
+                Progress::Recorded(recorded) => settlements.push(Settlement::of(delivery, recorded)),
+                _ if is_last => exhausted.push(delivery.exhausted()),
+                _ => report.retry(&delivery),
             }
         }
 
         // What could not be stored on its last delivery is recorded as failed; or it turns out now that it is
         // stored, by a write whose response got lost.
         let failed = store(&self.messages, &exhausted, schedule.recording_failures).await;
-        for (delivery, recorded) in exhausted.into_iter().zip(failed) {
-            match recorded {
-                Some(recorded) => settlements.push(Settlement::of(delivery, recorded)),
-                None => report.unrecorded(&delivery),
+        for (delivery, progress) in exhausted.into_iter().zip(failed) {
+            match Settlement::of_exhausted(delivery, progress) {
+                Ok(settlement) => settlements.push(settlement),
+                Err(delivery) => report.unrecorded(&delivery),
             }
         }
 

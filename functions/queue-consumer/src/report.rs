@@ -10,9 +10,12 @@ use intake::{
     telemetry::CorrelationId,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     delivery::{Delivery, IllegalId, Unattributed},
     push::{Notification, PushSummary},
+    storing::Progress,
 };
 
 /// A request whose outcome is certain.
@@ -30,11 +33,27 @@ impl Settlement {
     /// The settlement of a recorded delivery.
     pub fn of(delivery: Delivery, recorded: Recorded) -> Self {
         let Delivery { record_id, receipt, correlation_id, incoming } = delivery;
-        let (outcome, needs_note) = (incoming.outcome(recorded), incoming.needs_note(recorded));
+        let outcome = incoming.outcome(recorded);
+        // A redriven message has a note that says `failed`, and may outlive the record.
+        let is_redriven = record_id != receipt.as_str();
+        let needs_note = is_redriven || incoming.needs_note(recorded);
         let note = Note { owner: incoming.key.owner, receipt, id: incoming.key.id.to_string(), outcome };
         let is_duplicate =
             matches!(recorded, Recorded::Duplicate(_)) && note.outcome.status == Status::Stored;
         Self { record_id, correlation_id, note, needs_note, is_duplicate }
+    }
+
+    /// The settlement of a delivery that is exhausted. Where the database rejects even the record of its failure,
+    /// as it does if an item of another program has its key, the note of it has to do.
+    ///
+    /// # Errors
+    /// The delivery, if the database was throttled or unavailable: its outcome is open.
+    pub fn of_exhausted(delivery: Delivery, progress: Progress) -> Result<Self, Box<Delivery>> {
+        match progress {
+            Progress::Recorded(recorded) => Ok(Self::of(delivery, recorded)),
+            Progress::Rejected => Ok(Self::of(delivery, Recorded::Written(Timestamp::now()))),
+            Progress::Open => Err(Box::new(delivery)),
+        }
     }
 
     /// The settlement of a message with an illegal id.

@@ -21,7 +21,7 @@ const MAX_CONCURRENT_BYTES: usize = 1024 * 1024;
 
 /// How far one message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+pub enum Progress {
     /// Not recorded; whether earlier attempts took effect is unknown.
     Open,
     /// Recorded.
@@ -30,9 +30,8 @@ enum Progress {
     Rejected,
 }
 
-/// Records deliveries in rounds until all are recorded or time is up. The results are in the order of the
-/// deliveries; none for what is not recorded.
-pub async fn store(messages: &Messages, deliveries: &[Delivery], until: Instant) -> Vec<Option<Recorded>> {
+/// Records deliveries in rounds until none is open or time is up. The results are in the order of the deliveries.
+pub async fn store(messages: &Messages, deliveries: &[Delivery], until: Instant) -> Vec<Progress> {
     if deliveries.is_empty() {
         return Vec::new();
     }
@@ -45,11 +44,7 @@ pub async fn store(messages: &Messages, deliveries: &[Delivery], until: Instant)
     if stored.await.is_err() {
         tracing::warn!("time is up before everything is stored");
     }
-    let recorded = |progress: &Progress| match progress {
-        Progress::Recorded(recorded) => Some(*recorded),
-        Progress::Open | Progress::Rejected => None,
-    };
-    progress.iter().map(recorded).collect()
+    progress
 }
 
 /// Tries once to record everything that is open.

@@ -103,12 +103,14 @@ impl Outcomes {
             let has_key = |item: &&Item| item.get("pk").and_then(|pk| pk.as_s().ok()) == Some(key);
             items.into_iter().flatten().find(has_key)
         };
-        if let Some(item) = record_key.as_ref().and_then(item_of) {
-            let record = record_of(item)?;
-            if record.receipt.as_ref() == Some(receipt) {
-                return Ok(Some(Found::Record(record)));
+        let record = record_key.as_ref().and_then(item_of).map(record_of).transpose();
+        let note = item_of(&note_key).map(|item| note_of(item, owner, receipt)).transpose()?;
+        match (record, note) {
+            (Ok(Some(record)), _) if record.receipt.as_ref() == Some(receipt) => {
+                Ok(Some(Found::Record(record)))
             }
+            (_, Some(note)) => Ok(Some(Found::Note(note))),
+            (record, None) => record.map(|_| None),
         }
-        item_of(&note_key).map(|item| note_of(item, owner, receipt).map(Found::Note)).transpose()
     }
 }
