@@ -110,25 +110,29 @@ async fn a_dead_letter_without_an_outcome_gets_one_and_stays() {
     let dead = [caller.record(&failed, BODY), caller.record(&conflict, BODY), caller.record("no+id", BODY)];
     let receipts = stack.send_batch_to(&stack.at.dead_letter_queue_url, dead).await;
 
-    for (receipt, id, status) in [
-        (&receipts[0], &*failed, "failed"),
-        (&receipts[1], &*conflict, "conflict"),
-        (&receipts[2], "no+id", "rejected"),
-    ] {
+    let mut found = Vec::new();
+    for (receipt, id) in receipts.iter().zip([&*failed, &conflict, "no+id"]) {
         let path = format!("/messages/{id}?receipt={receipt}");
-        let found = eventually(&format!("the outcome of {path}"), async || {
-            // As its schedule does every minute.
-            stack.invoke("DeadLetterRecorderFunction", &json!({})).await;
-            let found = caller.get(&path).await;
-            if found.message_status() == "queued" { Err(found.text) } else { Ok(found.json()) }
-        })
-        .await;
-        assert_eq!(found["status"], status);
-        let event = socket.notified(status, id).await;
-        assert_eq!(event["data"]["receipt"], json!(receipt));
+        found.push(
+            eventually(&format!("the outcome of {path}"), async || {
+                // As its schedule does every minute.
+                stack.invoke("DeadLetterRecorderFunction", &json!({})).await;
+                let found = caller.get(&path).await;
+                if found.message_status() == "queued" { Err(found.text) } else { Ok(found.json()) }
+            })
+            .await,
+        );
+        assert_eq!(stack.dead_letter(receipt).await.body(), Some(BODY));
+    }
+    let statuses: Vec<_> = found.iter().map(|found| &found["status"]).collect();
+    assert_eq!(statuses, ["failed", "conflict", "rejected"]);
+    for _ in &found {
+        let event = socket.next_event().await;
+        let found = found.iter().find(|found| found["receipt"] == event["data"]["receipt"]);
+        let found = found.expect("an event for one of these receipts");
+        assert_eq!(event["type"], format!("intake.message.{}", found["status"].as_str().expect("text")));
         assert_eq!(event["data"]["reason"], found["reason"]);
         assert_eq!(event["data"]["receivedAt"], found["receivedAt"]);
-        assert_eq!(stack.dead_letter(receipt).await.body(), Some(BODY));
     }
     assert_eq!(caller.look_up(&failed).await.payload(), BODY);
 }
