@@ -183,7 +183,7 @@ const PUSH_ROWS: [PushRow; 13] = [
     push_row("hang",             PushFault::Hang,             ALWAYS, Receives::Nothing),
 ];
 
-/// Runs one situation with every row, `at_once` of them side by side, and names the cells that fail.
+/// Runs one situation with every row, `at_once` of them concurrently, and names the cells that fail.
 async fn each<R: Copy, C: Future<Output = ()> + 'static>(
     rows: &[R],
     name: fn(&R) -> &'static str,

@@ -50,7 +50,7 @@ async fn one_connection_of_each_owner_is_notified_before_the_second_of_any() {
     let consumer = TestConsumer::start().await;
     let crowds = ["crowd-1", "crowd-2", "crowd-3", "crowd-4"];
     for owner in crowds {
-        consumer.database.plant_connections(owner, 8_000).await;
+        consumer.database.add_connections(owner, 8_000).await;
         for number in 0..8_000 {
             consumer.pushes.always(&format!("{owner}-{number}"), PushFault::Status(410));
         }
@@ -73,7 +73,7 @@ async fn one_connection_of_each_owner_is_notified_before_the_second_of_any() {
 #[tokio::test]
 async fn the_connections_behind_many_gone_ones_are_notified_by_later_batches() {
     let consumer = TestConsumer::start().await;
-    consumer.database.plant_connections("crowd", 250).await;
+    consumer.database.add_connections("crowd", 250).await;
     for number in 0..250 {
         consumer.pushes.always(&format!("crowd-{number}"), PushFault::Status(410));
     }
@@ -89,7 +89,7 @@ async fn the_connections_behind_many_gone_ones_are_notified_by_later_batches() {
 #[tokio::test]
 async fn an_owner_of_200_living_connections_is_notified_on_as_many_as_the_limit() {
     let consumer = TestConsumer::start().await;
-    consumer.database.plant_connections("crowd", 200).await;
+    consumer.database.add_connections("crowd", 200).await;
     let summary = notify(&push(&consumer, AMPLE_TIME), &["crowd", "alice"]).await;
     assert_eq!(summary, PushSummary { pushed: MAX_CONNECTIONS + 1, ..PushSummary::default() });
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["stored m-1"]);
@@ -98,7 +98,7 @@ async fn an_owner_of_200_living_connections_is_notified_on_as_many_as_the_limit(
 #[tokio::test]
 async fn notifications_without_time_left_are_counted_and_fail_no_message() {
     let consumer = TestConsumer::start().await;
-    consumer.database.plant_connections("crowd", 3).await;
+    consumer.database.add_connections("crowd", 3).await;
     // Nothing is known of their connections.
     let summary = notify(&push(&consumer, Duration::ZERO), &["crowd", "alice"]).await;
     assert_eq!(summary, PushSummary { skipped: 2, ..PushSummary::default() });
@@ -112,7 +112,7 @@ async fn notifications_without_time_left_are_counted_and_fail_no_message() {
 #[tokio::test]
 async fn connections_that_time_does_not_suffice_for_are_counted() {
     let consumer = TestConsumer::start().await;
-    consumer.database.plant_connections("crowd", 10).await;
+    consumer.database.add_connections("crowd", 10).await;
     for number in 0..10 {
         consumer.pushes.always(&format!("crowd-{number}"), PushFault::Hang);
     }
@@ -132,4 +132,17 @@ async fn a_gone_connection_that_cannot_be_removed_is_pushed_to_once() {
     }
     assert_eq!(consumer.connections("alice").await, ["alice-1"]);
     assert_eq!(consumer.pushes.requests(), ["POST alice-1"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_still_opening_is_not_removed() {
+    let consumer = TestConsumer::start().await;
+    let alice = Owner::parse("alice").expect("legal");
+    consumer.database.connections().add(&alice, "opening", i64::MAX).await.expect("recorded");
+    // As API Gateway does until `$connect` has returned.
+    consumer.pushes.fail("opening", PushFault::Status(410), 1);
+    assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert_eq!(consumer.connections("alice").await, ["alice-1", "opening"]);
+    assert!(consumer.consume(&[record(2, "alice", "m-2", "{}")]).await.is_empty());
+    assert_eq!(consumer.pushes.outcomes("opening"), ["stored m-2"]);
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use intake::{message::Owner, store::messages::Messages};
+use intake::store::Messages;
 use queue_consumer::{Batch, Consumer, push::Push};
 use serde_json::Value;
 
@@ -90,10 +90,9 @@ impl TestConsumer {
         failures
     }
 
-    /// Records a connection of an owner.
+    /// Adds a connection of an owner, opened long ago.
     pub async fn connect(&self, owner: &str, connection_id: &str) {
-        let owner = Owner::parse(owner).expect("legal");
-        self.database.connections().add(&owner, connection_id, i64::MAX).await.expect("recorded");
+        self.database.add_old_connections(owner, &[connection_id.to_owned()]).await;
     }
 
     /// The recorded connections of an owner.

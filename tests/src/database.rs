@@ -83,20 +83,25 @@ impl Database {
         Connections::new(self.aws.dynamodb(Duration::from_secs(1)), CONNECTIONS)
     }
 
-    /// Records connections of an owner by hand, each named after the owner and a number from 0.
-    pub async fn plant_connections(&self, owner: &str, count: usize) {
+    /// Adds connections of an owner that were opened long ago, each named after the owner and a number from 0.
+    pub async fn add_connections(&self, owner: &str, count: usize) {
+        let ids: Vec<_> = (0..count).map(|number| format!("{owner}-{number}")).collect();
+        self.add_old_connections(owner, &ids).await;
+    }
+
+    /// Adds connections of an owner that were opened long ago.
+    pub async fn add_old_connections(&self, owner: &str, ids: &[String]) {
         let text = |value: &str| AttributeValue::S(value.to_owned());
-        let put = |number: usize| {
+        let put = |id: &String| {
             let put = PutRequest::builder()
                 .item("owner", text(owner))
-                .item("connection_id", text(&format!("{owner}-{number}")))
-                .item("opened_at", AttributeValue::N(number.to_string()))
+                .item("connection_id", text(id))
+                .item("opened_at", AttributeValue::N("0".to_owned()))
                 .item("expires_at", AttributeValue::N(i64::MAX.to_string()));
             WriteRequest::builder().put_request(put.build().expect("complete")).build()
         };
-        let numbers: Vec<usize> = (0..count).collect();
-        for chunk in numbers.chunks(25) {
-            let requests = chunk.iter().map(|&number| put(number)).collect();
+        for chunk in ids.chunks(25) {
+            let requests = chunk.iter().map(put).collect();
             let write = self.direct.batch_write_item().request_items(CONNECTIONS, requests);
             write.send().await.expect("written");
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask cost`: what a million messages cost on AWS, both ways in side by side.
+//! `cargo xtask cost`: what a million messages cost on AWS, both designs.
 //!
 //! What the functions take is measured, what AWS charges is in a file, what is deployed is in the template, and
 //! what is none of these is an assumption: printed, with a flag to set it.
@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{failure::Failure, step, workspace};
 
-/// What a million messages cost on AWS, line by line, both ways in side by side.
+/// What a million messages cost on AWS, line by line, both designs.
 ///
 /// It takes what `cargo xtask bench` measured, the prices in lab/bench/prices.json and the settings in template.yaml,
 /// and prints a bill for steady traffic and one for bursts, for each size of payload, with the assumptions that
@@ -67,7 +67,7 @@ pub(crate) struct CostArguments {
     /// How long a push to a WebSocket takes, in milliseconds
     #[arg(long, value_name = "MS", default_value = "10", value_parser = not_negative)]
     push_ms: f64,
-    /// How many batches are consumed side by side [default: ConsumerMaximumConcurrency in template.yaml]
+    /// How many batches are consumed concurrently [default: ConsumerMaximumConcurrency in template.yaml]
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     consumers: Option<f64>,
     /// Prints how many of each there are as well, and not only what they cost
@@ -194,7 +194,7 @@ fn page(
         text += &verdict(books, *way, traffic, payload, &title(*way))?;
         let untold = books.with(Assumptions { sockets: 0.0, look_ups: 0.0, ..books.assumptions });
         if untold.assumptions != books.assumptions {
-            let name = format!("{}, if nobody is told or asks", title(*way));
+            let name = format!("{}, without notifications and look-ups", title(*way));
             text += &verdict(&untold, *way, traffic, payload, &name)?;
         }
     }

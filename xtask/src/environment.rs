@@ -40,7 +40,7 @@ pub(crate) fn cargo(command: &mut Command) -> &mut Command {
     emulated_account(outer_cargo(command))
 }
 
-/// The user's environment without what `cargo run` told this program about itself: it would make the inner cargo
+/// The user's environment without what `cargo run` set for this program: it would make the inner cargo
 /// build again what the outer one has built.
 pub(crate) fn outer_cargo(command: &mut Command) -> &mut Command {
     remove(command, &["CARGO_PKG_", "CARGO_MANIFEST_"]);

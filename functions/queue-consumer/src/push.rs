@@ -39,6 +39,10 @@ const MAX_CONCURRENT_PUSHES: usize = 4;
 /// about as many; the next batch reaches others, since gone ones are removed.
 const MAX_CONNECTIONS: usize = 100;
 
+/// For how long after its record was written a connection may still be opening. Until `$connect` has returned, for
+/// which API Gateway waits 29 seconds at most, `@connections` reports it as gone.
+const OPENING: Duration = Duration::from_secs(30);
+
 /// How many gone connections a process remembers.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -207,7 +211,8 @@ impl Push {
     }
 
     /// Pushes frames to one connection, and removes it if it is gone.
-    async fn push(&self, owner: &Owner, frames: &[String], Connection { id, .. }: &Connection) -> Pushed {
+    async fn push(&self, owner: &Owner, frames: &[String], connection: &Connection) -> Pushed {
+        let id = connection.id.as_str();
         for frame in frames {
             let post = self.client.post_to_connection().connection_id(id).data(Blob::new(frame.as_bytes()));
             let Err(error) = post.send().await else {
@@ -215,6 +220,10 @@ impl Push {
             };
             if !error.as_service_error().is_some_and(PostToConnectionError::is_gone_exception) {
                 tracing::warn!(error = with_causes(&error), connection_id = id, "a push failed");
+                return Pushed::Failed;
+            }
+            if connection.age() < OPENING {
+                tracing::info!(connection_id = id, "the connection is not open yet, or gone already");
                 return Pushed::Failed;
             }
             tracing::info!(connection_id = id, "the connection is gone");

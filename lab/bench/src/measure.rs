@@ -15,7 +15,7 @@ use crate::{
 
 const KB: usize = 1024;
 
-/// Cases that are measured side by side.
+/// Cases that are measured in turns.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) cases: Vec<Case>,

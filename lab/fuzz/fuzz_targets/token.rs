@@ -1,4 +1,4 @@
-//! Tokens: whatever a stranger sends, only a token that the issuer signed is accepted.
+//! Tokens: whatever a caller sends, only a token that the issuer signed is accepted.
 //!
 //! There is no private key in here, so that nothing at all may be accepted.
 

@@ -35,6 +35,14 @@ pub struct Connection {
     pub opened_at: i64,
 }
 
+impl Connection {
+    /// How long ago it was opened.
+    pub fn age(&self) -> Duration {
+        let age = Timestamp::now().as_millisecond().saturating_sub(self.opened_at);
+        Duration::from_millis(u64::try_from(age).unwrap_or_default())
+    }
+}
+
 impl Connections {
     /// The table with this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {

@@ -58,7 +58,7 @@ const PLATFORM_LOG: f64 = 500.0;
 const SYNC_LOG: f64 = 730.0;
 const BATCH_LOG: f64 = 470.0;
 const BATCH_MESSAGE_LOG: f64 = 400.0;
-/// For every message that somebody is told about.
+/// For every message that is notified.
 const TOLD_LOG: f64 = 360.0;
 const LOOK_UP_LOG: f64 = 730.0;
 const AUTHORIZER_LOG: f64 = 620.0;
@@ -287,8 +287,8 @@ impl Books {
             writes * chunks(item_bytes, WRITE_UNIT),
             prices.dynamodb_write_unit,
         );
-        let told = distinct(owners, size);
-        bill.add("DynamoDB: read units, connections", batches * told, prices.dynamodb_read_unit);
+        let notified = distinct(owners, size);
+        bill.add("DynamoDB: read units, connections", batches * notified, prices.dynamodb_read_unit);
 
         // Telling the owners.
         let pushes = batches * consumer.pushes(size);
@@ -315,7 +315,7 @@ impl Books {
         );
         bill.add("DynamoDB: write units, connections", 2.0 * opened, prices.dynamodb_write_unit);
 
-        // Asking instead of being told.
+        // A look-up instead of a notification.
         let asked = MESSAGES * look_ups;
         let case = self.measured.nearest("status-lookup", payload_bytes)?;
         fits(case, settings.status_lookup)?;
@@ -380,7 +380,7 @@ impl Books {
             prices.lambda_gb_second,
         );
         let log_bytes = log_bytes + asked * (PLATFORM_LOG + AUTHORIZER_LOG);
-        // X-Ray keeps the first request of a second and 5 % of the others, if it is not told otherwise
+        // X-Ray keeps the first request of a second and 5 % of the others, unless it is configured otherwise
         // ("Configuring sampling rules").
         let in_a_second = (traffic.flowing() * http_requests / MESSAGES).max(1.0);
         let kept = (1.0 + 0.05 * (in_a_second - 1.0)) / in_a_second;
@@ -424,7 +424,7 @@ struct Consumer<'a> {
     request_cpu_ms: f64,
     messages_per_insert: f64,
     measured_queries: f64,
-    /// Messages a second for each of the consumers side by side.
+    /// Messages a second for each of the concurrent consumers.
     share: f64,
     mean_batch: f64,
     backlog: bool,
@@ -465,13 +465,13 @@ impl<'a> Consumer<'a> {
     /// whole invocation of `sync-insert` does, which is more.
     fn duration_ms(&self, batch: f64) -> f64 {
         let Assumptions { owners, sockets, database_ms, push_ms, .. } = self.books.assumptions;
-        let told = distinct(owners, batch);
-        let more = (told - self.measured_queries).max(0.0) * (1.0 + sockets / owners);
+        let notified = distinct(owners, batch);
+        let more = (notified - self.measured_queries).max(0.0) * (1.0 + sockets / owners);
         let cpu = self.measured.warm_cpu_ms(batch) + more * self.request_cpu_ms;
         let rounds = |requests: f64| (requests / MAX_CONCURRENT_REQUESTS).ceil();
         let inserts = (batch / self.messages_per_insert).ceil();
-        let waiting = (rounds(inserts) + rounds(told)) * database_ms
-            + rounds(told) * rounds(sockets / owners) * self.frames(batch) * push_ms;
+        let waiting = (rounds(inserts) + rounds(notified)) * database_ms
+            + rounds(notified) * rounds(sockets / owners) * self.frames(batch) * push_ms;
         duration_ms(cpu, self.books.settings.queue_consumer, waiting)
     }
 

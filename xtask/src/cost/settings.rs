@@ -15,7 +15,7 @@ pub(super) struct Settings {
     pub(super) status_lookup: f64,
     pub(super) websocket: f64,
     pub(super) authorizer: f64,
-    /// How many batches are consumed side by side at most.
+    /// How many batches are consumed concurrently at most.
     pub(super) consumers: f64,
     /// How long Lambda waits for a batch of more than 10 to fill, in seconds.
     pub(super) window: f64,
