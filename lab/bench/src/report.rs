@@ -31,7 +31,7 @@ pub(crate) fn table(results: &Results) -> String {
         "requests of a warm invocation",
     ];
     let rows = results.cases.iter().map(|figures| row(figures).join(" | "));
-    let head = [columns.join(" | "), columns.map(|_| "---").join("|")];
+    let head = [columns.join(" | "), columns.map(|_| "---").join(" | ")];
     head.into_iter().chain(rows).map(|cells| format!("| {cells} |\n")).collect()
 }
 

@@ -290,8 +290,6 @@ fn is_same(payload: &str, body: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::evidence::{Accepted, Log, Notification, Text};
 
@@ -562,13 +560,7 @@ mod tests {
             (&["1", "2"][..], &["1"][..], 1, PLAN, "1 kills at random instead of 2"),
             (&["2"], &["1"], 2, PLAN, "no last delivery ended unrecorded in the outage"),
             (&["1"], &["1"], 2, PLAN, "no last delivery ended with a kill"),
-            (
-                &[],
-                &[],
-                0,
-                Plan { throttle: Some(Duration::from_secs(60)), kills: 0, ..PLAN },
-                "0 of 2 are stored",
-            ),
+            (&[], &[], 0, Plan { throttle: Some(60), kills: 0, ..PLAN }, "0 of 2 are stored"),
         ] {
             let mut account = Account::of(&two_failed(recovered, ended));
             account.check_run(&plan, random_kills, 5);

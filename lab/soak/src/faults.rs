@@ -23,23 +23,30 @@ const MAX_WITHOUT_A_KILL: Duration = Duration::from_secs(8);
 const OUTAGE_LETTERS: usize = 10;
 const MAX_OUTAGE: Duration = Duration::from_secs(60);
 
+/// How long there are other faults before deliveries are exhausted again.
+const EXHAUST_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How long consumers are killed again and again: for two deliveries of a message.
 const KILLING: Duration = Duration::from_secs(9);
 
-/// Switches faults on and off before the table.
+/// Exhausts deliveries from the beginning and then now and again; in between, switches faults of the table on and off.
 pub(crate) async fn disturb_the_table(run: &Run, proxy: &FaultProxy, seed: u64) {
     let mut chance = Rng::with_seed(seed);
-    for number in 0.. {
-        if !run.is(Phase::Faults) {
-            return;
-        }
-        if number % 30 == 0 {
-            exhaust_deliveries(run, proxy).await;
-        } else {
-            let (share, fault) = fault_of_the_table(&mut chance);
-            proxy.sometimes(share, fault, chance.u64(..));
-            pause(run, chance.u64(100..2_500)).await;
-        }
+    while run.is(Phase::Faults) {
+        exhaust_deliveries(run, proxy).await;
+        let disturbing = disturb(run, proxy, of_the_table, chance.u64(..));
+        let _ = timeout(EXHAUST_INTERVAL, disturbing).await;
+        proxy.always(Fault::None);
+    }
+}
+
+/// Switches faults of the table on and off, or of the sockets.
+pub(crate) async fn disturb(run: &Run, proxy: &FaultProxy, of: fn(&mut Rng) -> (f64, Fault), seed: u64) {
+    let mut chance = Rng::with_seed(seed);
+    while run.is(Phase::Faults) {
+        let (share, fault) = of(&mut chance);
+        proxy.sometimes(share, fault, chance.u64(..));
+        pause(run, chance.u64(100..2_500)).await;
         proxy.always(Fault::None);
         pause(run, chance.u64(100..1_500)).await;
     }
@@ -47,43 +54,28 @@ pub(crate) async fn disturb_the_table(run: &Run, proxy: &FaultProxy, seed: u64) 
 
 /// Makes last deliveries end in an outage, so that the consumer cannot record the failure, and others in a kill.
 async fn exhaust_deliveries(run: &Run, proxy: &FaultProxy) {
-    let letters = || run.dead_letters.load(Ordering::Relaxed);
+    let letters = || run.counts.dead_letters.load(Ordering::Relaxed);
     let enough = letters() + OUTAGE_LETTERS;
     proxy.always(Fault::Throttle);
     let end = Instant::now() + MAX_OUTAGE;
     while letters() < enough && Instant::now() < end && run.is(Phase::Faults) {
         sleep(Duration::from_millis(200)).await;
     }
-    if run.plan.kills == 0 {
-        return;
-    }
     // Without a response, a delivery is still open when its consumer is killed.
     proxy.always(Fault::Hang);
     let end = Instant::now() + KILLING;
-    while Instant::now() < end && run.is(Phase::Faults) {
+    while run.plan.kills > 0 && Instant::now() < end && run.is(Phase::Faults) {
         let kills = processes_with(&run.mark).into_iter().filter(|consumer| kill_process(*consumer)).count();
-        run.forced_kills.fetch_add(kills, Ordering::Relaxed);
+        run.counts.forced_kills.fetch_add(kills, Ordering::Relaxed);
         sleep(Duration::from_millis(700)).await;
     }
 }
 
-/// Throttles every request to the table from now on, for so long.
-pub(crate) async fn throttle_the_table(run: &Run, proxy: &FaultProxy, duration: Duration) {
+/// Throttles every request to the table from now on, for so many seconds.
+pub(crate) async fn throttle_the_table(run: &Run, proxy: &FaultProxy, seconds: u64) {
     proxy.always(Fault::Throttle);
-    pause(run, duration.as_millis().try_into().unwrap_or(u64::MAX)).await;
+    pause(run, 1_000 * seconds).await;
     proxy.always(Fault::None);
-}
-
-/// Switches faults on and off before the sockets.
-pub(crate) async fn disturb_the_sockets(run: &Run, proxy: &FaultProxy, seed: u64) {
-    let mut chance = Rng::with_seed(seed);
-    while run.is(Phase::Faults) {
-        let (share, fault) = fault_of_the_sockets(&mut chance);
-        proxy.sometimes(share, fault, chance.u64(..));
-        pause(run, chance.u64(100..2_500)).await;
-        proxy.always(Fault::None);
-        pause(run, chance.u64(100..1_500)).await;
-    }
 }
 
 /// Waits so many milliseconds, but no longer than there are faults.
@@ -94,7 +86,7 @@ async fn pause(run: &Run, milliseconds: u64) {
 }
 
 /// A fault before the table, and the share of requests that it affects.
-fn fault_of_the_table(chance: &mut Rng) -> (f64, Fault) {
+fn of_the_table(chance: &mut Rng) -> (f64, Fault) {
     let some = 0.1 + 0.5 * chance.f64();
     match chance.u32(0..11) {
         0 => (1.0, Fault::Throttle),
@@ -112,7 +104,7 @@ fn fault_of_the_table(chance: &mut Rng) -> (f64, Fault) {
 }
 
 /// A fault before the sockets, and the share of pushes that it affects.
-fn fault_of_the_sockets(chance: &mut Rng) -> (f64, Fault) {
+pub(crate) fn of_the_sockets(chance: &mut Rng) -> (f64, Fault) {
     let some = 0.1 + 0.5 * chance.f64();
     match chance.u32(0..5) {
         0 => (some, Fault::ServerError),
@@ -130,7 +122,7 @@ pub(crate) async fn kill_consumers(run: &Run, seed: u64) {
     for killed in 0..total {
         let due = run.plan.messages * (killed + 1) / (total + 1);
         let latest = Instant::now() + MAX_WITHOUT_A_KILL;
-        while run.settled.load(Ordering::Relaxed) < due && Instant::now() < latest {
+        while run.counts.settled.load(Ordering::Relaxed) < due && Instant::now() < latest {
             sleep(Duration::from_millis(50)).await;
         }
         // Somewhere within a batch.
@@ -138,7 +130,7 @@ pub(crate) async fn kill_consumers(run: &Run, seed: u64) {
         // The last one killed may not have a successor yet.
         for _ in 0..100 {
             if chance.choice(processes_with(&run.mark)).is_some_and(kill_process) {
-                run.random_kills.fetch_add(1, Ordering::Relaxed);
+                run.counts.random_kills.fetch_add(1, Ordering::Relaxed);
                 break;
             }
             sleep(Duration::from_millis(100)).await;

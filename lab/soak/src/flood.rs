@@ -42,7 +42,7 @@ pub(crate) async fn client(run: &Run, seed: u64) {
             Response::Rejected => run.give_turn_back(),
             Response::None => {
                 // Without any response for so long, the run ends with too few messages instead of never.
-                if run.abandoned.fetch_add(1, Ordering::Relaxed) < 100 {
+                if run.counts.abandoned.fetch_add(1, Ordering::Relaxed) < 100 {
                     run.give_turn_back();
                 }
             }
@@ -81,7 +81,7 @@ async fn send(run: &Run, http: &reqwest::Client, chance: &mut Rng, sent: Sent) -
         }
         // It may be in the queue.
         run.note_sent(sent.clone());
-        run.unanswered.fetch_add(1, Ordering::Relaxed);
+        run.counts.unanswered.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_millis(chance.u64(20..400))).await;
     }
     Response::None
@@ -98,12 +98,12 @@ impl Run {
     /// Whether there is another message to send.
     fn take_turn(&self) -> bool {
         let more = |turns: usize| turns.checked_sub(1);
-        self.turns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.counts.turns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     /// A message that was not accepted does not count.
     fn give_turn_back(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.counts.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     fn next_message(&self, chance: &mut Rng, own: &[Sent]) -> Sent {

@@ -52,27 +52,10 @@ const AFTERMATH: Duration = Duration::from_secs(240);
 /// How long the queues may stay as they are once there are no more faults.
 const MAX_STANDSTILL: Duration = Duration::from_secs(120);
 
-#[derive(Parser)]
-struct Arguments {
-    #[arg(long)]
-    messages: usize,
-    #[arg(long)]
-    clients: usize,
-    #[arg(long)]
-    owners: usize,
-    #[arg(long)]
-    kills: usize,
-    #[arg(long)]
-    seed: u64,
-    #[arg(long)]
-    throttle: Option<u64>,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { messages, clients, owners, kills, seed, throttle } = Arguments::parse();
-    let throttle = throttle.map(Duration::from_secs);
-    let plan = Plan { messages, clients, owners, kills, seed, throttle };
+    let plan = Plan::parse();
+    let Plan { messages, clients, owners, kills, seed, .. } = plan;
     say(&format!("seed {seed}: {messages} messages of {owners} owners by {clients} clients, {kills} kills"));
     let account = soak(&Stack::running(), plan).await;
     for (kind, findings) in account.findings() {
@@ -112,12 +95,14 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     disturbances.spawn(async move {
         match plan.throttle {
             None => faults::disturb_the_table(&shared, &proxy, seed).await,
-            Some(duration) => faults::throttle_the_table(&shared, &proxy, duration).await,
+            Some(seconds) => faults::throttle_the_table(&shared, &proxy, seconds).await,
         }
     });
     if plan.throttle.is_none() {
-        let ((run, seed), proxy) = (seeded(), Arc::clone(&connections));
-        disturbances.spawn(async move { faults::disturb_the_sockets(&run, &proxy, seed).await });
+        let ((shared, seed), proxy) = (seeded(), Arc::clone(&connections));
+        disturbances.spawn(async move {
+            faults::disturb(&shared, &proxy, faults::of_the_sockets, seed).await;
+        });
     }
     let (shared, seed) = seeded();
     disturbances.spawn(async move { lookups::at_random(&shared, seed).await });
@@ -130,9 +115,9 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     }
 
     watch.until("sending", async |_| is_done(&mut clients)).await;
-    let accepted = run.accepted.load(Ordering::Relaxed);
+    let accepted = run.counts.accepted.load(Ordering::Relaxed);
     assert!(accepted >= plan.messages, "only {accepted} messages were accepted");
-    let end = Instant::now() + AFTERMATH + plan.throttle.unwrap_or_default();
+    let end = Instant::now() + AFTERMATH + Duration::from_secs(plan.throttle.unwrap_or_default());
     watch
         .until("draining, with faults", async |queue| {
             let few = queue.total() <= plan.messages / 50;
@@ -144,7 +129,9 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     watch.until("ending the faults", async |_| is_done(&mut disturbances)).await;
 
     let sockets = plan.owners * SOCKETS;
-    watch.until("opening sockets", async |_| run.open_sockets.load(Ordering::Relaxed) == sockets).await;
+    watch
+        .until("opening sockets", async |_| run.counts.open_sockets.load(Ordering::Relaxed) == sockets)
+        .await;
     flood::send_after_faults(&run, seeds.u64(..)).await;
     drain(&watch, &[&table, &connections]).await;
     lookups::all(&run, &say).await;
@@ -158,7 +145,7 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
         .until("reading dead letters", async |_| {
             // The recorder hides them for a while.
             letters = stack.dead_letters().await;
-            letters.len() >= run.dead_letters.load(Ordering::Relaxed)
+            letters.len() >= run.counts.dead_letters.load(Ordering::Relaxed)
         })
         .await;
     let mut evidence = std::mem::take(&mut *run.evidence());
@@ -166,7 +153,8 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     evidence.records = stack.items().await.iter().filter_map(Record::of).collect();
     evidence.log = Log::read(&stack.function_log(), stack.max_receive_count().await);
     let mut account = Account::of(&evidence);
-    let kills = [&run.random_kills, &run.forced_kills].map(|kills| kills.load(Ordering::Relaxed));
+    let kills =
+        [&run.counts.random_kills, &run.counts.forced_kills].map(|kills| kills.load(Ordering::Relaxed));
     account.check_run(&plan, kills[0], kills[1]);
     account
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use clap::Parser;
 use e2e::stack::Stack;
 use tokio::sync::watch;
 
@@ -17,22 +18,28 @@ use crate::evidence::{Evidence, LookUp, Notification, Sent};
 pub(crate) const SOCKETS: usize = 2;
 
 /// What to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Parser, Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// How many messages have to be accepted during the flood.
+    #[arg(long)]
     pub(crate) messages: usize,
     /// How many clients send at once.
+    #[arg(long)]
     pub(crate) clients: usize,
     /// How many owners there are.
+    #[arg(long)]
     pub(crate) owners: usize,
     /// How many kills there are at random.
+    #[arg(long)]
     pub(crate) kills: usize,
     /// The seed of everything random.
+    #[arg(long)]
     pub(crate) seed: u64,
-    /// Instead of all the faults: the database throttles every request for so long, from the beginning. The
+    /// Instead of all the faults: the database throttles every request for so many seconds, from the beginning. The
     /// functions keep their timeouts, each client sends a valid message every second, and every one of them has to
     /// be stored in the end.
-    pub(crate) throttle: Option<Duration>,
+    #[arg(long)]
+    pub(crate) throttle: Option<u64>,
 }
 
 /// An identity that sends messages and listens for notifications.
@@ -62,6 +69,13 @@ pub(crate) struct Run {
     /// The variable that only the consumers of this stack have, as `NAME=value`.
     pub(crate) mark: String,
     pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) counts: Counts,
+    evidence: Mutex<Evidence>,
+}
+
+/// What the tasks count.
+#[derive(Default)]
+pub(crate) struct Counts {
     /// How many messages still have to be accepted.
     pub(crate) turns: AtomicUsize,
     pub(crate) accepted: AtomicUsize,
@@ -76,7 +90,6 @@ pub(crate) struct Run {
     pub(crate) forced_kills: AtomicUsize,
     pub(crate) open_sockets: AtomicUsize,
     pub(crate) notifications: AtomicUsize,
-    evidence: Mutex<Evidence>,
 }
 
 impl Run {
@@ -86,7 +99,6 @@ impl Run {
             let token = stack.caller_named(&name).token;
             Owner { name, token, ids: AtomicUsize::new(0) }
         };
-        let zero = || AtomicUsize::new(0);
         Self {
             plan,
             http_url: stack.at.http_url.clone(),
@@ -94,16 +106,7 @@ impl Run {
             owners: (0..plan.owners).map(owner).collect(),
             mark,
             phase: watch::Sender::new(Phase::Faults),
-            turns: AtomicUsize::new(plan.messages),
-            accepted: zero(),
-            settled: zero(),
-            dead_letters: zero(),
-            unanswered: zero(),
-            abandoned: zero(),
-            random_kills: zero(),
-            forced_kills: zero(),
-            open_sockets: zero(),
-            notifications: zero(),
+            counts: Counts { turns: AtomicUsize::new(plan.messages), ..Counts::default() },
             evidence: Mutex::default(),
         }
     }
@@ -117,7 +120,7 @@ impl Run {
     }
 
     pub(crate) fn kills(&self) -> usize {
-        self.random_kills.load(Ordering::Relaxed) + self.forced_kills.load(Ordering::Relaxed)
+        self.counts.random_kills.load(Ordering::Relaxed) + self.counts.forced_kills.load(Ordering::Relaxed)
     }
 
     pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {
@@ -126,13 +129,13 @@ impl Run {
 
     pub(crate) fn note_sent(&self, sent: Sent) {
         if sent.accepted.is_some() {
-            self.accepted.fetch_add(1, Ordering::Relaxed);
+            self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         }
         self.evidence().sent.push(sent);
     }
 
     pub(crate) fn note_notification(&self, notification: Notification) {
-        self.notifications.fetch_add(1, Ordering::Relaxed);
+        self.counts.notifications.fetch_add(1, Ordering::Relaxed);
         self.evidence().notifications.insert(notification);
     }
 

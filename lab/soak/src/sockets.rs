@@ -27,7 +27,7 @@ pub(crate) async fn listen(run: &Run, owner: &Owner, seed: u64) {
             sleep(Duration::from_millis(chance.u64(50..500))).await;
             continue;
         };
-        run.open_sockets.fetch_add(1, Ordering::Relaxed);
+        run.counts.open_sockets.fetch_add(1, Ordering::Relaxed);
         let mut end = Instant::now() + Duration::from_millis(chance.u64(300..8_000));
         loop {
             select! {
@@ -49,7 +49,7 @@ pub(crate) async fn listen(run: &Run, owner: &Owner, seed: u64) {
                 }
             }
         }
-        run.open_sockets.fetch_sub(1, Ordering::Relaxed);
+        run.counts.open_sockets.fetch_sub(1, Ordering::Relaxed);
         // Half of them leave without a closing handshake.
         if chance.bool() {
             let _ = timeout(Duration::from_secs(1), stream.close(None)).await;

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::stack::Stack;
 use tokio::time::{Instant, sleep};
 
-use crate::run::Run;
+use crate::run::{Counts, Run};
 
 /// How often progress is printed.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -37,9 +37,9 @@ impl<S: Fn(&str)> Watch<'_, S> {
         loop {
             let queue = self.queue(&self.stack.at.queue_url).await;
             let letters = self.queue(&self.stack.at.dead_letter_queue_url).await.total();
-            let accepted = self.run.accepted.load(Ordering::Relaxed);
-            self.run.settled.store(accepted.saturating_sub(queue.total()), Ordering::Relaxed);
-            self.run.dead_letters.store(letters, Ordering::Relaxed);
+            let accepted = self.run.counts.accepted.load(Ordering::Relaxed);
+            self.run.counts.settled.store(accepted.saturating_sub(queue.total()), Ordering::Relaxed);
+            self.run.counts.dead_letters.store(letters, Ordering::Relaxed);
             let enough = enough(queue).await;
             if enough || last.elapsed() >= PROGRESS {
                 last = Instant::now();
@@ -53,7 +53,8 @@ impl<S: Fn(&str)> Watch<'_, S> {
     }
 
     fn print(&self, doing: &str, Queue { waiting, in_flight }: Queue) {
-        let Run { plan, accepted, dead_letters, notifications, unanswered, .. } = self.run;
+        let Run { plan, counts, .. } = self.run;
+        let Counts { accepted, dead_letters, notifications, unanswered, .. } = counts;
         let [accepted, dead_letters, notifications, unanswered] =
             [accepted, dead_letters, notifications, unanswered].map(|count| count.load(Ordering::Relaxed));
         let kills = self.run.kills();
