@@ -1,4 +1,4 @@
-//! Tokens: whatever a caller sends, only a token that the issuer signed is accepted.
+//! Tokens: whatever a client sends, only a token that the issuer signed is accepted.
 //!
 //! There is no private key in here, so that nothing at all may be accepted.
 
@@ -59,7 +59,7 @@ fn assert_denied(token: &str) {
 }
 
 /// Checks that the authorizer's response to an event is an error, or a policy that denies.
-fn assert_turned_away(event: Request) {
+fn assert_denies(event: Request) {
     let response = at_once(AUTHORIZER.handle(LambdaEvent::new(event, Context::default())));
     if let Ok(policy) = response {
         let policy = serde_json::to_value(policy).expect("JSON");
@@ -201,18 +201,18 @@ fn key_set(text: &str) {
 fuzz_target!(|bytes: &[u8]| {
     // The same bytes in three readings. An event, as API Gateway writes it:
     if let Ok(event) = serde_json::from_slice::<Request>(bytes) {
-        assert_turned_away(event);
+        assert_denies(event);
     }
     // The token itself, or the key set:
     if let Ok(text) = str::from_utf8(bytes) {
         assert_denied(text);
-        assert_turned_away(event(text, false));
+        assert_denies(event(text, false));
         key_set(text);
     }
     // A token made from the bytes:
     if let Ok(token) = Token::arbitrary(&mut Unstructured::new(bytes)) {
         let compact = token.compact();
         assert_denied(&compact);
-        assert_turned_away(event(&compact, token.websocket));
+        assert_denies(event(&compact, token.websocket));
     }
 });

@@ -515,10 +515,10 @@ mod tests {
 
     #[test]
     fn a_message_without_a_202_may_have_any_receipt() {
-        let unanswered = Sent { accepted: None, ..sent("", A) };
+        let without_response = Sent { accepted: None, ..sent("", A) };
         let own = notification("alice", look_up("9", "stored", None));
         let evidence = Evidence {
-            sent: vec![unanswered],
+            sent: vec![without_response],
             notifications: HashSet::from([own]),
             letters: vec![letter("9", A)],
             records: record("stored", "9", A),

@@ -81,7 +81,7 @@ async fn send(run: &Run, http: &reqwest::Client, chance: &mut Rng, sent: Sent) -
         }
         // It may be in the queue.
         run.note_sent(sent.clone());
-        run.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+        run.counts.without_response.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_millis(chance.u64(20..400))).await;
     }
     Response::None

@@ -83,7 +83,7 @@ pub(crate) struct Counts {
     pub(crate) settled: AtomicUsize,
     pub(crate) dead_letters: AtomicUsize,
     /// Requests without a response.
-    pub(crate) unanswered: AtomicUsize,
+    pub(crate) without_response: AtomicUsize,
     /// Messages that were not accepted after many requests.
     pub(crate) abandoned: AtomicUsize,
     pub(crate) random_kills: AtomicUsize,

@@ -54,13 +54,14 @@ impl<S: Fn(&str)> Watch<'_, S> {
 
     fn print(&self, doing: &str, Queue { waiting, in_flight }: Queue) {
         let Run { plan, counts, .. } = self.run;
-        let Counts { accepted, dead_letters, notifications, unanswered, .. } = counts;
-        let [accepted, dead_letters, notifications, unanswered] =
-            [accepted, dead_letters, notifications, unanswered].map(|count| count.load(Ordering::Relaxed));
+        let Counts { accepted, dead_letters, notifications, without_response, .. } = counts;
+        let [accepted, dead_letters, notifications, without_response] =
+            [accepted, dead_letters, notifications, without_response]
+                .map(|count| count.load(Ordering::Relaxed));
         let kills = self.run.kills();
         (self.say)(&format!(
             "{doing}: accepted {accepted} of {}, waiting {waiting}, in flight {in_flight}, dead letters \
-             {dead_letters}, notifications {notifications}, kills {kills}, requests without a response {unanswered}",
+             {dead_letters}, notifications {notifications}, kills {kills}, requests without a response {without_response}",
             plan.messages
         ));
     }
