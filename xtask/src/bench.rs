@@ -26,7 +26,7 @@ const RUST_PEERS: [&str; 4] =
 /// Starts each function as Lambda does, with DynamoDB behind TLS in the same process, and measures start, CPU time,
 /// memory, requests and, if valgrind is installed, instructions. The same work is measured in Rust with all
 /// defaults, in Python and in Node.js. It prints a table and whether the targets are met, and writes
-/// target/bench/results.json and chart.svg. lab/bench/README.md describes what is measured and how.
+/// target/bench/results.json. lab/bench/README.md describes what is measured and how.
 ///
 /// The first run takes long, because it builds the peers. A full run takes about ten minutes.
 #[derive(Args, Debug)]

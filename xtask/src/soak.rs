@@ -20,10 +20,11 @@ use crate::{
 /// Floods a stack of its own while everything around it fails, and accounts for every message.
 ///
 /// Many clients send through PUT /queue, with WebSockets that drop and reconnect. Meanwhile the database throttles,
-/// fails, and responds late, in part or never, and consumers are killed, all at random from a seed. In the end every
-/// message that got a 202 has to be stored exactly as it was sent, rejected or failed with a reason, or in the
-/// dead-letter queue. Nothing may have taken effect twice, and no notification may have reached the wrong owner. It
-/// prints this account, and fails if the account does not balance, or if fewer consumers were killed than asked for.
+/// fails, and responds late, in part or never, and consumers are killed, all at random from a seed; outages and kills
+/// cover some last deliveries entirely. In the end every 202 is looked up by its receipt, and has to be stored exactly
+/// as it was sent, rejected, in conflict or failed, as the messages of its id demand. The table, the dead-letter queue
+/// and what the sockets received have to agree. It prints this account, and fails if the account does not balance, if
+/// fewer consumers were killed than asked for, or if no last delivery ended in an outage and in a kill.
 #[derive(Args, Debug)]
 pub(crate) struct SoakArguments {
     /// How many messages are to be accepted

@@ -35,7 +35,7 @@ impl Settlement {
         let Delivery { record_id, receipt, correlation_id, incoming } = delivery;
         let outcome = incoming.outcome(recorded);
         // A redriven message has a note that says `failed`, and may outlive the record.
-        let is_redriven = record_id != receipt.as_str();
+        let is_redriven = !record_id.eq_ignore_ascii_case(receipt.as_str());
         let needs_note = is_redriven || incoming.needs_note(recorded);
         let note = Note { owner: incoming.key.owner, receipt, id: incoming.key.id.to_string(), outcome };
         let is_duplicate =
