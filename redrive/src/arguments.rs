@@ -21,7 +21,7 @@ pub(crate) struct RedriveArguments {
     /// The deployed stack, by its name in CloudFormation
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
-    /// The role to take (stack output RedriveRoleArn)
+    /// The role to assume (stack output RedriveRoleArn)
     #[arg(long, value_name = "ARN", requires = "stack")]
     pub(crate) role: Option<String>,
     /// List the messages and what would happen to each; change nothing but their receive counts
@@ -30,7 +30,7 @@ pub(crate) struct RedriveArguments {
     /// Move at most N messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max: Option<u64>,
-    /// Move unattributed records, too: those without an id and a valid owner, which the consumer will fail again
+    /// Move unattributed records, too: those without an id or a valid owner, which will fail again
     #[arg(long)]
     pub(crate) all: bool,
 }

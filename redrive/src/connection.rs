@@ -31,7 +31,7 @@ pub struct Queues {
 /// AWS tool takes them. They find the queues; `role`, an ARN, moves the messages.
 ///
 /// # Errors
-/// [`Problem`] if there are no credentials, no region or no such queues, or the role cannot be taken.
+/// [`Problem`] if there are no credentials, no region or no such queues, or the role cannot be assumed.
 pub async fn to_stack(name: &str, role: Option<&str>) -> Result<(Client, Queues), Problem> {
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     let config = loader.http_client(http_client()).load().await;
@@ -63,14 +63,14 @@ pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Prob
     let text = fs::read_to_string(description).map_err(|_| none())?;
     let described: Value = serde_json::from_str(&text).map_err(|_| none())?;
     let value = |name: &str| described[name].as_str().map(str::to_owned).ok_or_else(none);
-    // The emulator takes these for the account itself.
+    // The emulator treats these as those of the account itself.
     let credentials = Credentials::new("test", "test", None, None, "local stack");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(value("region")?))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(value("endpoint")?)
-        // Taking a role panics without these two.
+        // Assuming a role panics without these two.
         .sleep_impl(TokioSleep::new())
         .time_source(SystemTimeSource::new())
         .http_client(http_client())
@@ -79,10 +79,10 @@ pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Prob
     Ok((in_role(&config, &value("redrive_role")?).await?, queues))
 }
 
-/// A client that has taken a role.
+/// A client that has assumed a role.
 async fn in_role(config: &SdkConfig, role: &str) -> Result<Client, Problem> {
     let provider = AssumeRoleProvider::builder(role).session_name("redrive").configure(config).build().await;
-    check(&provider, &format!("cannot take the role {role}")).await?;
+    check(&provider, &format!("cannot assume the role {role}")).await?;
     let provider = SharedCredentialsProvider::new(provider);
     Ok(client(&config.to_builder().credentials_provider(provider).build()))
 }

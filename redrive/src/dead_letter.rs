@@ -22,7 +22,7 @@ impl DeadLetter {
         self.0.message_id().unwrap_or_default()
     }
 
-    /// Names it to SQS for as long as it is not received again.
+    /// The handle of this receive, which SQS wants for deleting it. A later receive has another one.
     pub(crate) fn receipt_handle(&self) -> &str {
         self.0.receipt_handle().unwrap_or_default()
     }
@@ -95,7 +95,7 @@ impl DeadLetter {
             let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
             request = request.message_system_attributes(name, value.build()?);
         }
-        // Whose turn it is in a fair queue.
+        // A fair queue goes by the group.
         let group = self.system(&MessageSystemAttributeName::MessageGroupId);
         Ok(request.set_message_group_id(group.map(str::to_owned)))
     }

@@ -9,7 +9,7 @@
 //! - leave unattributed records, which the consumer could only fail again;
 //! - pass the first receipt on, so that the client's receipt still leads to the outcome;
 //! - run on the local emulator, which has no move task;
-//! - take the stack's role, the only one besides the gateway's that may send to the queue.
+//! - assume the stack's role, the only one besides the gateway's that may send to the queue.
 
 pub mod connection;
 pub mod dead_letter;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use crate::{connection::Queues, dead_letter::DeadLetter, problem::Problem};
 
-/// The most messages that SQS hands out at once.
+/// How many messages SQS returns from one receive at most.
 const RECEIVE_LIMIT: u64 = 10;
 /// How long received messages stay hidden from others: longer than sending and deleting them can take with all
 /// retries, and as long as an operator would wait after killing this process.
@@ -24,7 +24,7 @@ const MAX_VAIN_RECEIVES: u32 = 60;
 pub struct Options {
     /// Only look: send and delete nothing.
     pub dry_run: bool,
-    /// The most messages to move.
+    /// How many messages to move at most.
     pub max: Option<u64>,
     /// Move unattributed records, too.
     pub include_unattributed: bool,
@@ -96,7 +96,7 @@ impl<F: FnMut(&DeadLetter, &Outcome)> Run<'_, F> {
     async fn until_empty(&mut self, stop: impl Fn() -> bool) -> Result<(), Problem> {
         let mut vain = 0;
         while !stop() {
-            // None is hidden from others that will not be moved.
+            // Receives no more than will be moved, because a received message is hidden from others.
             let done = self.summary.moved + self.summary.not_deleted;
             let wanted =
                 self.options.max.map_or(RECEIVE_LIMIT, |max| max.saturating_sub(done).min(RECEIVE_LIMIT));

@@ -3,7 +3,7 @@
 //! They are written to the log as lines in CloudWatch's embedded metric format ("Specification: Embedded
 //! metric format"), from which CloudWatch extracts the metrics: no call, and no waiting. They
 //! are in the namespace `Intake`, with the function's name as their one dimension, as Lambda's own are.
-//! `docs/observability.md` says what each means on each way in.
+//! `docs/observability.md` says what each means in each of the two designs.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ pub const NAMESPACE: &str = "Intake";
 /// The dimension of all of them. Its value is the name of the function.
 pub const DIMENSION: &str = "FunctionName";
 
-/// The most values that one metric may have in one line ("Target members").
+/// How many values one metric may have in one line at most ("Target members").
 const MAX_VALUES: usize = 100;
 
 /// A metric.
@@ -54,7 +54,7 @@ pub enum Metric {
     Gone,
     /// Sockets, or owners with all their sockets, that could not be notified.
     PushFailed,
-    /// Sockets, or owners with all their sockets, that the time for notifications did not suffice for.
+    /// Sockets, or owners with all their sockets, that were left out because the time for notifications was over.
     PushSkipped,
     /// The time from when a message was accepted until it was stored.
     TimeToStored,

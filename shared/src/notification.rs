@@ -77,7 +77,7 @@ impl Event {
         self.status
     }
 
-    /// The identity of this event: repeated, it has the same.
+    /// The id of this event; a repeated event has the same one.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -86,14 +86,14 @@ impl Event {
 /// The longest subject, in bytes: a legal id has 64, an illegal one may have any length.
 pub const MAX_SUBJECT_BYTES: usize = 256;
 
-/// The most bytes in one frame ("Quotas for configuring and running a WebSocket API in API Gateway":
+/// The limit of a frame, in bytes ("Quotas for configuring and running a WebSocket API in API Gateway":
 /// a frame has at most 32 KB).
 pub const MAX_FRAME_BYTES: usize = 32 * 1024;
 
 /// Packs events into as few frames as they fit in, in their order. Each is a JSON array.
 ///
 /// # Errors
-/// When an event cannot be written as JSON, which none of its parts allows for.
+/// When an event cannot be written as JSON, which does not happen with these fields.
 pub fn frames<'a>(events: impl IntoIterator<Item = &'a Event>) -> serde_json::Result<Vec<String>> {
     let mut frames: Vec<String> = Vec::new();
     for event in events {

@@ -22,7 +22,7 @@ use crate::{
     telemetry::{CorrelationId, with_causes},
 };
 
-/// Who sends a request, and which message it is about.
+/// The caller of a request, and the message that it is about.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The id in the path, which need not be a legal one.

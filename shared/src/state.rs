@@ -7,8 +7,8 @@
 //! | `stored` | the same payload | duplicate: unchanged |
 //! | `stored` | another payload, or an invalid message | conflict: unchanged |
 //!
-//! A message whose last delivery failed is compared with the stored one like any other valid message: what is
-//! stored says more about it than that the last attempt failed.
+//! A message whose last delivery failed is compared with the stored one like any other valid message: if the same
+//! payload is stored, the message is stored, whatever happened to the last attempt.
 //!
 //! So a message only ever gets better, and a stored message never changes, however often and in whichever order
 //! deliveries arrive.
@@ -165,7 +165,7 @@ pub fn transition(current: Option<(Status, &str)>, incoming: &Content) -> Transi
 /// `#status` is the attribute with the status, `:stored` the text of [`Status::Stored`].
 pub const RECORD_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored";
 
-/// What recording an incoming message came to.
+/// The result of recording an incoming message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// It was written, at this time.
@@ -181,7 +181,7 @@ pub enum Recorded {
 /// What a request ended as: its look-up and its notification say the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// One of the four words.
+    /// What the request ended as.
     pub status: Status,
     /// How many deliveries it took, if that is known.
     pub attempts: Option<u32>,
@@ -213,8 +213,8 @@ impl Incoming {
         Outcome { status, attempts: self.attempts, received_at: self.received_at, stored_at, reason }
     }
 
-    /// Whether the record of the message is not enough to answer for the receipt: it names another request, or
-    /// may be replaced.
+    /// Whether the outcome has to be noted under the receipt, because the record of the message names another request
+    /// or may be replaced.
     pub fn needs_note(&self, recorded: Recorded) -> bool {
         match recorded {
             Recorded::Written(_) => !matches!(self.content, Content::Valid(_)),
@@ -224,7 +224,7 @@ impl Incoming {
     }
 }
 
-/// The outcome of a request, to be found by its receipt where no record answers for it.
+/// The outcome of a request, to be found by its receipt if no record holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The identity that the request belongs to.

@@ -41,7 +41,7 @@ pub struct Policy {
     context: Option<Context>,
 }
 
-/// What else the functions get to know of the caller. API Gateway passes everything on as text: so it is one.
+/// What else the functions learn about the caller. API Gateway passes every value on as text, so this is text already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Context {
@@ -64,8 +64,8 @@ struct Statement {
 }
 
 impl Policy {
-    /// Allows a caller; the principal is the owner of what they send. A socket gets to know until when that holds,
-    /// because no token is verified again while it is open.
+    /// Allows a caller; the principal is the owner of what they send. The policy says until when that holds,
+    /// because no token is verified again while a socket is open.
     pub fn allow(caller: &Caller, resource: Resource) -> Self {
         let context = Context { valid_until: caller.valid_until.to_string() };
         Self { context: Some(context), ..Self::new(caller.owner.as_str(), "Allow", resource) }

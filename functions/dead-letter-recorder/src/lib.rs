@@ -120,8 +120,8 @@ impl DeadLetterRecorder {
         Ok(received.messages.unwrap_or_default().into_iter().map(as_record).collect())
     }
 
-    /// The letters whose look-up would say `queued`; and how many could not be looked up. A record without an owner is
-    /// none: it has no look-up.
+    /// The letters whose look-up would say `queued`; and how many could not be looked up. Unattributed records are not
+    /// among them, because no client can look them up.
     async fn without_outcome(&self, letters: Vec<SqsMessage>) -> (Vec<ParsedRecord>, usize) {
         let (mut open, mut failed) = (Vec::new(), 0);
         for record in letters.into_iter().map(parse) {
@@ -138,7 +138,7 @@ impl DeadLetterRecorder {
             };
             match found {
                 Ok(Some(Found::Note(_))) => self.remember(record.record_id()),
-                // A stored message answers for its receipt for good, another record until it is replaced.
+                // The record of a stored message keeps the outcome for good; any other may be replaced.
                 Ok(Some(Found::Record(found))) if found.status == Status::Stored => {
                     self.remember(record.record_id());
                 }
@@ -147,7 +147,7 @@ impl DeadLetterRecorder {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
                     failed += 1;
                 }
-                // The item under its key is not a record. The note of its failure makes up for that.
+                // The item under its key was not written by Intake: its failure can still be noted.
                 Err(_) => open.push(record),
             }
         }

@@ -24,15 +24,15 @@ pub enum ParsedRecord {
     Message(Delivery),
     /// A message with an owner, but an illegal id: no message can have that, so only its outcome is noted.
     IllegalId(IllegalId),
-    /// A record without a valid owner or receipt. Its outcome belongs to no client; an operator finds it in the
-    /// dead-letter queue.
+    /// A record without an id, a valid owner or a valid receipt. Its outcome belongs to no client; an operator finds it
+    /// in the dead-letter queue.
     Unattributed(Unattributed),
 }
 
 /// One delivery of a message.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The queue's name for the record, also in the response to SQS.
+    /// The queue's name for the record, also in the response to Lambda.
     pub record_id: String,
     /// The receipt that the client got: the record id, unless the message was redriven.
     pub receipt: Receipt,
@@ -45,7 +45,7 @@ pub struct Delivery {
 /// A message with an illegal id.
 #[derive(Clone, Debug)]
 pub struct IllegalId {
-    /// The queue's name for the record, also in the response to SQS.
+    /// The queue's name for the record, also in the response to Lambda.
     pub record_id: String,
     /// Its outcome, which is certain: it is rejected.
     pub note: Note,
@@ -53,7 +53,7 @@ pub struct IllegalId {
     pub correlation_id: Option<CorrelationId>,
 }
 
-/// A record without a valid owner or receipt.
+/// A record without an id, a valid owner or a valid receipt.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
     /// The queue's name for the record.
@@ -115,8 +115,7 @@ pub(crate) fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Pa
 /// Reads a record by itself: whatever is wrong with it, even a panic, does not affect the others.
 ///
 /// # Errors
-/// If it has no message id. SQS treats a response with a wrong one as a success of the whole batch or as its
-/// failure, depending on the mistake: so the batch fails as a whole.
+/// If it has no message id: the response to Lambda could not name the record, so the batch fails as a whole.
 pub fn read(record: &RawValue) -> Result<ParsedRecord, Error> {
     isolated(record, parse)
 }

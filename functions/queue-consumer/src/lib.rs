@@ -1,8 +1,8 @@
 //! Stores batches of queued messages, reports each that was not stored, and notifies the owners.
 //!
 //! A record is done when its outcome can be looked up: its message is recorded, or the outcome is noted under its
-//! receipt. Every other record is a batch item failure: SQS delivers it again, and after the last delivery moves it
-//! to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
+//! receipt. Every other record, and every one with the outcome `failed`, is a batch item failure: SQS delivers it again,
+//! and after the last delivery moves it to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
 
 pub mod delivery;
 pub mod noting;
@@ -53,7 +53,7 @@ impl Consumer {
     }
 
     /// Handles one batch, and returns which records SQS has to deliver again. It ends before `deadline`, when Lambda
-    /// would kill it: what is not settled by then is among them.
+    /// would kill it: records that are not settled by then are among them.
     pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> SqsBatchResponse {
         let schedule = Schedule::until(deadline);
         let mut report = BatchReport::of(batch.records.len());

@@ -1,4 +1,4 @@
-//! Noting the outcomes that no record answers for, so that a look-up by receipt finds them.
+//! Noting the outcomes that no record of a message holds, so that a look-up by receipt finds them.
 
 use std::collections::HashSet;
 
@@ -41,7 +41,7 @@ impl Notes {
 
     /// Tries once to write every note that is not written.
     async fn round(&self, notes: &[&Note], written: &mut [bool]) {
-        // A request must not have one key twice, which a record does that is in the batch twice.
+        // A request must not have one key twice, as it would if a record were in the batch twice.
         let mut keys = HashSet::new();
         let open: Vec<usize> = (0..notes.len())
             .filter(|&place| !written[place] && keys.insert((&notes[place].owner, &notes[place].receipt)))

@@ -26,7 +26,7 @@ use tokio::{join, time::timeout_at};
 
 use crate::schedule::Schedule;
 
-/// The most time for the notifications of a batch, however much is left: while a consumer notifies, it stores nothing.
+/// How long the notifications of a batch may take, however much time is left: a consumer that notifies stores nothing.
 pub const BUDGET: Duration = Duration::from_secs(3);
 
 /// A push is small and API Gateway is near: an attempt that takes longer will not succeed.
@@ -35,8 +35,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// More requests at once would open more connections than they save time.
 const MAX_CONCURRENT_PUSHES: usize = 4;
 
-/// How many connections of an owner one batch is pushed to. The WebSocket function keeps an owner's connections at
-/// about as many; the next batch reaches others, since gone ones are removed.
+/// How many connections of an owner one batch is pushed to at most. By default the WebSocket function lets an owner have
+/// as many. If some of them are gone, they are removed, and the next batch reaches others.
 const MAX_CONNECTIONS: usize = 100;
 
 /// For how long after its record was written a connection may still be opening. Until `$connect` has returned, for
@@ -67,7 +67,7 @@ pub struct Notification {
     pub correlation_id: Option<CorrelationId>,
 }
 
-/// What the pushes of a batch came to, counted by connection.
+/// The results of the pushes of a batch, counted by connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PushSummary {
     /// Got every notification.
@@ -98,7 +98,7 @@ struct Recipient<'a> {
     connections: Vec<Connection>,
 }
 
-/// What one push came to.
+/// The result of one push.
 #[derive(Clone, Copy, Debug)]
 enum Pushed {
     Done,
@@ -130,7 +130,8 @@ impl Push {
         join!(once(), once());
     }
 
-    /// There is no such connection, and that response will do.
+    /// Pushes to a connection that does not exist: the error response will do, because only a connection to API Gateway
+    /// is wanted.
     async fn probe(&self) -> Result<(), SdkError<PostToConnectionError>> {
         let post = self.client.post_to_connection().connection_id("-").data(Blob::new("[]"));
         match post.send().await {

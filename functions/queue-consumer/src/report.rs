@@ -1,4 +1,4 @@
-//! The report of a batch: the response to SQS, the notifications, and what is logged and counted.
+//! The report of a batch: the response to Lambda, the notifications, and what is logged and counted.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub struct Settlement {
     record_id: String,
     correlation_id: Option<CorrelationId>,
     note: Note,
-    /// Whether the record of the message does not answer for the receipt.
+    /// Whether the outcome has to be written under the receipt, because the record of the message does not hold it.
     needs_note: bool,
     is_duplicate: bool,
 }
@@ -43,8 +43,8 @@ impl Settlement {
         Self { record_id, correlation_id, note, needs_note, is_duplicate }
     }
 
-    /// The settlement of a delivery that is exhausted. Where the database rejects even the record of its failure,
-    /// as it does if an item of another program has its key, the note of it has to do.
+    /// The settlement of a delivery that is exhausted. If the database rejects even the record of its failure, as it
+    /// does if an item of another program has its key, the outcome is only noted.
     ///
     /// # Errors
     /// The delivery, if the database was throttled or unavailable: its outcome is open.
@@ -224,7 +224,7 @@ impl BatchReport {
         response
     }
 
-    /// No function is on the way into the queue: a message is counted as accepted when it is delivered first.
+    /// No function runs before the queue: a message is counted as accepted in its first delivery.
     fn delivered(&mut self, attempts: Option<u32>) {
         self.metrics.count(Metric::Accepted, usize::from(attempts == Some(1)));
     }

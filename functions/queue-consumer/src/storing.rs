@@ -119,7 +119,7 @@ fn after(error: &StoreError) -> Progress {
         tracing::warn!(error = with_causes(error), "not stored yet");
         Progress::Open
     } else {
-        tracing::error!(error = with_causes(error), "a message was rejected");
+        tracing::error!(error = with_causes(error), "the database rejected a message");
         Progress::Rejected
     }
 }

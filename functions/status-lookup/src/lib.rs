@@ -52,7 +52,7 @@ struct MessageStatus<'a> {
 enum LookedUp {
     Record(Record),
     Note(Note),
-    /// Nothing is recorded or noted of a receipt. `queued` is written nowhere: it is what the receipt proves.
+    /// A receipt has no outcome. `queued` is written nowhere: it is the status of every such receipt.
     Queued(Receipt),
 }
 
@@ -117,7 +117,7 @@ impl StatusLookup {
         })
     }
 
-    /// The id may be illegal: then nothing but a note can answer.
+    /// The id may be illegal: then only a note can hold the outcome.
     async fn by_receipt(&self, caller: &Caller, receipt: Receipt) -> Result<LookedUp, Problem> {
         let (owner, key) = (caller.owner()?, caller.key().ok());
         let found = self.outcomes.find(key.as_ref(), owner, &receipt).await;

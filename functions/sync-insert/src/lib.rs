@@ -1,4 +1,4 @@
-//! `PUT /messages/{id}`: stores a message, and responds only when that took effect.
+//! `PUT /messages/{id}`: stores a message, and responds with success only after that took effect.
 
 use intake::{
     message::{InvalidPayload, Payload, Via},

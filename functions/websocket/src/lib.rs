@@ -90,7 +90,8 @@ impl WebSocket {
         let mut metrics = Metrics::default();
         let response = match event_type {
             "CONNECT" => {
-                let valid_until = valid_until(&event).ok_or("the authorizer does not say for how long")?;
+                let valid_until =
+                    valid_until(&event).ok_or("the authorizer does not say until when the token is valid")?;
                 self.connect(&owner(&event)?, connection_id, valid_until).await
             }
             "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
@@ -117,10 +118,10 @@ impl WebSocket {
     }
 
     /// Closes an owner's oldest connections beyond the limit. The oldest, because a client that lost its network has
-    /// left sockets behind that API Gateway may take two hours to notice, and must be able to connect again. What goes
-    /// wrong is left to the owner's next connection.
+    /// left sockets behind that API Gateway may take two hours to notice, and must be able to connect again. If a
+    /// step fails, the owner's next connection repeats it.
     async fn make_room(&self, owner: &Owner, newest: &str) {
-        // Somewhat more than there should be: as many can connect at the same time.
+        // Up to twice the limit, because several clients may have connected at the same time.
         let mut connections = match self.connections.of(owner, 2 * self.max_connections).await {
             Ok(connections) => connections,
             Err(error) => {

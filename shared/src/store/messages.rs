@@ -40,7 +40,7 @@ pub enum Inserted {
 }
 
 impl Messages {
-    /// The most statements in one `BatchExecuteStatement`.
+    /// The limit of statements in one `BatchExecuteStatement`.
     pub const BATCH_LIMIT: usize = 25;
 
     /// How long messages are kept, given a number of days: 0 means forever.

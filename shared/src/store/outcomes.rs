@@ -1,7 +1,7 @@
 //! Outcomes by receipt: what each request through the queue ended as.
 //!
-//! The record of a message answers for the receipt that it names. Every other outcome (a duplicate, a conflict, a
-//! rejected or a failed message) is noted under its receipt, in the same table, for a limited time.
+//! The record of a message holds the outcome of the receipt that it names. Every other outcome (a duplicate, a conflict,
+//! a rejected or a failed message) is noted under its receipt, in the same table, for a limited time.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub struct Outcomes {
     table: String,
 }
 
-/// What answers for a receipt.
+/// What holds the outcome of a receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// The record of the message, which names the receipt.
@@ -37,7 +37,7 @@ pub enum Found {
 }
 
 impl Outcomes {
-    /// The most notes in one `BatchWriteItem`.
+    /// The limit of notes in one `BatchWriteItem`.
     pub const BATCH_LIMIT: usize = 25;
 
     /// The notes in the table with this name.
@@ -71,8 +71,8 @@ impl Outcomes {
         }
     }
 
-    /// What answers for an owner's receipt: the record of the message with `key`, if it names the receipt, or else
-    /// its note. None if the outcome is still open. Both are read in one request.
+    /// What holds the outcome of an owner's receipt: the record of the message with `key`, if it names the receipt, or
+    /// else its note. None if the outcome is still open. Both are read in one request.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read.
