@@ -16,7 +16,7 @@ use status_lookup::StatusLookup;
 const BODY: &str = r#"{"a":1,"b":2}"#;
 
 /// Looks up a request by its receipt, which has to succeed.
-async fn look_up(consumer: &TestConsumer, owner: &str, id: &str, number: usize) -> Value {
+pub(crate) async fn look_up(consumer: &TestConsumer, owner: &str, id: &str, number: usize) -> Value {
     let (status, body) = response(consumer, owner, id, Some(&receipt(number))).await;
     assert_eq!(status, 200, "{body}");
     body

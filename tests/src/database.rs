@@ -107,6 +107,13 @@ impl Database {
         }
     }
 
+    /// Writes an item that Intake has not written under the key of a message, as if it were stored.
+    pub async fn add_foreign_item(&self, owner: &str, id: &str) {
+        let put = self.direct.put_item().table_name(MESSAGES);
+        let put = put.item("pk", AttributeValue::S(format!("{id}#{owner}")));
+        put.item("status", AttributeValue::S("stored".to_owned())).send().await.expect("written");
+    }
+
     /// The connections of an owner, as the functions see them.
     pub async fn connections_of(&self, owner: &str) -> Vec<String> {
         let owner = Owner::parse(owner).expect("legal");

@@ -7,4 +7,5 @@ pub mod consumer;
 pub mod database;
 pub mod events;
 pub mod pushes;
+pub mod queue;
 pub mod stack;

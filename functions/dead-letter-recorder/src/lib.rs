@@ -18,7 +18,7 @@ use aws_sdk_sqs::{
 };
 use intake::{
     metrics::{Metric, Metrics},
-    state::{Note, Status},
+    state::{Note, Record, Status},
     store::{Messages, Outcomes, outcomes::Found},
     telemetry::with_causes,
 };
@@ -137,11 +137,7 @@ impl DeadLetterRecorder {
                 }
             };
             match found {
-                Ok(Some(Found::Note(_))) => self.remember(record.record_id()),
-                // The record of a stored message keeps the outcome for good; any other may be replaced.
-                Ok(Some(Found::Record(found))) if found.status == Status::Stored => {
-                    self.remember(record.record_id());
-                }
+                Ok(found) if is_settled(&found) => self.remember(record.record_id()),
                 Ok(_) => open.push(record),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
@@ -215,4 +211,10 @@ fn as_record(message: Message) -> SqsMessage {
     record.attributes = system.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect();
     record.message_attributes = attributes.collect();
     record
+}
+
+/// Whether the outcome stays: a note does, and so does a stored message; another record may be replaced.
+fn is_settled(found: &Found) -> bool {
+    let is_stored = |record: &Record| record.status == Status::Stored;
+    found.note.is_some() || found.record.as_ref().is_some_and(is_stored)
 }

@@ -122,13 +122,13 @@ impl StatusLookup {
         let (owner, key) = (caller.owner()?, caller.key().ok());
         let found = self.outcomes.find(key.as_ref(), owner, &receipt).await;
         match found.map_err(|error| store_problem(&error))? {
-            Some(Found::Record(record)) => Ok(LookedUp::Record(record)),
+            Found { record: Some(record), .. } => Ok(LookedUp::Record(record)),
             // An illegal id is noted as the queue delivered it, which need not be how the path has it.
-            Some(Found::Note(note)) if MessageId::parse(&*note.id).is_ok() && note.id != caller.id => {
+            Found { note: Some(note), .. } if MessageId::parse(&*note.id).is_ok() && note.id != caller.id => {
                 Err(Problem::not_found("This receipt belongs to another of your messages."))
             }
-            Some(Found::Note(note)) => Ok(LookedUp::Note(note)),
-            None => Ok(LookedUp::Queued(receipt)),
+            Found { note: Some(note), .. } => Ok(LookedUp::Note(note)),
+            Found { .. } => Ok(LookedUp::Queued(receipt)),
         }
     }
 }

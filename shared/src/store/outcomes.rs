@@ -27,13 +27,13 @@ pub struct Outcomes {
     table: String,
 }
 
-/// What holds the outcome of a receipt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// The record of the message, which names the receipt.
-    Record(Record),
-    /// A note.
-    Note(Note),
+/// The outcome of a receipt, where it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The record of the message, if it names the receipt. It holds the outcome, whatever a note says.
+    pub record: Option<Record>,
+    /// The note.
+    pub note: Option<Note>,
 }
 
 impl Outcomes {
@@ -71,8 +71,8 @@ impl Outcomes {
         }
     }
 
-    /// What holds the outcome of an owner's receipt: the record of the message with `key`, if it names the receipt, or
-    /// else its note. None if the outcome is still open. Both are read in one request.
+    /// What holds the outcome of an owner's receipt: the record of the message with `key`, if it names the receipt, and
+    /// its note. Neither, if the outcome is still open. Both are read in one request.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read.
@@ -81,7 +81,7 @@ impl Outcomes {
         key: Option<&Key>,
         owner: &Owner,
         receipt: &Receipt,
-    ) -> Result<Option<Found>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let (record_key, note_key) = (key.map(Key::partition_key), note_key(owner, receipt));
         let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
         let keys = record_key.iter().chain([&note_key]).map(pk).collect();
@@ -105,12 +105,8 @@ impl Outcomes {
         };
         let record = record_key.as_ref().and_then(item_of).map(record_of).transpose();
         let note = item_of(&note_key).map(|item| note_of(item, owner, receipt)).transpose()?;
-        match (record, note) {
-            (Ok(Some(record)), _) if record.receipt.as_ref() == Some(receipt) => {
-                Ok(Some(Found::Record(record)))
-            }
-            (_, Some(note)) => Ok(Some(Found::Note(note))),
-            (record, None) => record.map(|_| None),
-        }
+        // An item of another program under the key does not matter to a receipt that has a note.
+        let record = if note.is_some() { record.unwrap_or_default() } else { record? };
+        Ok(Found { record: record.filter(|record| record.receipt.as_ref() == Some(receipt)), note })
     }
 }

@@ -1,0 +1,182 @@
+//! Dead letters get the outcome that the consumer could not record, and stay.
+
+use std::time::{Duration, SystemTime};
+
+use dead_letter_recorder::DeadLetterRecorder;
+use e2e::{
+    consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
+    database::MESSAGES,
+    events::{delivered, receipt, record},
+    queue::Queue,
+};
+use fault_proxy::Fault;
+use queue_consumer::push::Push;
+use serde_json::{Value, json};
+
+use crate::{
+    queue_consumer::without_attribute,
+    receipts::{look_up, response},
+};
+
+/// A run ends after so many receives in a row without a letter that needs an outcome.
+const MAX_IDLE_RECEIVES: usize = 100;
+
+/// A record that was delivered as often as allowed.
+fn dead(number: usize, id: &str, body: &str) -> Value {
+    delivered(record(number, "alice", id, body), MAX_RECEIVE_COUNT + 1)
+}
+
+fn recorder(consumer: &TestConsumer, queue: &Queue) -> DeadLetterRecorder {
+    let TestConsumer { database, pushes, .. } = consumer;
+    DeadLetterRecorder::new(
+        queue.client(),
+        queue.url(),
+        database.messages(),
+        database.outcomes(),
+        database.notes_within(ATTEMPT_TIMEOUT),
+        Push::new(database.aws(), &pushes.url(), database.connections(), AMPLE_TIME),
+    )
+}
+
+async fn run(recorder: &DeadLetterRecorder) -> Result<(), String> {
+    recorder.run(SystemTime::now() + AMPLE_TIME).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
+    let consumer = TestConsumer::start().await;
+    assert!(consumer.consume(&[record(1, "alice", "stored", r#"{"a":1}"#)]).await.is_empty());
+    let letters = [
+        dead(2, "failed", r#"{"a":2}"#),
+        dead(3, "stored", r#"{"a":3}"#),
+        dead(4, "stored", r#"{ "a":1 }"#),
+        dead(5, "rejected", "no JSON"),
+        dead(6, "no+id", "{}"),
+        without_attribute(dead(7, "unattributed", "{}"), "owner"),
+    ];
+    let queue = Queue::start(&letters).await;
+
+    assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
+
+    let mut notified = vec!["stored stored".to_owned()];
+    for (number, id, status) in [
+        (2, "failed", "failed"),
+        (3, "stored", "conflict"),
+        (4, "stored", "stored"),
+        (5, "rejected", "rejected"),
+        (6, "no+id", "rejected"),
+    ] {
+        let found = look_up(&consumer, "alice", id, number).await;
+        assert_eq!(found["status"], status, "{found}");
+        notified.push(format!("{status} {id}"));
+    }
+    notified.sort_unstable();
+    let mut outcomes = consumer.pushes.outcomes("alice-1");
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, notified);
+    assert_eq!(response(&consumer, "alice", "failed", None).await.1["payload"], json!({ "a": 2 }));
+    assert_eq!(look_up(&consumer, "alice", "unattributed", 7).await["status"], "queued");
+    assert_eq!(queue.len(), letters.len(), "they stay");
+}
+
+#[tokio::test]
+async fn a_dead_letter_with_an_outcome_is_looked_up_once_and_left_alone() {
+    let consumer = TestConsumer::start().await;
+    // Stored in its last delivery, whose response got lost; failed; in conflict.
+    let letters = [dead(1, "m-1", r#"{"a":1}"#), dead(2, "m-2", r#"{"a":2}"#), dead(3, "m-1", r#"{"a":3}"#)];
+    assert!(consumer.consume(&letters[..1]).await.is_empty());
+    consumer.database.faults.next([Fault::Refuse, Fault::Refuse]);
+    assert_eq!(consumer.consume(&letters[1..]).await, [receipt(2)].into());
+    let (items, notified) = (consumer.database.items(MESSAGES).await.len(), consumer.pushes.requests().len());
+    let queue = Queue::start(&letters).await;
+    let recorder = recorder(&consumer, &queue);
+    let _ = consumer.database.faults.taken_all();
+
+    assert_eq!(run(&recorder).await, Ok(()));
+    assert_eq!(consumer.database.faults.taken("BatchGetItem"), letters.len());
+    queue.show_all();
+    assert_eq!(run(&recorder).await, Ok(()));
+
+    assert_eq!(consumer.database.faults.taken_all(), 0, "nothing is written or looked up again");
+    assert_eq!(consumer.database.items(MESSAGES).await.len(), items);
+    assert_eq!(consumer.pushes.requests().len(), notified);
+}
+
+#[tokio::test]
+async fn a_failure_that_is_recorded_but_not_noted_is_noted() {
+    let consumer = TestConsumer::start().await;
+    let letter = dead(1, "m-1", r#"{"a":1}"#);
+    // As if the consumer had been killed between the record and the note.
+    consumer.database.faults.only("BatchWriteItem");
+    consumer.database.faults.always(Fault::Refuse);
+    let rejected = dead(1, "m-1", "no JSON");
+    assert_eq!(consumer.consume_within(Duration::from_secs(3), &[rejected]).await, [receipt(1)].into());
+    assert_eq!(consumer.status("alice", "m-1").await, "rejected");
+    consumer.database.faults.always(Fault::None);
+
+    let queue = Queue::start(&[letter]).await;
+    assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
+
+    // Another message takes the place of the record, and the receipt still has its outcome.
+    assert!(consumer.consume(&[record(2, "alice", "m-1", "{}")]).await.is_empty());
+    assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "failed");
+    assert_eq!(look_up(&consumer, "alice", "m-1", 2).await["status"], "stored");
+}
+
+#[tokio::test]
+async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_recorded_later() {
+    for operation in ["BatchGetItem", "PutItem", "BatchWriteItem"] {
+        let consumer = TestConsumer::start().await;
+        let queue = Queue::start(&[dead(1, "m-1", "{}"), dead(2, "m-2", "{}")]).await;
+        let recorder = recorder(&consumer, &queue);
+        consumer.database.faults.only(operation);
+        consumer.database.faults.always(Fault::Throttle);
+        let deadline = SystemTime::now() + Duration::from_secs(3);
+        let error = recorder.run(deadline).await.expect_err(operation).to_string();
+        assert_eq!(error, "2 dead letters have no outcome yet", "{operation}");
+        assert_eq!(consumer.pushes.requests(), [""; 0], "{operation}");
+
+        consumer.database.faults.always(Fault::None);
+        queue.show_all();
+        assert_eq!(run(&recorder).await, Ok(()), "{operation}");
+        for (number, id) in [(1, "m-1"), (2, "m-2")] {
+            assert_eq!(look_up(&consumer, "alice", id, number).await["status"], "failed", "{operation}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_being_noted() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.add_foreign_item("alice", "m-1").await;
+    let queue = Queue::start(&[dead(1, "m-1", "{}")]).await;
+    assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
+    assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "failed");
+}
+
+#[tokio::test]
+async fn a_run_ends_when_no_letter_needs_an_outcome() {
+    let consumer = TestConsumer::start().await;
+    let letters: Vec<_> = (0..25).map(|number| dead(number, &format!("m-{number}"), "{}")).collect();
+    let queue = Queue::start(&letters).await;
+    let recorder = recorder(&consumer, &queue);
+    assert_eq!(run(&recorder).await, Ok(()));
+    assert_eq!(queue.receives(), 4, "three with letters, one without");
+    assert_eq!(consumer.pushes.outcomes("alice-1").len(), 25);
+
+    // However many letters with an outcome there are.
+    queue.show_all();
+    queue.hide_nothing();
+    let before = queue.receives();
+    assert_eq!(run(&recorder).await, Ok(()));
+    assert_eq!(queue.receives() - before, MAX_IDLE_RECEIVES);
+}
+
+#[tokio::test]
+async fn a_run_without_time_receives_nothing() {
+    let consumer = TestConsumer::start().await;
+    let queue = Queue::start(&[dead(1, "m-1", "{}")]).await;
+    let recorder = recorder(&consumer, &queue);
+    recorder.run(SystemTime::now() - Duration::from_secs(1)).await.expect("nothing was open");
+    assert_eq!(queue.receives(), 0);
+}
