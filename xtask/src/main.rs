@@ -1,8 +1,10 @@
 //! `cargo xtask`: the one entry point for everything a developer does with Intake.
 
 mod bench;
+mod browser;
 mod checks;
 mod cli;
+mod console;
 mod cost;
 mod deployment;
 mod emulator;

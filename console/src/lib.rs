@@ -1,0 +1,137 @@
+//! The console: a page that shows both designs at work, and the server that serves it on this machine.
+//!
+//! The page talks to the stack's public API and WebSocket by itself. The server adds what a page cannot do: it knows
+//! where the stack is, mints tokens of the development key, and operates the local stack. It has no client of AWS: a
+//! deployed stack is watched, and never operated.
+
+mod operator;
+mod server;
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use development_key::DevelopmentKey;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::operator::Operator;
+
+/// Where a stack is, as `cargo xtask` writes it down. Members that the console does not need are left out.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Description {
+    /// The name of a deployed stack.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The address of the HTTP API.
+    pub http_url: String,
+    /// The address of the WebSocket API.
+    pub websocket_url: String,
+    /// The issuer and the audience of the tokens that the stack accepts.
+    pub token_issuer: Option<String>,
+    /// See `token_issuer`.
+    pub token_audience: Option<String>,
+    /// The file of the development key, if the stack trusts it.
+    pub key_file: Option<std::path::PathBuf>,
+    /// What only a local stack has.
+    #[serde(flatten)]
+    pub local: Option<Local>,
+}
+
+/// What an operator of a local stack needs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Local {
+    /// The address of the emulator.
+    pub endpoint: String,
+    /// Its region.
+    pub region: String,
+    /// The queue.
+    pub queue_url: String,
+    /// Its dead-letter queue.
+    pub dead_letter_queue_url: String,
+    /// The table of messages.
+    pub messages_table: String,
+    /// The file that this was read from.
+    #[serde(skip)]
+    pub file: std::path::PathBuf,
+}
+
+/// Why there is no console, or why it did not do something.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The description of the stack cannot be used.
+    #[error("cannot read the description of a stack, {0}")]
+    Description(String),
+    /// The development key cannot be used.
+    #[error(transparent)]
+    Key(#[from] development_key::KeyError),
+    /// No port of this machine can be used.
+    #[error("cannot listen on 127.0.0.1: {0}")]
+    Listen(#[from] std::io::Error),
+    /// The emulator did not do what it was asked for.
+    #[error("the emulator did not respond as expected: {0}")]
+    Emulator(String),
+    /// A redrive ended with a problem.
+    #[error("redrive: {0}")]
+    Redrive(#[from] redrive::problem::Problem),
+}
+
+impl Description {
+    /// Reads the file of a stack.
+    ///
+    /// # Errors
+    /// [`Error::Description`] if the file is missing or says something else.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let wrong =
+            |error: &dyn std::fmt::Display| Error::Description(format!("{}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let mut description: Self = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+        if let Some(local) = &mut description.local {
+            path.clone_into(&mut local.file);
+        }
+        Ok(description)
+    }
+}
+
+/// A running console.
+pub struct Console {
+    address: SocketAddr,
+    key: String,
+    listener: TcpListener,
+    server: server::Server,
+}
+
+impl Console {
+    /// Prepares a stack for it, and listens on 127.0.0.1: on this port, or on any free one if it is taken.
+    ///
+    /// # Errors
+    /// [`Error`] if there is no port, or the stack cannot be prepared.
+    pub async fn start(description: Description, port: u16) -> Result<Self, Error> {
+        let listener = match TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => listener,
+            Err(_) => TcpListener::bind(("127.0.0.1", 0)).await?,
+        };
+        let address = listener.local_addr()?;
+        // Not a token of the API: that one may be pasted into other programs, and this one operates the stack.
+        let key = Uuid::new_v4().simple().to_string();
+        let development_key =
+            description.key_file.as_deref().map(DevelopmentKey::load_or_create).transpose()?;
+        let operator = match &description.local {
+            Some(local) => Some(Operator::of(local).await?),
+            None => None,
+        };
+        let server = server::Server::new(description, address, key.clone(), development_key, operator);
+        Ok(Self { address, key, listener, server })
+    }
+
+    /// Where a person opens it. Without the fragment, which browsers do not send, the page changes nothing.
+    pub fn url(&self) -> String {
+        format!("http://{}/#key={}", self.address, self.key)
+    }
+
+    /// Serves it until the process ends.
+    pub async fn run(self) {
+        // It never ends with an error: a failed connection is the client's.
+        let _ = axum::serve(self.listener, self.server.router()).await;
+    }
+}
