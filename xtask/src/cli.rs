@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bench::{self, BenchArguments},
+    console::{self, ConsoleArguments},
     cost::{self, CostArguments},
     failure::Failure,
     interrupt,
@@ -31,6 +32,7 @@ enum Verb {
     Test(TestArguments),
     Soak(SoakArguments),
     Bench(BenchArguments),
+    Console(ConsoleArguments),
     Redrive(RedriveArguments),
     Cost(CostArguments),
     Token(TokenArguments),
@@ -64,6 +66,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Test(arguments) => test::test(arguments),
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Bench(arguments) => bench::bench(arguments),
+        Verb::Console(arguments) => console::console(arguments),
         Verb::Redrive(_) => redrive::redrive(),
         Verb::Cost(arguments) => cost::cost(arguments),
         Verb::Token(arguments) => print_token(arguments),
