@@ -17,11 +17,11 @@ function svg(tag, attributes, text) {
   return made;
 }
 
-/** The next round number: 1, 2 or 5 times a power of ten. */
+/** The next round number. */
 export function roundUp(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 export class Chart {
@@ -144,7 +144,7 @@ export class Chart {
       }
     });
     const line = ([first, ...rest]) =>
-      rest.length ? `M${first}${rest.map((point) => `L${point}`).join("")}` : `M${first}h1`;
+      rest.length ? `M${first}${rest.map((point) => `L${point}`).join("")}` : `M${first}h3`;
     const shapes = [svg("path", { class: `line s-${place}`, d: pieces.map(line).join("") })];
     if (kind === "area") {
       const base = this.#y(0);

@@ -55,7 +55,7 @@ function trace(message) {
   steps.sort((one, other) => one.at - other.at);
   const start = message.offeredAt;
   const total = Math.max(...steps.map(({ at }) => at - start), 1);
-  return element("ol", { class: "trace" }, element("li", {}, element("time", {}, clock(start)), element("span", {}, "offered"), element("meter", { value: 0, "aria-hidden": "true" })),
+  return element("ol", { class: "trace" }, element("li", {}, element("time", {}, clock(start)), element("span", {}, "to be sent"), element("meter", { value: 0, "aria-hidden": "true" })),
     steps.map(({ at, what, kind }) => element("li", { class: kind },
       element("time", {}, clock(at)),
       element("span", {}, what),

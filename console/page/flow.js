@@ -7,8 +7,8 @@ import { WAYS, percentile } from "./messages.js";
 /** Station: name, what is counted, the count. A side of a station is where messages leave the way. */
 const FLOWS = {
   sync: [
-    { name: "caller", unit: "sent", of: (c) => c.offered },
-    { name: "API Gateway", unit: "waiting for a response", of: (c) => c.waiting + c.sent, sides: [
+    { name: "caller", unit: "sent", of: (c) => c.offered - c.waiting, sides: [{ unit: "to be sent", of: (c) => c.waiting }] },
+    { name: "API Gateway", unit: "without a response", of: (c) => c.sent, sides: [
       { unit: "refused", kind: "bad", of: (c) => c.refused },
       { unit: "no response", kind: "bad", of: (c) => c.unknown },
     ] },
@@ -16,7 +16,7 @@ const FLOWS = {
     { name: "table", unit: "stored", kind: "good", of: (c) => c.stored },
   ],
   queue: [
-    { name: "caller", unit: "sent", of: (c) => c.offered },
+    { name: "caller", unit: "sent", of: (c) => c.offered - c.waiting, sides: [{ unit: "to be sent", of: (c) => c.waiting }] },
     { name: "API Gateway", unit: "accepted", of: (c) => c.accepted, sides: [
       { unit: "refused", kind: "bad", of: (c) => c.refused },
       { unit: "no response", kind: "bad", of: (c) => c.unknown },
@@ -112,7 +112,7 @@ export class Flow {
       this.#stations.push({ target, value: () => value(counts) });
       return element("span", { class: `figure ${kind}` }, target, ` ${unit}`);
     };
-    const exits = sides.map(({ unit, kind, of: value }) => figure(unit, kind, value));
+    const exits = sides.map(({ unit, kind = "", of: value }) => figure(unit, `side ${kind}`, value));
     return element("li", {}, element("span", { class: "name" }, name), figure(unit, kind, value), ...exits);
   }
 }

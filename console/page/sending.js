@@ -21,7 +21,8 @@ export class Sender {
   #config;
   #token;
   #waiting = { sync: [], queue: [] };
-  #busy = { sync: 0, queue: 0 };
+  /** The address of each request that could be under way and is not. */
+  #free;
   #lookUps = [];
   #lookingUp = new Set();
 
@@ -30,6 +31,8 @@ export class Sender {
     this.#messages = messages;
     this.#config = config;
     this.#token = tokenOf;
+    const free = (urls) => Array.from({ length: config.requestsAtOnce }, () => urls).flat();
+    this.#free = { sync: free(config.httpUrls.sync), queue: free(config.httpUrls.queue) };
   }
 
   /** Sends a message, and resolves to it once there is a response that is not followed by a retry. */
@@ -65,7 +68,7 @@ export class Sender {
   }
 
   get(owner, path) {
-    return request(this.#config.queueHttpUrl, this.#token(owner), "GET", path);
+    return request(this.#config.httpUrls.queue[0], this.#token(owner), "GET", path);
   }
 
   async #nextLookUp() {
@@ -84,19 +87,16 @@ export class Sender {
   }
 
   async #fill(way) {
-    if (this.#busy[way] >= this.#config.requestsAtOnce) return;
-    const job = this.#waiting[way].shift();
-    if (!job) return;
-    this.#busy[way] += 1;
-    await this.#attempt(job);
-    this.#busy[way] -= 1;
+    if (this.#free[way].length === 0 || this.#waiting[way].length === 0) return;
+    const url = this.#free[way].shift();
+    await this.#attempt(this.#waiting[way].shift(), url);
+    this.#free[way].push(url);
     this.#fill(way);
   }
 
-  async #attempt(job) {
+  async #attempt(job, base) {
     const { message, retry, resolve } = job;
     const attempt = this.#messages.begin(message);
-    const base = message.way === "sync" ? this.#config.httpUrl : this.#config.queueHttpUrl;
     const response = await request(base, this.#token(message.owner), "PUT", pathOf(message), message.text);
     const pause = retry ? this.#pause(message, response) : null;
     this.#messages.respond(message, attempt, response, json(response), pause === null ? null : now() + pause);

@@ -5,6 +5,7 @@
 //! deployed stack is watched, and never operated.
 
 mod operator;
+mod relay;
 mod server;
 
 use std::{fs, net::SocketAddr, path::Path};
@@ -93,6 +94,16 @@ impl Description {
     }
 }
 
+impl Local {
+    /// Where the emulator listens. Never a real account, whatever the file says.
+    fn address(&self) -> Result<SocketAddr, Error> {
+        let port = self.endpoint.strip_prefix("http://127.0.0.1:").and_then(|port| port.parse().ok());
+        let port: u16 =
+            port.ok_or_else(|| Error::Description("its endpoint is not on 127.0.0.1".to_owned()))?;
+        Ok(([127, 0, 0, 1], port).into())
+    }
+}
+
 /// A running console.
 pub struct Console {
     address: SocketAddr,
@@ -116,11 +127,17 @@ impl Console {
         let key = Uuid::new_v4().simple().to_string();
         let development_key =
             description.key_file.as_deref().map(DevelopmentKey::load_or_create).transpose()?;
-        let operator = match &description.local {
-            Some(local) => Some(Operator::of(local).await?),
-            None => None,
+        let url = description.http_url.clone();
+        let (operator, http_urls) = match &description.local {
+            Some(local) => {
+                let api = local.address()?;
+                let more = async || relay::more_urls(api, &url).await;
+                (Some(Operator::of(local, api).await?), [more().await?, more().await?])
+            }
+            None => (None, [vec![url.clone()], vec![url]]),
         };
-        let server = server::Server::new(description, address, key.clone(), development_key, operator);
+        let server =
+            server::Server::new(description, address, key.clone(), development_key, operator, http_urls);
         Ok(Self { address, key, listener, server })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -43,15 +44,11 @@ struct Switches {
 
 impl Operator {
     /// Puts a proxy between the functions of a stack and its database.
-    pub(crate) async fn of(local: &Local) -> Result<Self, Error> {
-        // Never a real account, whatever the file says.
-        let address = local.endpoint.strip_prefix("http://127.0.0.1:").and_then(|port| port.parse().ok());
-        let port: u16 =
-            address.ok_or_else(|| Error::Description("its endpoint is not on 127.0.0.1".to_owned()))?;
+    pub(crate) async fn of(local: &Local, database: SocketAddr) -> Result<Self, Error> {
         let operator = Self {
             local: local.clone(),
             http: reqwest::Client::builder().no_proxy().build().map_err(emulator)?,
-            proxy: Arc::new(FaultProxy::before(([127, 0, 0, 1], port).into()).await),
+            proxy: Arc::new(FaultProxy::before(database).await),
             switches: Arc::default(),
         };
         operator.redirect().await?;

@@ -21,7 +21,7 @@ use development_key::DevelopmentKey;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Description, Error, operator::Operator};
+use crate::{Description, Error, operator::Operator, relay};
 
 /// The files of the page, with their types. Nothing else is served.
 const FILES: [(&str, &str); 14] = [
@@ -53,6 +53,8 @@ pub(crate) struct Server {
     key: String,
     development_key: Option<DevelopmentKey>,
     operator: Option<Operator>,
+    /// The addresses of the HTTP API, for requests of each design. See [`crate::relay`].
+    http_urls: [Vec<String>; 2],
 }
 
 type Shared = Arc<Server>;
@@ -83,8 +85,9 @@ impl Server {
         key: String,
         development_key: Option<DevelopmentKey>,
         operator: Option<Operator>,
+        http_urls: [Vec<String>; 2],
     ) -> Self {
-        Self { description, address, key, development_key, operator }
+        Self { description, address, key, development_key, operator, http_urls }
     }
 
     pub(crate) fn router(self) -> Router {
@@ -121,11 +124,9 @@ impl Server {
 
     /// Only the page's own scripts and styles, and only the stack's own addresses.
     fn policy(&self) -> String {
-        let config = self.config();
-        let origins = ["httpUrl", "queueHttpUrl", "webSocketUrl"].map(|name| {
-            let url = config[name].as_str().unwrap_or_default();
-            url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
-        });
+        let urls = self.http_urls.iter().flatten().chain([&self.description.websocket_url]);
+        let origins: Vec<_> =
+            urls.map(|url| url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")).collect();
         format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {}; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -134,7 +135,7 @@ impl Server {
     }
 
     fn config(&self) -> Value {
-        let Description { name, http_url, websocket_url, .. } = &self.description;
+        let Description { name, websocket_url, .. } = &self.description;
         let is_local = self.operator.is_some();
         let can_mint = self.development_key.is_some();
         let token_help = if can_mint {
@@ -145,13 +146,10 @@ impl Server {
         };
         json!({
             "stack": name.as_deref().unwrap_or("local stack"),
-            "httpUrl": http_url,
-            // Over HTTP/1.1 a browser sends six requests at once to one host, whatever their ports and paths. By
-            // another name for the same address, slow responses of one design cannot hold up the other's requests.
-            "queueHttpUrl": if is_local { http_url.replacen("//127.0.0.1:", "//localhost:", 1) } else { http_url.clone() },
+            "httpUrls": { "sync": self.http_urls[0], "queue": self.http_urls[1] },
             "webSocketUrl": websocket_url,
-            // API Gateway speaks HTTP/2, which has no such limit.
-            "requestsAtOnce": if is_local { 6 } else { 50 },
+            // API Gateway speaks HTTP/2, over which browsers send as many as they like.
+            "requestsAtOnce": if is_local { relay::REQUESTS_AT_ONCE } else { 50 },
             "canMint": can_mint,
             "owner": can_mint.then_some(OWNER),
             "tokenHelp": token_help,

@@ -71,9 +71,9 @@ async fn an_outcome_shows_under_the_request_that_it_belongs_to() {
     page.send("queue", &id, r#"{"item":"second"}"#).await;
     page.send("queue", &id, r#"{"item":"first"}"#).await;
     page.until("all.every(({ status }) => status !== 'queued')").await;
-    let caller = page.stack.caller_named("alice");
     for (place, expected) in ["stored", "conflict", "stored"].iter().enumerate() {
         let path = page.get(&format!("all[{place}].statusPath")).await;
+        let caller = page.stack.caller_named("alice");
         let looked_up = caller.get(path.as_str().expect("a path")).await.message_status();
         assert_eq!(looked_up, *expected, "the API's outcome of request {place}");
         assert_eq!(page.get(&format!("all[{place}].status")).await, *expected, "the page's");
@@ -138,8 +138,8 @@ async fn a_dropped_socket_is_noticed_and_what_it_missed_is_looked_up() {
     page.network(false);
     page.until("$('#connections').textContent.includes('reconnecting in')").await;
     page.send("queue", &unique("missed"), r#"{"item":"book"}"#).await;
-    let caller = page.stack.caller_named("alice");
     let path = page.get("all[0].statusPath").await;
+    let caller = page.stack.caller_named("alice");
     eventually("the outcome, which is pushed to nobody", async || {
         match caller.get(path.as_str().unwrap()).await.message_status() {
             status if status == "stored" => Ok(()),
