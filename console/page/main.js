@@ -24,7 +24,7 @@ let burst = null;
 
 const config = await (await fetch("config.json", { cache: "no-store" })).json();
 const canMint = config.canMint && key !== null;
-const sender = new Sender(messages, config, (name) => sessions.get(name)?.token ?? "");
+const sender = new Sender(messages, config, (name) => sessions.get(name)?.token ?? "", noteDenied);
 const flow = new Flow(messages);
 const details = new Details({
   lookUp: async (message) => sender.lookUp(message),
@@ -186,7 +186,6 @@ async function sendOne() {
   const sent = await Promise.all(ways.map((way) => sender.send(way, owner, idFor(way, ways), text)));
   showResponses(sent.map((message) => {
     const { response } = message.attempts.at(-1);
-    noteDenied(message.owner, response);
     const button = element("button", { type: "button", class: "link" }, "Open");
     button.addEventListener("click", () => details.open(message));
     return element("div", {}, element("h3", {}, `${WAY_NAMES[message.way]}: ${message.id} `, button), responseView(response));
@@ -212,7 +211,6 @@ byId("one").addEventListener("input", check);
 byId("new-id").addEventListener("click", () => fill(newId(), byId("payload").value));
 byId("look-up").addEventListener("click", async () => {
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
-  noteDenied(owner, response);
   showResponses([element("div", {}, element("h3", {}, "What is recorded for this id"), responseView(response))]);
 });
 for (const button of document.querySelectorAll("[data-example]")) {

@@ -26,8 +26,9 @@ export class Sender {
   #lookUps = [];
   #lookingUp = new Set();
 
-  /** `tokenOf` returns the current token of an owner. */
-  constructor(messages, config, tokenOf) {
+  /** `tokenOf` returns the current token of an owner; `onResponse` learns each response to one. */
+  constructor(messages, config, tokenOf, onResponse) {
+    this.onResponse = onResponse;
     this.#messages = messages;
     this.#config = config;
     this.#token = tokenOf;
@@ -68,7 +69,13 @@ export class Sender {
   }
 
   get(owner, path) {
-    return request(this.#config.httpUrls.queue[0], this.#token(owner), "GET", path);
+    return this.#request(this.#config.httpUrls.queue[0], owner, "GET", path);
+  }
+
+  async #request(base, owner, method, path, body) {
+    const response = await request(base, this.#token(owner), method, path, body);
+    this.onResponse(owner, response);
+    return response;
   }
 
   async #nextLookUp() {
@@ -97,7 +104,7 @@ export class Sender {
   async #attempt(job, base) {
     const { message, retry, resolve } = job;
     const attempt = this.#messages.begin(message);
-    const response = await request(base, this.#token(message.owner), "PUT", pathOf(message), message.text);
+    const response = await this.#request(base, message.owner, "PUT", pathOf(message), message.text);
     const pause = retry ? this.#pause(message, response) : null;
     this.#messages.respond(message, attempt, response, json(response), pause === null ? null : now() + pause);
     if (pause === null) resolve(message);

@@ -75,6 +75,12 @@ impl Page {
         self.until("all.length > 0 && all.every(({ respondedAt }) => respondedAt !== null)").await;
     }
 
+    /// The memory that the page's scripts use, in bytes, without what is not used any more.
+    pub(crate) async fn heap(&mut self) -> Value {
+        self.browser.call("HeapProfiler.collectGarbage", json!({})).await;
+        self.browser.call("Runtime.getHeapUsage", json!({})).await["usedSize"].take()
+    }
+
     /// Cuts all WebSockets, or lets them connect again.
     pub(crate) fn network(&self, works: bool) {
         self.network.send_replace(works);
