@@ -282,7 +282,8 @@ async fn it_fits_three_widths_light_and_dark() {
             let picture = page.browser.screenshot().await;
             fs::write(pictures().join(format!("{width}-{scheme}.png")), picture).expect("written");
         }
-        let widths = page.get("[document.documentElement.scrollWidth, innerWidth]").await;
+        let widths =
+            page.get("[document.documentElement.scrollWidth, document.documentElement.clientWidth]").await;
         assert_eq!(widths[0], widths[1], "nothing is wider than the window of {width} px");
     }
     page.close().await;
