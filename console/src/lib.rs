@@ -8,7 +8,11 @@ mod operator;
 mod relay;
 mod server;
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use development_key::DevelopmentKey;
 use serde::Deserialize;
@@ -28,12 +32,12 @@ pub struct Description {
     pub http_url: String,
     /// The address of the WebSocket API.
     pub websocket_url: String,
-    /// The issuer and the audience of the tokens that the stack accepts.
+    /// The issuer of the tokens that the stack accepts.
     pub token_issuer: Option<String>,
-    /// See `token_issuer`.
+    /// Their audience.
     pub token_audience: Option<String>,
     /// The file of the development key, if the stack trusts it.
-    pub key_file: Option<std::path::PathBuf>,
+    pub key_file: Option<PathBuf>,
     /// What only a local stack has.
     #[serde(flatten)]
     pub local: Option<Local>,
@@ -54,7 +58,7 @@ pub struct Local {
     pub messages_table: String,
     /// The file that this was read from.
     #[serde(skip)]
-    pub file: std::path::PathBuf,
+    pub file: PathBuf,
 }
 
 /// Why there is no console, or why it did not do something.
@@ -150,5 +154,60 @@ impl Console {
     pub async fn run(self) {
         // It never ends with an error: a failed connection is the client's.
         let _ = axum::serve(self.listener, self.server.router()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn description(more: Value) -> Description {
+        let mut description = json!({
+            "name": "intake",
+            "http_url": "https://a.execute-api.eu-west-1.amazonaws.com/v1",
+            "websocket_url": "wss://b.execute-api.eu-west-1.amazonaws.com/v1",
+        });
+        if let (Some(members), Value::Object(more)) = (description.as_object_mut(), more) {
+            members.extend(more);
+        }
+        serde_json::from_value(description).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stack_on_aws_is_watched_and_never_operated() {
+        let console = Console::start(description(json!({})), 0).await.unwrap();
+        let (origin, key) = (format!("http://{}", console.address), console.key.clone());
+        tokio::spawn(console.run());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let get = async |path: &str| {
+            let response = http.get(format!("{origin}{path}")).bearer_auth(&key).send().await.unwrap();
+            (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())
+        };
+        assert_eq!(get("/operator/state").await.0, 404);
+        let (status, _, config) = get("/config.json").await;
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!((status, &config["operator"], &config["canMint"]), (200, &json!(false), &json!(false)));
+        let (status, headers, _) = get("/").await;
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.contains("connect-src 'self' https://a.execute-api.eu-west-1.amazonaws.com "),
+            "{policy}"
+        );
+        assert_eq!((status, policy.contains('*')), (200, false));
+    }
+
+    #[tokio::test]
+    async fn an_operator_whose_endpoint_is_elsewhere_is_an_error() {
+        let elsewhere = json!({
+            "endpoint": "https://sqs.eu-west-1.amazonaws.com",
+            "region": "eu-west-1",
+            "queue_url": "",
+            "dead_letter_queue_url": "",
+            "messages_table": "",
+        });
+        let started = Console::start(description(elsewhere), 0).await;
+        assert!(matches!(started, Err(Error::Description(_))), "it must not start");
     }
 }
