@@ -46,7 +46,14 @@ impl Aws<'_> {
                 command.env("AWS_ENDPOINT_URL", endpoint);
                 command
             }
-            None => self.environment.callers_python(),
+            None => {
+                let mut command = self.environment.callers_python();
+                // Its newer version, and all SDKs, know this variable; the pinned one only the other.
+                if let Some(region) = env::var_os("AWS_REGION") {
+                    command.env("AWS_DEFAULT_REGION", region);
+                }
+                command
+            }
         };
         command.args(["-m", "awscli", "--output", "json"]).current_dir(workspace::root());
         command
@@ -89,6 +96,10 @@ impl Deployed {
     pub(crate) fn read(aws: &Aws<'_>, name: &str) -> Result<Self, Failure> {
         let described = aws.read(&["cloudformation", "describe-stacks", "--stack-name", name])?;
         let listed = aws.read(&["cloudformation", "list-stack-resources", "--stack-name", name])?;
+        Self::of(name, &described, &listed, aws.endpoint)
+    }
+
+    fn of(name: &str, described: &Value, listed: &Value, endpoint: Option<&str>) -> Result<Self, Failure> {
         let stack = &described["Stacks"][0];
         let id: Vec<_> = stack["StackId"].as_str().unwrap_or_default().split(':').collect();
         let [_, partition, _, region, account, ..] = id[..] else {
@@ -103,7 +114,7 @@ impl Deployed {
             region: region.to_owned(),
             account: account.to_owned(),
             url_suffix: suffix.unwrap_or_default().to_owned(),
-            outputs: Outputs::of(&outputs, aws.endpoint)?,
+            outputs: Outputs::of(&outputs, endpoint)?,
             parameters: pairs(&stack["Parameters"], ["ParameterKey", "ParameterValue"]),
             resources: pairs(&listed["StackResourceSummaries"], ["LogicalResourceId", "PhysicalResourceId"]),
         })
@@ -327,6 +338,35 @@ mod tests {
         );
         for odd in ["", "https://example.com/v1", "ftp://abc.execute-api.x/v1"] {
             assert!(local_url(odd, endpoint).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_stack_in_any_partition_is_described() {
+        let output = |name: &str, value: &str| json!({ "OutputKey": name, "OutputValue": value });
+        let url = "https://abc.execute-api.cn-north-1.amazonaws.com.cn/v1";
+        let others = ["WebSocketUrl", "QueueUrl", "DeadLetterQueueUrl", "RedriveRoleArn", "MessagesTable"];
+        let mut outputs: Vec<_> = others.map(|name| output(name, name)).into();
+        outputs.extend([output("HttpUrl", url), output("ConnectionsTable", "connections")]);
+        let described = json!({ "Stacks": [{
+            "StackId": "arn:aws-cn:cloudformation:cn-north-1:123456789012:stack/intake-verify/d7a1",
+            "Parameters": [{ "ParameterKey": "MessageRetentionDays", "ParameterValue": "1" }],
+            "Outputs": outputs,
+        }] });
+        let listed = json!({ "StackResourceSummaries": [
+            { "LogicalResourceId": "Queue", "PhysicalResourceId": "https://queue" }, { "LogicalResourceId": "Odd" },
+        ] });
+        let deployed = Deployed::of("intake-verify", &described, &listed, None).unwrap();
+        assert_eq!((&*deployed.partition, &*deployed.account), ("aws-cn", "123456789012"));
+        let description = deployed.description();
+        for (member, value) in [
+            ("region", json!("cn-north-1")),
+            ("url_suffix", json!("amazonaws.com.cn")),
+            ("http_url", json!(url)),
+            ("messages_expire", json!(true)),
+            ("resources", json!({ "Queue": "https://queue" })),
+        ] {
+            assert_eq!(description[member], value, "{member}");
         }
     }
 

@@ -41,15 +41,16 @@ pub(crate) struct VerifyArguments {
 
 /// What a run uses, about, as counted on the local stack, and what a million of it costs in us-east-1: list prices,
 /// in US dollars.
-const USED: [(&str, f64, f64); 8] = [
-    ("requests to the HTTP API", 2_000.0, 3.50),
-    ("messages and minutes of WebSockets", 1_000.0, 1.25),
-    ("requests to SQS", 5_000.0, 0.40),
-    ("invocations", 3_000.0, 0.20),
-    ("GB-seconds of functions", 150.0, 13.34),
-    ("write units", 25_000.0, 0.625),
-    ("read units", 20_000.0, 0.125),
-    ("KB of logs", 3_000.0, 0.50),
+const USED: [(&str, f64, f64); 9] = [
+    ("requests to the HTTP API", 1_000.0, 3.50),
+    ("messages and minutes of WebSockets", 500.0, 1.25),
+    ("requests to SQS", 3_000.0, 0.40),
+    ("invocations", 1_000.0, 0.20),
+    ("GB-seconds of functions", 50.0, 13.34),
+    ("write units", 9_000.0, 0.625),
+    ("read units", 5_000.0, 0.125),
+    ("KB of logs", 1_500.0, 0.50),
+    ("metrics, for an hour", 40.0, 411.0),
 ];
 
 /// The tests that need the stack for themselves, before all others.
@@ -77,6 +78,14 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
     };
     let tests = Tests::of(&cargo)?;
     announce(&deployed, &tests);
+    let settings = aws.read(&["lambda", "get-account-settings"])?;
+    let concurrency = settings["AccountLimit"]["ConcurrentExecutions"].as_u64().unwrap_or_default();
+    if concurrency < 100 {
+        step::note(format_args!(
+            "WARNING: the account runs only {concurrency} functions at once. The tests send up to 100 requests at \
+             once:\nexpect some of them to be throttled, and tests to fail.\n"
+        ));
+    }
     if !arguments.yes {
         ask()?;
     }
@@ -349,7 +358,6 @@ mod tests {
         }
         assert_eq!((tally.passed, tally.failed.as_slice()), (12, &["a::c".to_owned()][..]));
         assert_eq!(tally.seen, [("alarms".to_owned(), "8 OK".to_owned())]);
-        assert!(tally.conclude().is_err());
     }
 
     #[test]

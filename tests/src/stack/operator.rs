@@ -220,12 +220,11 @@ impl Stack {
         if received_at.is_none_or(|at| at.elapsed() > DEAD_LETTER_INTERVAL) {
             loop {
                 let received = self.receive(&self.at.dead_letter_queue_url).await;
-                let known = letters.len();
-                let named = |letter: QueueMessage| (letter.message_id().expect("an id").to_owned(), letter);
-                letters.extend(received.into_iter().map(named));
-                if letters.len() == known {
+                if received.is_empty() {
                     break;
                 }
+                let named = |letter: QueueMessage| (letter.message_id().expect("an id").to_owned(), letter);
+                letters.extend(received.into_iter().map(named));
             }
             *received_at = Some(Instant::now());
         }
