@@ -16,7 +16,7 @@ use e2e::stack::{Stack, eventually, unique};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const BODY: &str = r#"{"a":1}"#;
 
