@@ -53,6 +53,13 @@ pub(crate) fn template() -> Result<(), Failure> {
             .map_err(|error| Failure::new(format!("the transformed template is no JSON: {error}")))?;
         permissions::check(&template)
     })?;
+    // With what renders them in the local stack.
+    let local = Environment::run()?;
+    step::run("openapi.yaml: mapping templates", || {
+        let mut tests = local.python();
+        tests.args(["-m", "unittest", "discover", "--start-directory"]).arg(workspace::emulator());
+        process::run_captured(&mut tests, &state.file("mapping-templates.log"))
+    })?;
     // Relative: checkov takes any path with 40 letters in a row for a secret key.
     let transformed = transformed.strip_prefix(workspace::root()).unwrap_or(&transformed);
     let transformed = transformed.display().to_string();

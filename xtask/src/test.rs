@@ -52,7 +52,7 @@ enum Step {
     Clippy,
     /// Unit and integration tests, without a stack
     Tests,
-    /// Lints of template.yaml and openapi.yaml, and the permissions
+    /// Lints of template.yaml, openapi.yaml and asyncapi.yaml, the mapping templates, and the permissions
     Template,
     /// Licences, sources, versions and known vulnerabilities of the dependencies
     Dependencies,
