@@ -2,8 +2,11 @@
 
 use std::{
     fs,
-    io::{self, BufRead, IsTerminal},
+    io::{self, IsTerminal},
     process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use clap::Args;
@@ -13,7 +16,7 @@ use crate::{
     deployment::{Aws, Deployed},
     environment,
     failure::Failure,
-    process,
+    interrupt, process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -141,10 +144,15 @@ fn announce(deployed: &Deployed, tests: &Tests<'_>) {
 
 fn ask() -> Result<(), Failure> {
     step::note("Go on? [y/N]");
-    let mut answer = String::new();
-    let read = if io::stdin().is_terminal() { io::stdin().lock().read_line(&mut answer) } else { Ok(0) };
-    match read {
-        Ok(_) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
+    let (sender, receiver) = mpsc::channel();
+    // Apart, so that Ctrl-C need not wait for a line.
+    thread::spawn(move || {
+        let mut line = String::new();
+        let read = if io::stdin().is_terminal() { io::stdin().read_line(&mut line) } else { Ok(0) };
+        sender.send(read.map(|_| line))
+    });
+    match interrupt::wait_for(Duration::MAX, || Ok(receiver.try_recv().ok()))? {
+        Some(Ok(line)) if line.trim().eq_ignore_ascii_case("y") => Ok(()),
         _ => Err(Failure::new("nothing was run").advise("--yes begins without asking")),
     }
 }
