@@ -25,9 +25,8 @@ use crate::operator::Operator;
 /// Where a stack is, as `cargo xtask` writes it down. Members that the console does not need are left out.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Description {
-    /// The name of a deployed stack.
-    #[serde(default)]
-    pub name: Option<String>,
+    /// Its name in CloudFormation.
+    pub name: String,
     /// The address of the HTTP API.
     pub http_url: String,
     /// The address of the WebSocket API.
@@ -46,8 +45,8 @@ pub struct Description {
 /// What an operator of a local stack needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Local {
-    /// The address of the emulator.
-    pub endpoint: String,
+    /// The emulator that it is deployed to.
+    pub emulator: Emulator,
     /// Its region.
     pub region: String,
     /// The queue.
@@ -59,6 +58,13 @@ pub struct Local {
     /// The file that this was read from.
     #[serde(skip)]
     pub file: PathBuf,
+}
+
+/// The emulator of a local stack.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Emulator {
+    /// Its address.
+    pub endpoint: String,
 }
 
 /// Why there is no console, or why it did not do something.
@@ -101,7 +107,8 @@ impl Description {
 impl Local {
     /// Where the emulator listens. Never a real account, whatever the file says.
     fn address(&self) -> Result<SocketAddr, Error> {
-        let port = self.endpoint.strip_prefix("http://127.0.0.1:").and_then(|port| port.parse().ok());
+        let port =
+            self.emulator.endpoint.strip_prefix("http://127.0.0.1:").and_then(|port| port.parse().ok());
         let port: u16 =
             port.ok_or_else(|| Error::Description("its endpoint is not on 127.0.0.1".to_owned()))?;
         Ok(([127, 0, 0, 1], port).into())
@@ -201,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn an_operator_whose_endpoint_is_elsewhere_is_an_error() {
         let elsewhere = json!({
-            "endpoint": "https://sqs.eu-west-1.amazonaws.com",
+            "emulator": { "endpoint": "https://sqs.eu-west-1.amazonaws.com" },
             "region": "eu-west-1",
             "queue_url": "",
             "dead_letter_queue_url": "",

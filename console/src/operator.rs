@@ -169,8 +169,10 @@ impl Operator {
 
     /// Messages that wait in a queue, messages in delivery, and how many seconds these are hidden.
     async fn attributes(&self, queue_url: &str) -> Result<[u64; 3], Error> {
-        let request =
-            self.http.post(&self.local.endpoint).header("x-amz-target", "AmazonSQS.GetQueueAttributes");
+        let request = self
+            .http
+            .post(&self.local.emulator.endpoint)
+            .header("x-amz-target", "AmazonSQS.GetQueueAttributes");
         let request = request.header("content-type", "application/x-amz-json-1.0");
         let names =
             ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "VisibilityTimeout"];
@@ -183,7 +185,7 @@ impl Operator {
     }
 
     async fn lambda(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-        let mut request = self.http.request(method, format!("{}{path}", self.local.endpoint));
+        let mut request = self.http.request(method, format!("{}{path}", self.local.emulator.endpoint));
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }

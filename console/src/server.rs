@@ -145,7 +145,7 @@ impl Server {
             "Paste a token of the issuer that this stack trusts. Its claim sub is the owner that you are."
         };
         json!({
-            "stack": name.as_deref().unwrap_or("local stack"),
+            "stack": if is_local { "local stack" } else { name },
             "httpUrls": { "sync": self.http_urls[0], "queue": self.http_urls[1] },
             "webSocketUrl": websocket_url,
             // API Gateway speaks HTTP/2, over which browsers send as many as they like.

@@ -24,9 +24,10 @@ async fn a_message_is_stored_when_the_response_says_so() {
     assert_eq!(number(&item, "attempts"), 1);
     let time = |name| text(&item, name).parse::<Timestamp>().expect("RFC 3339");
     assert!(time("received_at") <= time("stored_at"), "{item:?}");
-    for absent in ["receipt", "reason", "expires_at"] {
+    for absent in ["receipt", "reason"] {
         assert!(!item.contains_key(absent), "{absent}: {item:?}");
     }
+    assert_eq!(item.contains_key("expires_at"), stack.at.messages_expire, "{item:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 //! xtask up` starts it beside its stack, `cargo xtask console` for a deployed one.
 
 use std::{
-    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
@@ -10,13 +9,14 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
+    deployment::{Aws, Deployed},
     environment,
     failure::Failure,
     interrupt,
-    process::{self, Process},
+    process::Process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -32,7 +32,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// The page talks to the stack's public API and WebSocket with a token that you paste, and that it keeps in its memory
 /// only. If the stack trusts the development key of this checkout, the page gets its tokens by itself. It operates
 /// nothing: it has no AWS credentials. This command reads the stack's outputs with the credentials and the region that
-/// the AWS CLI would use, which need cloudformation:DescribeStacks.
+/// the AWS CLI would use, which need cloudformation:DescribeStacks and cloudformation:ListStackResources.
 ///
 /// The local stack has its console from `cargo xtask up`.
 #[derive(Args, Debug)]
@@ -46,20 +46,12 @@ pub(crate) fn console(arguments: &ConsoleArguments) -> Result<(), Failure> {
     let build = Build::begin()?;
     let state = StateFolder::claim("console")?;
     let environment = Environment::run()?;
-    let described = step::run("Reading the stack", || {
-        let mut command = Command::new(environment.programs().join("python"));
-        environment::pip(&mut command)
-            .args(["-m", "awscli", "cloudformation", "describe-stacks", "--output", "json", "--stack-name"])
-            .arg(&arguments.stack);
-        // The pinned version of the CLI does not know the variable that its successor and all SDKs know.
-        if let Some(region) = env::var_os("AWS_REGION") {
-            command.env("AWS_DEFAULT_REGION", region);
-        }
-        process::run_captured(&mut command, &state.file("stack.log"))
-    })?;
-    let described: Value = serde_json::from_str(&described).unwrap_or_default();
-    let description =
-        describe(&arguments.stack, &described["Stacks"][0], &workspace::development_key()?.jwks())?;
+    let aws = Aws { environment: &environment, state: &state, endpoint: None };
+    let deployed = step::run("Reading the stack", || Deployed::read(&aws, &arguments.stack))?;
+    let mut description = deployed.description();
+    if !deployed.trusts(&workspace::development_key()?) {
+        description["key_file"] = Value::Null;
+    }
     let path = state.description();
     fs::write(&path, format!("{description:#}\n")).map_err(|error| Failure::file("write", &path, &error))?;
     let mut console = build.start(&path)?;
@@ -68,31 +60,6 @@ pub(crate) fn console(arguments: &ConsoleArguments) -> Result<(), Failure> {
         console.check()?;
     }
     Ok(())
-}
-
-/// What the console has to know about a deployed stack.
-fn describe(name: &str, stack: &Value, jwks: &str) -> Result<Value, Failure> {
-    let find = |list: &str, kind: &str, key: &str| {
-        let entries = stack[list].as_array().into_iter().flatten();
-        let mut found = entries.filter(|entry| entry[format!("{kind}Key")] == key);
-        found.next().and_then(|entry| entry[format!("{kind}Value")].as_str()).map(str::to_owned)
-    };
-    let output = |key: &str| {
-        let advice = "is it a stack of Intake's template.yaml?";
-        find("Outputs", "Output", key)
-            .ok_or_else(|| Failure::new(format!("the stack {name} has no output {key}")).advise(advice))
-    };
-    let parameter = |key: &str| find("Parameters", "Parameter", key);
-    let keys = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default()["keys"].clone();
-    let trusts_us = parameter("TokenJwks").is_some_and(|trusted| keys(&trusted) == keys(jwks));
-    Ok(json!({
-        "name": name,
-        "http_url": output("HttpUrl")?.trim_end_matches('/'),
-        "websocket_url": output("WebSocketUrl")?,
-        "token_issuer": parameter("TokenIssuer"),
-        "token_audience": parameter("TokenAudience"),
-        "key_file": trusts_us.then(workspace::development_key_file),
-    }))
 }
 
 /// A build of the console in the background.
@@ -185,40 +152,4 @@ fn log(name: &str) -> Result<File, Failure> {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stack(jwks: &str) -> Value {
-        json!({
-            "Outputs": [
-                { "OutputKey": "HttpUrl", "OutputValue": "https://a.execute-api.eu-west-1.amazonaws.com/v1" },
-                { "OutputKey": "WebSocketUrl", "OutputValue": "wss://b.execute-api.eu-west-1.amazonaws.com/v1" },
-            ],
-            "Parameters": [
-                { "ParameterKey": "TokenIssuer", "ParameterValue": "https://issuer.example.com" },
-                { "ParameterKey": "TokenJwks", "ParameterValue": jwks },
-            ],
-        })
-    }
-
-    #[test]
-    fn tokens_are_minted_only_for_a_stack_that_trusts_the_development_key() {
-        let ours = r#"{"keys": [{"kid": "ours"}]}"#;
-        let trusting = describe("intake", &stack(ours), ours).unwrap();
-        assert!(trusting["key_file"].is_string(), "{trusting}");
-        for other in ["", r#"{"keys": [{"kid": "theirs"}]}"#] {
-            let description = describe("intake", &stack(other), ours).unwrap();
-            assert!(description["key_file"].is_null(), "{description}");
-            assert_eq!(description["http_url"], "https://a.execute-api.eu-west-1.amazonaws.com/v1");
-        }
-    }
-
-    #[test]
-    fn a_stack_of_another_template_is_an_error() {
-        let failure = describe("other", &json!({ "Outputs": [] }), "").unwrap_err().to_string();
-        assert!(failure.starts_with("the stack other has no output HttpUrl"), "{failure}");
-    }
 }

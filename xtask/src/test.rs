@@ -11,14 +11,16 @@ use clap::{Args, ValueEnum};
 use crate::{
     browser::Browser,
     checks,
-    deployment::{Parameter, Profile},
+    deployment::Profile,
     emulator::Port,
     environment,
     failure::Failure,
     process,
     soak::{self, SoakArguments},
     stack::Stack,
-    step, workspace,
+    step,
+    verify::{self, Tests},
+    workspace,
 };
 
 /// Checks everything: formatting, lints, tests, the template, and the whole stack from outside.
@@ -29,8 +31,9 @@ use crate::{
 /// If arguments are passed on, the end-to-end tests that need the stack for themselves run only if the arguments
 /// name them: -- --ignored metrics
 ///
-/// To run end-to-end tests against the stack of `cargo xtask up`:
-/// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --features stack --test stack
+/// To run end-to-end tests against the stack of `cargo xtask up`, with its account and not yours:
+/// (set -a; . target/intake/up/functions.env; INTAKE_STACK=$PWD/target/intake/up/stack.json \
+/// cargo test --package e2e --features stack --test stack)
 #[derive(Args, Debug)]
 pub(crate) struct TestArguments {
     /// Run only this step; may be given several times
@@ -43,9 +46,6 @@ pub(crate) struct TestArguments {
     passed_on: Vec<String>,
 }
 
-/// The end-to-end tests that need the stack for themselves, before all others and after them.
-const ALONE: [&str; 2] = ["metrics::", "afterwards::"];
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
     /// Formatting: cargo fmt --check
@@ -54,7 +54,7 @@ enum Step {
     Clippy,
     /// Unit and integration tests, without a stack
     Tests,
-    /// Lints of template.yaml and openapi.yaml, and the permissions
+    /// Lints of template.yaml, openapi.yaml and asyncapi.yaml, the mapping templates, and the permissions
     Template,
     /// Licences, sources, versions and known vulnerabilities of the dependencies
     Dependencies,
@@ -119,38 +119,30 @@ impl Step {
 }
 
 fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<(), Failure> {
-    process::run_shown(&mut cargo_command(arguments, passed_on))
-}
-
-fn cargo_command(arguments: &[&str], passed_on: &[String]) -> Command {
     let mut command = Command::new("cargo");
     environment::cargo(&mut command).args(arguments).current_dir(workspace::root());
     if !passed_on.is_empty() {
         command.arg("--").args(passed_on);
     }
-    command
+    process::run_shown(&mut command)
 }
 
-/// Runs the end-to-end tests on a stack of their own.
+/// Runs the end-to-end tests on a stack of their own, as `cargo xtask verify` does on one on AWS.
 fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
-    let stack = Stack::start("test", Port::Any, profile, &impatience())?;
-    let run = |passed_on: &[String]| {
-        // From the whole workspace, as for the other tests, so that nothing is built a second time.
-        let arguments = ["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "stack"];
-        let mut command = cargo_command(&arguments, passed_on);
-        command.env("INTAKE_STACK", stack.description());
-        // They mostly wait for a queue.
-        process::run_shown(command.env("RUST_TEST_THREADS", "16"))
-    };
-    let result = step::run("End-to-end tests", || {
-        if !passed_on.is_empty() {
-            return run(passed_on);
-        }
-        let [before, after] = ALONE.map(|tests| ["--ignored".to_owned(), tests.to_owned()]);
-        run(&before)?;
-        run(&[])?;
-        run(&after)
-    });
+    // A message that failed is delivered again soon, and not too often: otherwise the tests would wait for minutes.
+    let parameters = [("MaxReceiveCount", "3".to_owned()), ("DeletionProtection", "false".to_owned())];
+    let stack = Stack::start("test", Port::Any, profile, &parameters)?;
+    let result = stack
+        .redeliver_after(3)
+        .and_then(|()| stack.with_aws(|aws| verify::check(aws, stack.deployed())))
+        .and_then(|()| {
+            let cargo = || stack.cargo();
+            let tests = Tests::of(&cargo)?;
+            step::run("End-to-end tests", || match passed_on {
+                [] => tests.run(true)?.conclude(),
+                _ => tests.some(passed_on),
+            })
+        });
     stack.finish(result)
 }
 
@@ -165,21 +157,15 @@ fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<(),
             return Ok(());
         }
     };
-    let stack = Stack::start("test-console", Port::Any, profile, &impatience())?;
-    let result = step::run("The console in a browser", || {
-        let arguments = ["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "console"];
-        let mut command = cargo_command(&arguments, passed_on);
-        command.env("INTAKE_STACK", stack.description()).env("RUST_TEST_THREADS", "1");
-        process::run_shown(browser.set(&mut command))
+    let parameters = [("MaxReceiveCount", "3".to_owned())];
+    let stack = Stack::start("test-console", Port::Any, profile, &parameters)?;
+    let result = stack.redeliver_after(3).and_then(|()| {
+        step::run("The console in a browser", || {
+            let mut command = stack.cargo();
+            command.args(["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "console"]);
+            command.arg("--").args(passed_on).env("RUST_TEST_THREADS", "1");
+            process::run_shown(browser.set(&mut command))
+        })
     });
     stack.finish(result)
-}
-
-/// Parameters without which the tests would wait for minutes.
-fn impatience() -> [Parameter; 2] {
-    [
-        // After this long, a message that failed is delivered again.
-        ("VisibilityTimeoutSeconds", "3".to_owned()),
-        ("MaxReceiveCount", "3".to_owned()),
-    ]
 }

@@ -14,6 +14,7 @@ use tokio_tungstenite::{
 };
 
 use super::{MAX_WAIT, Stack};
+use crate::contract;
 
 /// An open WebSocket.
 #[derive(Debug)]
@@ -92,12 +93,13 @@ impl Socket {
     }
 
     async fn read(&mut self, awaited: &str) {
-        let frame = timeout_at(Instant::now() + MAX_WAIT, self.stream.next()).await;
+        let frame = timeout_at(Instant::now() + *MAX_WAIT, self.stream.next()).await;
         let frame =
             frame.unwrap_or_else(|_| panic!("waited {} s on the socket for {awaited}", MAX_WAIT.as_secs()));
         match frame {
             Some(Ok(Message::Text(text))) => {
                 assert!(text.len() <= 32 * 1024, "a frame of {} bytes", text.len());
+                contract::check_frame(&text);
                 match serde_json::from_str(&text).expect("frames are JSON") {
                     Value::Array(events) => {
                         self.frames += 1;
