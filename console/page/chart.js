@@ -115,7 +115,11 @@ export class Chart {
     for (let ago = 0; ago <= last; ago += TICK_SECONDS) {
       const anchor = ago === 0 ? "end" : "middle";
       parts.push(
-        svg("text", { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": anchor }, ago === 0 ? "now" : `−${ago} s`),
+        svg(
+          "text",
+          { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": anchor },
+          ago === 0 ? "now" : `−${ago} s`,
+        ),
       );
     }
     return parts;

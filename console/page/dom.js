@@ -37,7 +37,10 @@ export function size(bytes) {
 }
 
 const TIME = new Intl.DateTimeFormat("en-GB", {
-  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
 });
 
 /** A time of day, to the millisecond. */

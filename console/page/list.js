@@ -83,7 +83,14 @@ export class List {
     status.className = `status ${message.status}`;
     const { offeredAt, respondedAt, storedAt } = message;
     setText(response, respondedAt === null ? "" : duration(respondedAt - offeredAt));
-    setText(stored, storedAt === null ? "" : storedAt < offeredAt - 2000 ? "before" : duration(Math.max(storedAt - offeredAt, 0)));
+    setText(
+      stored,
+      storedAt === null
+        ? ""
+        : storedAt < offeredAt - 2000
+          ? "before"
+          : duration(Math.max(storedAt - offeredAt, 0)),
+    );
     row.setAttribute("aria-selected", message === this.#active);
   }
 
@@ -91,7 +98,14 @@ export class List {
     const page = Math.max(Math.floor(this.#box.clientHeight / ROW_HEIGHT) - 1, 1);
     const place = this.#shown.indexOf(this.#active);
     const last = this.#shown.length - 1;
-    const target = { ArrowDown: place + 1, ArrowUp: place - 1, PageDown: place + page, PageUp: place - page, Home: 0, End: last }[event.key];
+    const target = {
+      ArrowDown: place + 1,
+      ArrowUp: place - 1,
+      PageDown: place + page,
+      PageUp: place - page,
+      Home: 0,
+      End: last,
+    }[event.key];
     if (event.key === "Enter" && place >= 0) this.#open(this.#active);
     else if (target === undefined || last < 0) return;
     else this.#activate(Math.min(Math.max(target, 0), last));

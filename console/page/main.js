@@ -65,7 +65,8 @@ async function ensureSessions(names) {
     const session = sessions.get(name);
     if (session && session.expiresAt - Date.now() > RENEW_MS) continue;
     if (canMint) await mint(name);
-    else if (!session) throw new Error(`There is no token${name ? ` of ${name}` : ""}: paste one under "Token", above.`);
+    else if (!session)
+      throw new Error(`There is no token${name ? ` of ${name}` : ""}: paste one under "Token", above.`);
   }
 }
 
@@ -79,14 +80,15 @@ const STATE_TEXTS = {
 
 function showConnections() {
   const items = [...sessions].map(([name, { socket, denied }]) => {
-    const state = denied ? "expired" : socket?.state ?? "connecting";
+    const state = denied ? "expired" : (socket?.state ?? "connecting");
     const text = denied ? "token not accepted" : STATE_TEXTS[state](socket ?? {});
     return { name, state, text };
   });
   const box = byId("connections");
   while (box.children.length > items.length) box.lastChild.remove();
   items.forEach(({ name, state, text }, place) => {
-    const item = box.children[place] ?? box.appendChild(element("li", {}, element("i"), element("b"), element("span")));
+    const item =
+      box.children[place] ?? box.appendChild(element("li", {}, element("i"), element("b"), element("span")));
     item.className = state;
     setText(item.children[1], name);
     setText(item.children[2], text);
@@ -95,7 +97,10 @@ function showConnections() {
   const banner = byId("banner");
   if (bad) {
     const advice = canMint ? "" : ' Paste a new one under "Token".';
-    setText(byId("banner-text") ?? banner.appendChild(element("span", { id: "banner-text" })), `${bad.name}: ${bad.text}. Nothing is notified, and requests get 401.${advice}`);
+    setText(
+      byId("banner-text") ?? banner.appendChild(element("span", { id: "banner-text" })),
+      `${bad.name}: ${bad.text}. Nothing is notified, and requests get 401.${advice}`,
+    );
     if (canMint && !byId("renew")) {
       const button = element("button", { type: "button", id: "renew" }, "Get a new token");
       button.addEventListener("click", () => renewAll());
@@ -165,8 +170,13 @@ function check() {
   const id = byId("id").value;
   const text = byId("payload").value;
   const fault = payloadFault(text);
-  show("id-check", isLegalId(id) ? null : "Not legal: an id is 1 to 64 of A–Z a–z 0–9 _ -",
-    waysOf("way").length > 1 ? `Through the queue: ${idFor("queue", WAYS)}` : "Ids are yours: both designs share them.");
+  show(
+    "id-check",
+    isLegalId(id) ? null : "Not legal: an id is 1 to 64 of A–Z a–z 0–9 _ -",
+    waysOf("way").length > 1
+      ? `Through the queue: ${idFor("queue", WAYS)}`
+      : "Ids are yours: both designs share them.",
+  );
   show("payload-check", fault, `A JSON object of ${size(new TextEncoder().encode(text).length)}.`);
   function show(id, wrong, fine) {
     setText(byId(id), wrong ?? fine);
@@ -184,12 +194,19 @@ async function sendOne() {
     return showResponses([element("p", { class: "fault" }, error.message)]);
   }
   const sent = await Promise.all(ways.map((way) => sender.send(way, owner, idFor(way, ways), text)));
-  showResponses(sent.map((message) => {
-    const { response } = message.attempts.at(-1);
-    const button = element("button", { type: "button", class: "link" }, "Open");
-    button.addEventListener("click", () => details.open(message));
-    return element("div", {}, element("h3", {}, `${WAY_NAMES[message.way]}: ${message.id} `, button), responseView(response));
-  }));
+  showResponses(
+    sent.map((message) => {
+      const { response } = message.attempts.at(-1);
+      const button = element("button", { type: "button", class: "link" }, "Open");
+      button.addEventListener("click", () => details.open(message));
+      return element(
+        "div",
+        {},
+        element("h3", {}, `${WAY_NAMES[message.way]}: ${message.id} `, button),
+        responseView(response),
+      );
+    }),
+  );
 }
 
 function showResponses(parts) {
@@ -225,21 +242,31 @@ for (const button of document.querySelectorAll("[data-example]")) {
 
 byId("burst").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const owners = [...new Set(byId("burst-owners").value.split(/[\s,]+/).filter(Boolean))];
+  const owners = [
+    ...new Set(
+      byId("burst-owners")
+        .value.split(/[\s,]+/)
+        .filter(Boolean),
+    ),
+  ];
   try {
     await ensureSessions(owners);
   } catch (error) {
     return setText(byId("burst-state"), error.message);
   }
   burst?.stop();
-  burst = new Burst({
-    ways: waysOf("burst-way"),
-    number: byId("burst-number").valueAsNumber,
-    rate: byId("burst-rate").valueAsNumber,
-    bytes: byId("burst-bytes").valueAsNumber,
-    retry: byId("burst-retry").checked,
-    owners,
-  }, sender, () => {});
+  burst = new Burst(
+    {
+      ways: waysOf("burst-way"),
+      number: byId("burst-number").valueAsNumber,
+      rate: byId("burst-rate").valueAsNumber,
+      bytes: byId("burst-bytes").valueAsNumber,
+      retry: byId("burst-retry").checked,
+      owners,
+    },
+    sender,
+    () => {},
+  );
 });
 byId("burst-stop").addEventListener("click", () => burst?.stop());
 
@@ -270,15 +297,22 @@ function showList() {
   const status = byId("filter-status").value;
   const way = byId("filter-way").value;
   const isShown = (message) =>
-    (!id || message.id.toLowerCase().includes(id)) && (!status || message.status === status) && (!way || message.way === way);
+    (!id || message.id.toLowerCase().includes(id)) &&
+    (!status || message.status === status) &&
+    (!way || message.way === way);
   const shown = (id || status || way ? messages.all.filter(isShown) : messages.all).toReversed();
   list.show(shown);
   setText(byId("shown"), shownText(shown.length, messages.all.length));
 }
 
 byId("download").addEventListener("click", () => {
-  const url = URL.createObjectURL(new Blob([JSON.stringify(messages.record(), null, 1)], { type: "application/json" }));
-  element("a", { href: url, download: `intake-console-${new Date().toISOString().replaceAll(":", "-")}.json` }).click();
+  const url = URL.createObjectURL(
+    new Blob([JSON.stringify(messages.record(), null, 1)], { type: "application/json" }),
+  );
+  element("a", {
+    href: url,
+    download: `intake-console-${new Date().toISOString().replaceAll(":", "-")}.json`,
+  }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 });
 
@@ -316,7 +350,12 @@ if (config.operator && key !== null) {
   new Operator(messages, key);
 } else {
   byId("operator-absent").hidden = false;
-  setText(byId("operator-absent"), config.operator ? "Open the address that `cargo xtask up` printed: its end lets this page operate the stack." : config.operatorAbsent);
+  setText(
+    byId("operator-absent"),
+    config.operator
+      ? "Open the address that `cargo xtask up` printed: its end lets this page operate the stack."
+      : config.operatorAbsent,
+  );
 }
 if (canMint) owner = await mint(config.owner);
 else byId("access").open = true;

@@ -11,7 +11,15 @@ export const WAY_NAMES = { sync: "synchronous", queue: "queue" };
  * response).
  */
 export const STATUSES = [
-  "waiting", "sent", "queued", "stored", "rejected", "conflict", "failed", "refused", "unknown",
+  "waiting",
+  "sent",
+  "queued",
+  "stored",
+  "rejected",
+  "conflict",
+  "failed",
+  "refused",
+  "unknown",
 ];
 /** Those that something is still to follow on. */
 const OPEN = new Set(["waiting", "sent", "queued"]);
@@ -22,10 +30,25 @@ const KEPT_SECONDS = 3600;
 /** More messages would only fill memory; the counts include those that left. */
 const MAX_MESSAGES = 50_000;
 
-const newCounts = () => ({ requests: 0, offered: 0, accepted: 0, notified: 0, ...Object.fromEntries(STATUSES.map((status) => [status, 0])) });
+const newCounts = () => ({
+  requests: 0,
+  offered: 0,
+  accepted: 0,
+  notified: 0,
+  ...Object.fromEntries(STATUSES.map((status) => [status, 0])),
+});
 
 function newColumn(second) {
-  const way = () => ({ offered: 0, accepted: 0, stored: 0, responses: {}, responseMs: [], storedMs: [], open: null, oldestMs: null });
+  const way = () => ({
+    offered: 0,
+    accepted: 0,
+    stored: 0,
+    responses: {},
+    responseMs: [],
+    storedMs: [],
+    open: null,
+    oldestMs: null,
+  });
   return { second, sync: way(), queue: way() };
 }
 
@@ -52,8 +75,22 @@ export class Messages {
   /** Records that a message is to be sent now. */
   offer(way, owner, id, text) {
     const message = {
-      number: ++this.#number, way, owner, id, text, status: null, offeredAt: now(), attempts: [], lookUps: [], events: [],
-      receipt: null, statusPath: null, outcome: null, respondedAt: null, storedAt: null, notifiedAt: null,
+      number: ++this.#number,
+      way,
+      owner,
+      id,
+      text,
+      status: null,
+      offeredAt: now(),
+      attempts: [],
+      lookUps: [],
+      events: [],
+      receipt: null,
+      statusPath: null,
+      outcome: null,
+      respondedAt: null,
+      storedAt: null,
+      notifiedAt: null,
     };
     this.all.push(message);
     if (this.all.length > MAX_MESSAGES) {
@@ -129,7 +166,8 @@ export class Messages {
   lookUp(message, response, body) {
     message.lookUps.push({ at: now(), response });
     this.version += 1;
-    if (response.status === 200 && body?.status && body.status !== "queued") this.#settle(message, body.status, body);
+    if (response.status === 200 && body?.status && body.status !== "queued")
+      this.#settle(message, body.status, body);
   }
 
   /** The queued messages of an owner that nothing is known of, oldest first. */
@@ -163,7 +201,12 @@ export class Messages {
 
   /** All that was recorded, without tokens. */
   record() {
-    return { recordedAt: new Date().toISOString(), counts: this.counts, seconds: [...this.#columns.values()], messages: this.all };
+    return {
+      recordedAt: new Date().toISOString(),
+      counts: this.counts,
+      seconds: [...this.#columns.values()],
+      messages: this.all,
+    };
   }
 
   #settle(message, status, data) {

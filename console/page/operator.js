@@ -19,19 +19,35 @@ export class Operator {
     const chosen = () => CAPACITIES[Number(slider.value)];
     slider.addEventListener("input", () => this.#showCapacity(chosen()));
     slider.addEventListener("change", () =>
-      this.#do("PUT", "capacity", { unitsPerSecond: chosen() }, () => `The database has ${capacityText(chosen())} from now on.`));
+      this.#do(
+        "PUT",
+        "capacity",
+        { unitsPerSecond: chosen() },
+        () => `The database has ${capacityText(chosen())} from now on.`,
+      ),
+    );
     byId("outage").addEventListener("click", () => {
-      if (this.#last?.outageMs > 0) return this.#do("DELETE", "outage", undefined, () => "The database is available again.");
+      if (this.#last?.outageMs > 0)
+        return this.#do("DELETE", "outage", undefined, () => "The database is available again.");
       const seconds = byId("outage-seconds").valueAsNumber;
       this.#do("PUT", "outage", { seconds }, () => `The database is unavailable for ${seconds} s.`);
     });
     byId("kill").addEventListener("click", () =>
-      this.#do("POST", "kill-consumer", undefined, ({ killed, redeliverySeconds }) => killed
-        ? `Killed the consumer process ${killed}. What it held is delivered again within ${redeliverySeconds} s.`
-        : "No consumer is running: they start when the queue has messages."));
+      this.#do("POST", "kill-consumer", undefined, ({ killed, redeliverySeconds }) =>
+        killed
+          ? `Killed the consumer process ${killed}. What it held is delivered again within ${redeliverySeconds} s.`
+          : "No consumer is running: they start when the queue has messages.",
+      ),
+    );
     byId("redrive").addEventListener("click", () =>
-      this.#do("POST", "redrive", undefined, ({ moved, left }) =>
-        `Moved ${count(moved)} back into the queue${left ? `, left ${count(left)} that would fail again` : ""}.`));
+      this.#do(
+        "POST",
+        "redrive",
+        undefined,
+        ({ moved, left }) =>
+          `Moved ${count(moved)} back into the queue${left ? `, left ${count(left)} that would fail again` : ""}.`,
+      ),
+    );
     byId("list-letters").addEventListener("click", () => this.#listLetters());
     this.#poll();
   }
@@ -41,7 +57,9 @@ export class Operator {
     try {
       this.#show(await this.#call("GET", "state"));
     } catch (error) {
-      this.#say(`The server of this page does not respond (${error.message}). Is \`cargo xtask up\` still running?`);
+      this.#say(
+        `The server of this page does not respond (${error.message}). Is \`cargo xtask up\` still running?`,
+      );
     }
     setTimeout(() => this.#poll(), POLL_MS);
   }
@@ -74,10 +92,31 @@ export class Operator {
 
   async #listLetters() {
     await this.#do("GET", "dead-letters", undefined, (letters) => {
-      const row = ({ id, owner, ageMs, receipt }) => element("tr", {}, [id ?? "–", owner ?? "–", duration(ageMs)].map((text) => element("td", {}, text)), element("td", {}, element("code", {}, receipt)));
-      byId("letters").replaceChildren(letters.length ? element("table", {},
-        element("thead", {}, element("tr", {}, ["id", "owner", "age", "receipt"].map((name) => element("th", { scope: "col" }, name)))),
-        element("tbody", {}, letters.map(row))) : "");
+      const row = ({ id, owner, ageMs, receipt }) =>
+        element(
+          "tr",
+          {},
+          [id ?? "–", owner ?? "–", duration(ageMs)].map((text) => element("td", {}, text)),
+          element("td", {}, element("code", {}, receipt)),
+        );
+      byId("letters").replaceChildren(
+        letters.length
+          ? element(
+              "table",
+              {},
+              element(
+                "thead",
+                {},
+                element(
+                  "tr",
+                  {},
+                  ["id", "owner", "age", "receipt"].map((name) => element("th", { scope: "col" }, name)),
+                ),
+              ),
+              element("tbody", {}, letters.map(row)),
+            )
+          : "",
+      );
       return letters.length ? `${count(letters.length)} dead letters.` : "The dead-letter queue is empty.";
     });
   }
@@ -106,7 +145,12 @@ const capacityText = (units) => (units === null ? "no limit" : `${count(units)} 
 export async function call(key, method, path, body) {
   const headers = { Authorization: `Bearer ${key}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
+  const response = await fetch(path, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    cache: "no-store",
+  });
   const text = await response.text();
   if (!response.ok) throw new Error(text || `status ${response.status}`);
   return text ? JSON.parse(text) : null;

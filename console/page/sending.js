@@ -50,7 +50,8 @@ export class Sender {
         this.#lookUps.push(message);
       }
     }
-    for (let free = MAX_LOOK_UPS - (this.#lookingUp.size - this.#lookUps.length); free > 0; free -= 1) this.#nextLookUp();
+    for (let free = MAX_LOOK_UPS - (this.#lookingUp.size - this.#lookUps.length); free > 0; free -= 1)
+      this.#nextLookUp();
   }
 
   /** Looks up messages that have waited for long, each less and less often. */

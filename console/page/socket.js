@@ -32,7 +32,10 @@ export class Socket {
   open() {
     this.#clear();
     // A timer holds at most 2^31 ms.
-    this.#after(Math.min(this.expiresAt - Date.now(), 2 ** 31 - 1), () => Date.now() >= this.expiresAt && this.#expire());
+    this.#after(
+      Math.min(this.expiresAt - Date.now(), 2 ** 31 - 1),
+      () => Date.now() >= this.expiresAt && this.#expire(),
+    );
     if (Date.now() >= this.expiresAt) return;
     this.#become("connecting");
     const socket = new WebSocket(this.#url, ["intake", `bearer.${this.#token}`]);
