@@ -10,7 +10,6 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
 
 use crate::{
     deployment::{Aws, Deployed},
