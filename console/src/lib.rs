@@ -187,7 +187,7 @@ mod tests {
         let console = Console::start(description(json!({})), 0).await.unwrap();
         let (origin, key) = (format!("http://{}", console.address), console.key.clone());
         tokio::spawn(console.run());
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = fault_proxy::http_client();
         let get = async |path: &str| {
             let response = http.get(format!("{origin}{path}")).bearer_auth(&key).send().await.unwrap();
             (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())

@@ -47,7 +47,7 @@ impl Operator {
     pub(crate) async fn of(local: &Local, database: SocketAddr) -> Result<Self, Error> {
         let operator = Self {
             local: local.clone(),
-            http: reqwest::Client::builder().no_proxy().build().map_err(emulator)?,
+            http: fault_proxy::http_client(),
             proxy: Arc::new(FaultProxy::before(database).await),
             switches: Arc::default(),
         };

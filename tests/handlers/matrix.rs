@@ -14,7 +14,6 @@ use e2e::{
     database::{CONNECTIONS, Database, MESSAGES},
     events::{get, put, read, receipt, record, request},
     pushes::PushFault,
-    stack::eventually,
 };
 use fault_proxy::Fault;
 use intake::rest::Responses;
@@ -24,7 +23,7 @@ use sync_insert::SyncInsert;
 use tokio::{
     sync::Semaphore,
     task::{JoinSet, LocalSet},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use websocket::WebSocket;
 
@@ -109,11 +108,12 @@ impl Row {
 
     /// Waits until all requests that are under way have had their effect, and lifts the fault.
     async fn end(&self, database: &Database) {
-        eventually("nothing to be under way", async || match database.faults.under_way() {
-            0 => Ok(()),
-            busy => Err(busy),
-        })
-        .await;
+        let idle = async {
+            while database.faults.under_way() > 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), idle).await.expect("in the end, nothing is under way");
         database.faults.always(Fault::None);
     }
 

@@ -202,13 +202,23 @@ impl FaultProxy {
     }
 }
 
+/// A client for this machine.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn http_client() -> reqwest::Client {
+    // In a build of the whole workspace the client has TLS, for the end-to-end tests, and wants to be told whose.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
 async fn serve(
     listener: TcpListener,
     database: SocketAddr,
     state: Arc<Mutex<State>>,
     under_way: Arc<AtomicUsize>,
 ) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = http_client();
     while let Ok((socket, _)) = listener.accept().await {
         let (client, state, under_way) = (client.clone(), Arc::clone(&state), Arc::clone(&under_way));
         let service = service_fn(move |request| {

@@ -43,7 +43,7 @@ struct Client {
 
 impl Client {
     async fn before(database: SocketAddr) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = fault_proxy::http_client();
         Self { proxy: FaultProxy::before(database).await, http }
     }
 
