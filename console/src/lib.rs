@@ -129,8 +129,6 @@ impl Console {
     /// # Errors
     /// [`Error`] if there is no port, or the stack cannot be prepared.
     pub async fn start(description: Description, port: u16) -> Result<Self, Error> {
-        // Nothing here speaks TLS, but a client that could wants to be told how.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = match TcpListener::bind(("127.0.0.1", port)).await {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind(("127.0.0.1", 0)).await?,
