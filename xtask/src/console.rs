@@ -2,6 +2,7 @@
 //! xtask up` starts it beside its stack, `cargo xtask console` for a deployed one.
 
 use std::{
+    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
@@ -78,7 +79,7 @@ impl Build {
     pub(crate) fn begin() -> Result<Self, Failure> {
         workspace::make_folder(&workspace::scratch())?;
         let log = log("console-build.log")?;
-        let mut command = cargo("build");
+        let mut command = cargo_build();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Process::start(&mut command).map(Self)
     }
@@ -99,9 +100,12 @@ impl Build {
 impl Console {
     fn start(description: &Path) -> Result<Self, Failure> {
         let output = workspace::scratch().join("console.log");
-        let mut command = cargo("run");
-        command
-            .args(["--", "--port", &PORT.to_string(), "--stack"])
+        // It is built beside this program. `cargo run` would wait as long as another cargo builds here.
+        let program = env::current_exe().map(|path| path.with_file_name("console"));
+        let program = program.map_err(|error| Failure::new(format!("cannot find the console: {error}")))?;
+        let mut command = Command::new(program);
+        environment::isolate(&mut command)
+            .args(["--port", &PORT.to_string(), "--stack"])
             .arg(description)
             .stdin(Stdio::piped())
             .stdout(log("console.log")?)
@@ -137,10 +141,10 @@ impl Console {
     }
 }
 
-fn cargo(verb: &str) -> Command {
+fn cargo_build() -> Command {
     let mut command = Command::new("cargo");
     environment::cargo(&mut command)
-        .args([verb, "--quiet", "--locked", "--package", "console"])
+        .args(["build", "--quiet", "--locked", "--package", "console"])
         .current_dir(workspace::root());
     command
 }
