@@ -1,6 +1,12 @@
-//! Faults between the functions and DynamoDB, on demand.
+//! Faults and a limited capacity between the functions and DynamoDB, on demand.
+//!
+//! [`FaultProxy`] is the handle in the same process. Another process uses HTTP, at the proxy's address: see
+//! [`control`].
 
 #![allow(clippy::expect_used, reason = "a failure here ends a test or a run")]
+
+mod capacity;
+pub mod control;
 
 use std::{
     collections::VecDeque,
@@ -9,7 +15,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::{BodyExt, Full};
@@ -26,6 +32,9 @@ use tokio::{
     net::TcpListener,
     time::{sleep, timeout},
 };
+
+use crate::capacity::{Buckets, Demand, reads_beyond_demand};
+pub use crate::capacity::{Capacity, Usage};
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +79,9 @@ struct State {
     share: f64,
     chance: fastrand::Rng,
     operations: Vec<String>,
+    /// None if the database has no limit.
+    buckets: Option<Buckets>,
+    usage: Usage,
 }
 
 impl State {
@@ -81,6 +93,26 @@ impl State {
             Some(fault) => fault,
             None if self.chance.f64() < self.share => self.then,
             None => Fault::None,
+        }
+    }
+
+    /// Whether each part of a demand is admitted. What is admitted counts as consumed.
+    fn admit(&mut self, demand: &Demand) -> Vec<bool> {
+        let admitted = match &mut self.buckets {
+            Some(buckets) => buckets.admit(demand, Instant::now()),
+            None => vec![true; demand.parts.len()],
+        };
+        for (part, _) in demand.parts.iter().zip(&admitted).filter(|(_, admitted)| **admitted) {
+            self.usage.write_units += part.write;
+            self.usage.read_units += part.read;
+        }
+        admitted
+    }
+
+    fn charge_reads(&mut self, table: Option<&str>, units: f64) {
+        self.usage.read_units += units;
+        if let Some(buckets) = &mut self.buckets {
+            buckets.charge_reads(table, units);
         }
     }
 }
@@ -97,6 +129,8 @@ impl FaultProxy {
             share: 1.0,
             chance: fastrand::Rng::with_seed(0),
             operations: Vec::new(),
+            buckets: None,
+            usage: Usage::default(),
         }));
         let under_way = Arc::new(AtomicUsize::new(0));
         tokio::spawn(serve(listener, database, Arc::clone(&state), Arc::clone(&under_way)));
@@ -106,6 +140,17 @@ impl FaultProxy {
     /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// From now on, the database has this capacity, beginning with a full bucket; or no limit.
+    pub fn limit(&self, capacity: Option<Capacity>) {
+        let buckets = capacity.map(|capacity| Buckets::of(capacity, Instant::now()));
+        self.state.lock().expect("not poisoned").buckets = buckets;
+    }
+
+    /// What the requests have consumed since the last call of this.
+    pub fn take_usage(&self) -> Usage {
+        std::mem::take(&mut self.state.lock().expect("not poisoned").usage)
     }
 
     /// From now on, only requests for this operation have faults.
@@ -193,6 +238,7 @@ impl Drop for UnderWay {
 }
 
 /// A request on its way to the database.
+#[derive(Clone)]
 struct Passing {
     url: String,
     headers: HeaderMap,
@@ -210,13 +256,13 @@ impl Passing {
         self
     }
 
-    async fn pass(self, body: Bytes) -> Option<Response<Full<Bytes>>> {
+    async fn pass(self, body: Bytes) -> Option<Response<Bytes>> {
         let mut headers = self.headers;
         headers.remove(CONTENT_LENGTH);
         let response = self.client.post(self.url).headers(headers).body(body).send().await.ok()?;
         let mut copy = Response::builder().status(response.status());
         *copy.headers_mut()? = response.headers().clone();
-        copy.body(Full::new(response.bytes().await.ok()?)).ok()
+        copy.body(response.bytes().await.ok()?).ok()
     }
 }
 
@@ -230,28 +276,34 @@ async fn respond(
 ) -> Option<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
+    if head.uri.path().starts_with(control::PATH) {
+        // It is not a request to the database.
+        drop(under_way);
+        return Some(control::respond(&head, &body, &state).map(Full::new));
+    }
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let fault = {
         let mut state = state.lock().expect("not poisoned");
+        *state.usage.requests.entry(operation.clone()).or_default() += 1;
         state.operations.push(operation.clone());
         state.fault(&operation)
     };
     let passing = Passing { url: format!("http://{database}{}", head.uri), headers: head.headers, client };
-    match fault {
-        Fault::None => passing.pass(body).await,
-        Fault::Throttle => {
-            Some(error(400, "ProvisionedThroughputExceededException", "The level of throughput is exceeded."))
-        }
+    let pass = pass_what_fits(operation.clone(), body.clone(), passing.clone(), Arc::clone(&state));
+    let response = match fault {
+        Fault::None => pass.await,
+        Fault::Throttle => Some(throttled()),
         Fault::ThrottleStatements if operation == "BatchExecuteStatement" => {
-            throttle_statements(&body, passing).await
+            let request = serde_json::from_slice(&body).ok()?;
+            throttle_statements(request, passing, "ThrottlingError", |place| place % 2 == 0).await
         }
-        Fault::ThrottleStatements => passing.pass(body).await,
+        Fault::ThrottleStatements => pass.await,
         Fault::ServerError => Some(error(500, "InternalServerError", "An internal error.")),
         Fault::Refuse => Some(error(400, "ValidationException", "The request is not valid.")),
         Fault::CutBefore => None,
         Fault::CutAfter => {
-            passing.pass(body).await;
+            pass.await;
             None
         }
         Fault::Hang => {
@@ -261,58 +313,104 @@ async fn respond(
         }
         Fault::Delay(delay) => {
             sleep(delay).await;
-            passing.pass(body).await
+            pass.await
         }
         Fault::Late(delay) => {
             // A task of its own: the client cannot stop it.
             let late = tokio::spawn(async move {
                 sleep(delay).await;
-                let response = passing.pass(body).await;
+                let response = pass.await;
                 drop(under_way);
                 response
             });
             late.await.ok().flatten()
         }
-    }
+    };
+    response.map(|response| response.map(Full::new))
 }
 
-async fn throttle_statements(body: &Bytes, passing: Passing) -> Option<Response<Full<Bytes>>> {
-    let mut request: Value = serde_json::from_slice(body).ok()?;
+/// Passes on what fits into the capacity, and responds to the rest as DynamoDB does.
+async fn pass_what_fits(
+    operation: String,
+    body: Bytes,
+    passing: Passing,
+    state: Arc<Mutex<State>>,
+) -> Option<Response<Bytes>> {
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else { return passing.pass(body).await };
+    let demand = Demand::of(&operation, &request);
+    let admitted = {
+        let mut state = state.lock().expect("not poisoned");
+        let admitted = state.admit(&demand);
+        let throttled = admitted.iter().filter(|admitted| !**admitted).count() as u64;
+        if operation == "BatchExecuteStatement" {
+            state.usage.throttled_statements += throttled;
+        } else {
+            state.usage.throttled_requests += throttled.min(1);
+        }
+        admitted
+    };
+    if admitted.contains(&false) {
+        if operation != "BatchExecuteStatement" {
+            return Some(throttled());
+        }
+        // "BatchStatementError": the request succeeds, and each statement has its own error.
+        return throttle_statements(request, passing, "ProvisionedThroughputExceeded", |place| {
+            !admitted[place]
+        })
+        .await;
+    }
+    let response = passing.pass(body).await?;
+    if demand.units().1 > 0.0 {
+        let found = serde_json::from_slice(response.body()).unwrap_or_default();
+        let table = demand.parts.first().and_then(|part| part.table.as_deref());
+        let units = reads_beyond_demand(&operation, &request, &found);
+        state.lock().expect("not poisoned").charge_reads(table, units);
+    }
+    Some(response)
+}
+
+/// Passes on the statements that are not throttled, and puts the errors of the others between their responses.
+async fn throttle_statements(
+    mut request: Value,
+    passing: Passing,
+    code: &str,
+    is_throttled: impl Fn(usize) -> bool,
+) -> Option<Response<Bytes>> {
     let statements = request.get_mut("Statements")?.as_array_mut()?;
     let count = statements.len();
-    let mut place = 0;
-    statements.retain(|_| {
-        place += 1;
-        place % 2 == 0
-    });
-    let mut passed = if statements.is_empty() {
+    let mut places = 0..count;
+    statements.retain(|_| places.next().is_some_and(|place| !is_throttled(place)));
+    let passed: Vec<Value> = if statements.is_empty() {
         Vec::new()
     } else {
         let response = passing.by_the_account().pass(Bytes::from(request.to_string())).await?;
-        let body = response.into_body().collect().await.ok()?.to_bytes();
-        let mut response: Value = serde_json::from_slice(&body).ok()?;
+        let mut response: Value = serde_json::from_slice(response.body()).ok()?;
         response.get_mut("Responses")?.as_array_mut()?.drain(..).collect()
     };
-    let mut passed = passed.drain(..);
+    let mut passed = passed.into_iter();
     let responses: Vec<_> = (0..count)
-        .map(|place| match place % 2 {
-            0 => json!({ "Error": { "Code": "ThrottlingError", "Message": "Throttled." } }),
-            _ => passed.next().unwrap_or_default(),
+        .map(|place| match is_throttled(place) {
+            true => json!({ "Error": { "Code": code, "Message": "The level of throughput is exceeded." } }),
+            false => passed.next().unwrap_or_default(),
         })
         .collect();
     Some(json_response(StatusCode::OK, &json!({ "Responses": responses })))
 }
 
-fn error(status: u16, kind: &str, message: &str) -> Response<Full<Bytes>> {
+fn throttled() -> Response<Bytes> {
+    error(400, "ProvisionedThroughputExceededException", "The level of throughput is exceeded.")
+}
+
+fn error(status: u16, kind: &str, message: &str) -> Response<Bytes> {
     let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
     let body = json!({ "__type": kind, "message": message });
     json_response(StatusCode::from_u16(status).expect("a status"), &body)
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+fn json_response(status: StatusCode, body: &Value) -> Response<Bytes> {
     Response::builder()
         .status(status)
         .header("content-type", "application/x-amz-json-1.0")
-        .body(Full::new(Bytes::from(body.to_string())))
+        .body(Bytes::from(body.to_string()))
         .expect("complete")
 }
