@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bench::{self, BenchArguments},
-    cost::{self, CostArguments},
+    compare::{self, CompareArguments},
     failure::Failure,
     interrupt,
     redrive::{self, RedriveArguments},
@@ -32,7 +32,7 @@ enum Verb {
     Soak(SoakArguments),
     Bench(BenchArguments),
     Redrive(RedriveArguments),
-    Cost(CostArguments),
+    Compare(CompareArguments),
     Token(TokenArguments),
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Bench(arguments) => bench::bench(arguments),
         Verb::Redrive(_) => redrive::redrive(),
-        Verb::Cost(arguments) => cost::cost(arguments),
+        Verb::Compare(arguments) => compare::compare(arguments),
         Verb::Token(arguments) => print_token(arguments),
     });
     match result {

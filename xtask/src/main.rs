@@ -3,7 +3,7 @@
 mod bench;
 mod checks;
 mod cli;
-mod cost;
+mod compare;
 mod deployment;
 mod emulator;
 mod environment;

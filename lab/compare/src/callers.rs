@@ -1,0 +1,181 @@
+//! The three callers. Each sends when the schedule says, however slow the responses are.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use reqwest::{Client, StatusCode, header::RETRY_AFTER};
+use tokio::time::sleep;
+
+/// How long the retrying caller tries, from when its message was due.
+const GIVE_UP: Duration = Duration::from_secs(30);
+
+/// The other callers wait as long for a response: API Gateway ends a request after 29 seconds ("Quotas for
+/// configuring and running a REST API in API Gateway").
+const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The first pause of the retrying caller is a random part of this, beyond `Retry-After`; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest such pause.
+const MAX_PAUSE: Duration = Duration::from_secs(8);
+
+/// Who sends a message, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// `PUT /messages/{id}`, once.
+    Once,
+    /// `PUT /messages/{id}`, and again while the response is 429, 5xx or none, until 30 seconds have passed.
+    Retrying,
+    /// `PUT /queue/{id}`, once.
+    Queue,
+}
+
+impl Caller {
+    pub(crate) const ALL: [Self; 3] = [Self::Once, Self::Retrying, Self::Queue];
+
+    /// Its name in tables, files and ids.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Once => "sync-once",
+            Self::Retrying => "sync-retrying",
+            Self::Queue => "queue",
+        }
+    }
+
+    /// Its name in pictures.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Once => "synchronous, no retries",
+            Self::Retrying => "synchronous, retrying",
+            Self::Queue => "queue",
+        }
+    }
+
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Once | Self::Retrying => "messages",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+/// One request, in milliseconds from the start of the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) sent: f64,
+    pub(crate) answered: f64,
+    /// None if there was no response.
+    pub(crate) status: Option<u16>,
+}
+
+impl Request {
+    pub(crate) fn is_accepted(self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+
+    /// Whether the caller cannot know from it what happened to the message.
+    pub(crate) fn leaves_in_doubt(self) -> bool {
+        self.status.is_none_or(|status| status >= 500)
+    }
+}
+
+/// A message on its way.
+pub(crate) struct Sending {
+    pub(crate) caller: Caller,
+    pub(crate) http: Client,
+    pub(crate) http_url: String,
+    pub(crate) token: String,
+    pub(crate) id: String,
+    pub(crate) body: String,
+    /// The start of the run.
+    pub(crate) start: Instant,
+    /// When the message is due.
+    pub(crate) due: Instant,
+    pub(crate) seed: u64,
+}
+
+impl Sending {
+    /// Sends the message, as often as the caller does.
+    pub(crate) async fn run(self) -> Vec<Request> {
+        let mut chance = Rng::with_seed(self.seed);
+        let mut requests = Vec::new();
+        loop {
+            let (request, retry_after) = self.send().await;
+            requests.push(request);
+            if self.caller != Caller::Retrying || !is_worth_retrying(request.status) {
+                return requests;
+            }
+            let pause = retry_after + pause(requests.len(), chance.f64());
+            if self.due.elapsed() + pause >= GIVE_UP {
+                return requests;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn send(&self) -> (Request, Duration) {
+        let limit = match self.caller {
+            Caller::Retrying => GIVE_UP.saturating_sub(self.due.elapsed()),
+            Caller::Once | Caller::Queue => RESPONSE_LIMIT,
+        };
+        let url = format!("{}/{}/{}", self.http_url, self.caller.resource(), self.id);
+        let request = self.http.put(url).bearer_auth(&self.token).timeout(limit);
+        let request = request.header("content-type", "application/json").body(self.body.clone());
+        let sent = milliseconds(self.start.elapsed());
+        let (status, retry_after) = match request.send().await {
+            Ok(response) => {
+                let status = response.status();
+                let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let seconds = seconds.and_then(|value| value.parse().ok()).unwrap_or_default();
+                // The response counts once all of it is there.
+                let complete = response.bytes().await.is_ok();
+                (complete.then(|| status.as_u16()), Duration::from_secs(seconds))
+            }
+            Err(_) => (None, Duration::ZERO),
+        };
+        (Request { sent, answered: milliseconds(self.start.elapsed()), status }, retry_after)
+    }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+fn is_worth_retrying(status: Option<u16>) -> bool {
+    status.is_none_or(|status| status == StatusCode::TOO_MANY_REQUESTS.as_u16() || status >= 500)
+}
+
+/// The pause after so many requests: a random part of a time that doubles, so that callers that were refused
+/// together do not come back together.
+fn pause(requests: usize, part: f64) -> Duration {
+    let doublings = u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    MAX_PAUSE.min(FIRST_PAUSE * 2_u32.pow(doublings)).mul_f64(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let longest: Vec<_> = (1..=7).map(|requests| pause(requests, 1.0).as_millis()).collect();
+        assert_eq!(longest, [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+        assert_eq!(pause(3, 0.5).as_millis(), 1_000, "jitter");
+        assert_eq!(pause(1_000, 1.0), MAX_PAUSE);
+    }
+
+    #[test]
+    fn what_the_caller_cannot_know_or_has_to_send_again() {
+        for (status, again, doubt) in [
+            (Some(201), false, false),
+            (Some(409), false, false),
+            (Some(429), true, false),
+            (Some(503), true, true),
+            (None, true, true),
+        ] {
+            let request = Request { sent: 0.0, answered: 0.0, status };
+            assert_eq!(is_worth_retrying(status), again, "{status:?}");
+            assert_eq!(request.leaves_in_doubt(), doubt, "{status:?}");
+        }
+    }
+}
