@@ -13,7 +13,7 @@ use crate::{
         round_up, write,
     },
     figures::{Figures, duration, goodput},
-    files::{csv, requests, table},
+    files::{figures, requests, table},
     rig::Rig,
     run::{Disturbance, Plan, Run, play},
     schedule::Load,
@@ -54,7 +54,7 @@ fn loads(options: &Options) -> &'static [f64] {
 }
 
 fn seconds(options: &Options) -> f64 {
-    if options.quick { 4.0 } else { 10.0 }
+    if options.quick { 3.0 } else { 10.0 }
 }
 
 pub(crate) async fn play_all(rig: &Rig, options: &Options) -> Bursts {
@@ -126,11 +126,11 @@ async fn limited_concurrency(rig: &Rig, options: &Options) -> Vec<Run> {
 /// Why the bursts do not count: without a limit, the same load has to pass.
 pub(crate) fn void(bursts: &Bursts) -> Option<String> {
     bursts.controls.iter().find_map(|run| {
-        let figures = Figures::of(run);
-        (figures.stored < figures.offered).then(|| {
+        let of = Figures::of(run);
+        (of.stored < of.offered).then(|| {
             format!(
                 "{}: without a limit only {} of {} messages were stored: the stack is the limit, not the database",
-                run.plan.name, figures.stored, figures.offered
+                run.plan.name, of.stored, of.offered
             )
         })
     })
@@ -157,21 +157,17 @@ pub(crate) fn report(bursts: &Bursts, options: &Options) -> Report {
         seconds(options),
         runs[0].plan.load.rate
     );
-    let story = Story { title: &title, capacity: Some(capacity), outage: None };
-    let columns = [&["run"], &Figures::COLUMNS[..]].concat();
-    let rows = bursts.all().map(|run| [vec![run.plan.name.clone()], Figures::of(run).row(run)].concat());
-    Report {
-        text,
-        files: vec![
-            ("burst.csv".to_owned(), csv(&columns, rows)),
-            ("burst-requests.csv".to_owned(), requests(bursts.all())),
-            ("burst.svg".to_owned(), timeline::draw(&runs, &story)),
-            ("goodput.svg".to_owned(), draw_goodput(bursts, capacity)),
-        ],
-    }
+    let story = Story { title: &title, capacity: Some(capacity), outage: None, kill: None };
+    let mut files = requests(bursts.all());
+    files.extend([
+        ("burst.csv".to_owned(), figures(bursts.all())),
+        ("burst.svg".to_owned(), timeline::draw(&runs, &story)),
+        ("goodput.svg".to_owned(), draw_goodput(bursts, capacity)),
+    ]);
+    Report { text, files }
 }
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 13] = [
     "run",
     "offered",
     "accepted",
@@ -179,32 +175,30 @@ const COLUMNS: [&str; 14] = [
     "sent again",
     "stored",
     "lost",
-    "in doubt",
-    "(stored)",
+    "in doubt (stored)",
     "response p50 / p99",
     "to stored p50 / p99",
-    "last stored",
-    "stored/s with backlog",
+    "last",
+    "drain/s",
     "db requests/stored",
 ];
 
 fn row(run: &Run) -> Vec<String> {
-    let figures = Figures::of(run);
+    let of = Figures::of(run);
     vec![
         run.plan.name.clone(),
-        figures.offered.to_string(),
-        figures.accepted.to_string(),
-        figures.refused.to_string(),
-        figures.sent_again.to_string(),
-        figures.stored.to_string(),
-        figures.lost.to_string(),
-        figures.in_doubt.to_string(),
-        figures.in_doubt_stored.to_string(),
-        figures.response.to_string(),
-        figures.to_stored.to_string(),
-        duration(Some(figures.last_stored_ms)),
-        figures.drain_rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
-        format!("{:.2}", figures.requests_per_stored()),
+        of.offered.to_string(),
+        of.accepted.to_string(),
+        of.refused.to_string(),
+        of.sent_again.to_string(),
+        of.stored.to_string(),
+        of.lost.to_string(),
+        format!("{} ({})", of.in_doubt, of.in_doubt_stored),
+        of.response.to_string(),
+        of.to_stored.to_string(),
+        duration(Some(of.last_stored_ms)),
+        of.drain_rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
+        format!("{:.2}", of.requests_per_stored()),
     ]
 }
 
@@ -221,8 +215,8 @@ fn draw_goodput(bursts: &Bursts, capacity: f64) -> String {
         runs.map(|run| (run.plan.load.rate / capacity, of(run))).collect()
     };
     let share = |run: &Run| {
-        let figures = Figures::of(run);
-        100.0 * figures.stored as f64 / figures.offered.max(1) as f64
+        let of = Figures::of(run);
+        100.0 * of.stored as f64 / of.offered.max(1) as f64
     };
     let late = |run: &Run| log(Figures::of(run).to_stored.p99.unwrap_or(1.0));
     picture((1_080, 380), |area| {

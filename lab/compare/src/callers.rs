@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use reqwest::{Client, StatusCode, header::RETRY_AFTER};
+use reqwest::{Client, Request as HttpRequest, StatusCode, header::RETRY_AFTER};
 use tokio::time::sleep;
 
 /// How long the retrying caller tries, from when its message was due.
@@ -51,6 +51,20 @@ impl Caller {
         }
     }
 
+    /// The request for a message.
+    pub(crate) fn request(
+        self,
+        http: &Client,
+        http_url: &str,
+        token: &str,
+        id: &str,
+        body: &str,
+    ) -> HttpRequest {
+        let url = format!("{http_url}/{}/{id}", self.resource());
+        let request = http.put(url).bearer_auth(token).header("content-type", "application/json");
+        request.body(body.to_owned()).build().expect("a request")
+    }
+
     fn resource(self) -> &'static str {
         match self {
             Self::Once | Self::Retrying => "messages",
@@ -83,10 +97,8 @@ impl Request {
 pub(crate) struct Sending {
     pub(crate) caller: Caller,
     pub(crate) http: Client,
-    pub(crate) http_url: String,
-    pub(crate) token: String,
-    pub(crate) id: String,
-    pub(crate) body: String,
+    /// Built before it is due: that takes time, too.
+    pub(crate) request: HttpRequest,
     /// The start of the run.
     pub(crate) start: Instant,
     /// When the message is due.
@@ -114,15 +126,13 @@ impl Sending {
     }
 
     async fn send(&self) -> (Request, Duration) {
-        let limit = match self.caller {
+        let sent = milliseconds(self.start.elapsed());
+        let mut request = self.request.try_clone().expect("the body is in memory");
+        *request.timeout_mut() = Some(match self.caller {
             Caller::Retrying => GIVE_UP.saturating_sub(self.due.elapsed()),
             Caller::Once | Caller::Queue => RESPONSE_LIMIT,
-        };
-        let url = format!("{}/{}/{}", self.http_url, self.caller.resource(), self.id);
-        let request = self.http.put(url).bearer_auth(&self.token).timeout(limit);
-        let request = request.header("content-type", "application/json").body(self.body.clone());
-        let sent = milliseconds(self.start.elapsed());
-        let (status, retry_after) = match request.send().await {
+        });
+        let (status, retry_after) = match self.http.execute(request).await {
             Ok(response) => {
                 let status = response.status();
                 let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

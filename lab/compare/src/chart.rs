@@ -33,6 +33,7 @@ type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 pub(crate) struct Panel<'a, 'b>(ChartContext<'a, SVGBackend<'b>, Plane>);
 
 /// The axes of a panel.
+#[derive(Clone, Copy)]
 pub(crate) struct Axes<'a> {
     pub(crate) x: (f64, f64),
     pub(crate) y: (f64, f64),
@@ -54,11 +55,52 @@ pub(crate) fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>)) -> String 
         draw(&area);
         done(area.present());
     }
+    let svg = join_dots(&svg);
     // Between the first tag and its content.
     match svg.find("<svg").and_then(|tag| Some(tag + svg[tag..].find('>')? + 1)) {
         Some(content) => format!("{}\n{DARK}{}", &svg[..content], &svg[content..]),
         None => svg,
     }
+}
+
+/// Draws dots of one kind that follow each other as one line with gaps: a picture of thousands is a tenth as large.
+fn join_dots(svg: &str) -> String {
+    let mut joined = String::new();
+    let mut kind = None;
+    for line in svg.lines() {
+        let dot = line.strip_prefix("<circle ").map(|attributes| {
+            let value = |name: &str| {
+                let (_, rest) = attributes.split_once(&format!("{name}=\""))?;
+                rest.split('"').next()
+            };
+            let value = |name: &str| value(name).unwrap_or_default();
+            let width = 2 * value("r").parse().unwrap_or(1);
+            let style = format!(
+                "stroke=\"{}\" stroke-opacity=\"{}\" stroke-width=\"{width}\"",
+                value("fill"),
+                value("opacity")
+            );
+            (style, format!("M{} {}h0", value("cx"), value("cy")))
+        });
+        let (style, place) = dot.unzip();
+        if style != kind {
+            if kind.is_some() {
+                joined += "\"/>\n";
+            }
+            if let Some(style) = &style {
+                joined += &format!("<path fill=\"none\" stroke-linecap=\"round\" {style} d=\"");
+            }
+            kind = style;
+        }
+        match place {
+            Some(place) => joined += &place,
+            None => {
+                joined += line;
+                joined.push('\n');
+            }
+        }
+    }
+    joined
 }
 
 /// A drawing into memory does not fail, unless the picture is too small for its parts.
@@ -141,11 +183,6 @@ impl Panel<'_, '_> {
         done(self.0.draw_series(points.into_iter().map(dot)));
     }
 
-    pub(crate) fn crosses(&mut self, points: impl IntoIterator<Item = (f64, f64)>, colour: RGBColor) {
-        let cross = |point| Cross::new(point, 3, colour.mix(0.7).stroke_width(1));
-        done(self.0.draw_series(points.into_iter().map(cross)));
-    }
-
     pub(crate) fn text(&mut self, at: (f64, f64), text: &str, colour: RGBColor, place: HPos) {
         let style = TextStyle::from((FONT, SIZE - 1)).color(&colour).pos(Pos::new(place, VPos::Center));
         done(self.0.draw_series([Text::new(text.to_owned(), at, style)]));
@@ -184,6 +221,27 @@ mod tests {
         for colour in ["#FFFFFF", "#1F2328", "#2F81F7"] {
             assert!(svg.contains(&format!("fill=\"{colour}\"")), "{colour}: {svg}");
         }
+    }
+
+    #[test]
+    fn dots_of_one_kind_are_one_path() {
+        let dot = |x: u32, colour: &str| {
+            format!(
+                "<circle cx=\"{x}\" cy=\"1\" r=\"2\" opacity=\"0.5\" fill=\"{colour}\" stroke=\"none\"/>\n"
+            )
+        };
+        let svg = ["<svg>\n", &dot(1, "#A"), &dot(2, "#A"), &dot(3, "#B"), "</svg>\n"].concat();
+        let joined = join_dots(&svg);
+        let path = |colour: &str, places: &str| {
+            format!(
+                "<path fill=\"none\" stroke-linecap=\"round\" stroke=\"{colour}\" stroke-opacity=\"0.5\" \
+                 stroke-width=\"4\" d=\"{places}\"/>\n"
+            )
+        };
+        assert_eq!(
+            joined,
+            ["<svg>\n", &path("#A", "M1 1h0M2 1h0"), &path("#B", "M3 1h0"), "</svg>\n"].concat()
+        );
     }
 
     #[test]

@@ -142,7 +142,8 @@ struct ByTheHour {
     queue_units: f64,
     /// What the consumers cost that wait for the table, at one message a second.
     waiting: f64,
-    on_demand_sync: f64,
+    /// A million write units on demand.
+    on_demand_unit: f64,
 }
 
 impl ByTheHour {
@@ -154,7 +155,7 @@ impl ByTheHour {
             queue: queue.without(&[WRITE_UNITS, GB_SECONDS]),
             queue_units: queue.each(WRITE_UNITS),
             waiting: consumers * memory_mb / 1_024.0 / DRAIN * MESSAGES * prices.of("lambda_gb_second"),
-            on_demand_sync: sync.total(),
+            on_demand_unit: prices.of("dynamodb_write_unit") * MESSAGES,
         }
     }
 
@@ -171,6 +172,12 @@ impl ByTheHour {
     /// From which ratio of peak and average on the queue is cheaper.
     fn break_even(&self, rate: f64) -> f64 {
         ((self.queue(rate) - self.sync) / (self.sync_units * self.write_unit)).max(1.0)
+    }
+
+    /// From how many write units a message on the queue is cheaper even if the synchronous table is on demand.
+    fn break_even_units(&self, rate: f64) -> f64 {
+        let more = self.queue + self.waiting / rate - self.sync;
+        (more / (self.on_demand_unit - DRAIN * self.write_unit)).max(1.0)
     }
 }
 
@@ -199,16 +206,13 @@ pub(crate) fn report(runs: [&Run; 4], consumers: f64) -> Report {
     let hourly_rows: Vec<_> = RATES
         .iter()
         .map(|&rate| {
-            let from = hourly.break_even(rate);
-            let queue = hourly.queue(rate);
-            let on_demand = if queue < hourly.on_demand_sync { "queue" } else { "synchronous" };
             vec![
                 format!("{rate}"),
-                format!("{queue:.3}"),
+                format!("{:.3}", hourly.queue(rate)),
                 format!("{:.3}", hourly.sync(1.0)),
                 format!("{:.3}", hourly.sync(10.0)),
-                format!("{from:.1}"),
-                on_demand.to_owned(),
+                format!("{:.1}", hourly.break_even(rate)),
+                format!("{:.0} KB", hourly.break_even_units(rate).ceil()),
             ]
         })
         .collect();
@@ -218,7 +222,7 @@ pub(crate) fn report(runs: [&Run; 4], consumers: f64) -> Report {
         "synchronous, peak = average",
         "peak = 10 × average",
         "queue cheaper from peak/average",
-        "cheaper, if the synchronous table is on demand",
+        "than on demand, from items of",
     ];
     let csv_rows = bills.iter().flat_map(|bill| {
         bill.lines.iter().map(|line| {
@@ -258,6 +262,7 @@ pub(crate) fn report(runs: [&Run; 4], consumers: f64) -> Report {
                         "sync_usd_peak_1",
                         "sync_usd_peak_10",
                         "break_even_peak_to_average",
+                        "break_even_write_units",
                     ],
                     hourly_csv,
                 ),
@@ -299,17 +304,13 @@ fn draw(bills: &[Bill; 4], hourly: &ByTheHour) -> String {
         panel.dashed((1.0, sync), (end, sync), GREY);
         panel.dashed((1.0, queue), (end, queue), BLUE);
         panel.line([(1.0, hourly.sync(1.0)), (end, hourly.sync(end))], RED);
-        for (rate, colour) in queues {
+        for (place, (rate, colour)) in queues.enumerate() {
             panel.line([(1.0, hourly.queue(rate)), (end, hourly.queue(rate))], colour);
             let from = hourly.break_even(rate);
             if from < end {
+                let (up, side) = if place == 1 { (0.04, HPos::Right) } else { (-0.04, HPos::Left) };
                 panel.dots([(from, hourly.queue(rate))], colour, 5);
-                panel.text(
-                    (from, hourly.queue(rate) - 0.035 * top),
-                    &format!("  from {from:.1}"),
-                    INK,
-                    HPos::Left,
-                );
+                panel.text((from, hourly.queue(rate) + up * top), &format!("from {from:.1}"), INK, side);
             }
         }
     })

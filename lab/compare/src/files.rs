@@ -6,9 +6,13 @@ use std::{
 };
 
 use crate::{
+    figures::Figures,
     run::{Outcome, Run},
     schedule::OWNERS,
 };
+
+/// The folder in it of the requests, a file for each run.
+const REQUESTS: &str = "requests";
 
 /// The folder of the results.
 pub(crate) struct Output(PathBuf);
@@ -16,7 +20,7 @@ pub(crate) struct Output(PathBuf);
 impl Output {
     /// Makes the folder, and checks that it can be written.
     pub(crate) fn in_folder(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        fs::create_dir_all(path.join(REQUESTS))?;
         let output = Self(path.to_owned());
         output.write("writable", "")?;
         fs::remove_file(path.join("writable"))?;
@@ -26,7 +30,7 @@ impl Output {
     /// Writes a file under another name first.
     pub(crate) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let path = self.0.join(name);
-        let partial = self.0.join(format!(".{name}.partial"));
+        let partial = path.with_extension("partial");
         fs::write(&partial, text)?;
         fs::rename(partial, path)
     }
@@ -41,10 +45,15 @@ pub(crate) fn csv(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>)
     text
 }
 
-/// Every request of some runs, with what became of its message. Times are milliseconds from the start of a run.
-pub(crate) fn requests<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
+/// A file for each run, with every request and what became of its message. Times are milliseconds from the start of
+/// the run.
+pub(crate) fn requests<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<(String, String)> {
+    let file = |run: &Run| format!("{REQUESTS}/{}.csv", run.plan.name);
+    runs.into_iter().map(|run| (file(run), requests_of(run))).collect()
+}
+
+fn requests_of(run: &Run) -> String {
     let columns = [
-        "run",
         "id",
         "owner",
         "attempt",
@@ -52,35 +61,43 @@ pub(crate) fn requests<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
         "sent_ms",
         "answered_ms",
         "status",
+        "outcome",
         "stored_ms",
         "notified_ms",
     ];
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
-    let rows = runs.into_iter().flat_map(|run| {
-        run.messages.iter().flat_map(move |message| {
-            message.requests.iter().enumerate().map(move |(attempt, request)| {
-                let outcome = match message.outcome {
-                    Some(Outcome::Stored(at)) => number(Some(at)),
-                    Some(Outcome::Failed) => "failed".to_owned(),
-                    Some(Outcome::Rejected) => "rejected".to_owned(),
-                    None => String::new(),
-                };
-                vec![
-                    run.plan.name.clone(),
-                    message.id.clone(),
-                    OWNERS[message.owner].0.to_owned(),
-                    (attempt + 1).to_string(),
-                    number(Some(message.due)),
-                    number(Some(request.sent)),
-                    number(Some(request.answered)),
-                    request.status.map_or_else(|| "none".to_owned(), |status| status.to_string()),
-                    outcome,
-                    number(message.notified),
-                ]
-            })
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
+    let rows = run.messages.iter().flat_map(|message| {
+        message.requests.iter().enumerate().map(move |(attempt, request)| {
+            let outcome = match message.outcome {
+                Some(Outcome::Stored(_)) => "stored",
+                Some(Outcome::Failed) => "failed",
+                Some(Outcome::Rejected) => "rejected",
+                None => "none",
+            };
+            vec![
+                message.id.clone(),
+                OWNERS[message.owner].0.to_owned(),
+                (attempt + 1).to_string(),
+                number(Some(message.due)),
+                number(Some(request.sent)),
+                number(Some(request.answered)),
+                request.status.map_or_else(|| "none".to_owned(), |status| status.to_string()),
+                outcome.to_owned(),
+                number(message.stored()),
+                number(message.notified),
+            ]
         })
     });
     csv(&columns, rows)
+}
+
+/// The figures of some runs.
+pub(crate) fn figures<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
+    let columns = [&["run"], &Figures::COLUMNS[..]].concat();
+    csv(
+        &columns,
+        runs.into_iter().map(|run| [vec![run.plan.name.clone()], Figures::of(run).row(run)].concat()),
+    )
 }
 
 /// A table for people: the first column to the left, the others to the right.

@@ -8,7 +8,7 @@ use crate::{
     callers::Caller,
     chart::{Axes, BLUE, INK, ORANGE, label_of_log, log, panel, picture, write},
     figures::{Figures, duration, percentile},
-    files::{csv, requests, table},
+    files::{figures, requests, table},
     rig::Rig,
     run::{Message, Plan, Run, play},
     schedule::Load,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Plays the two ways without a limit of capacity.
 pub(crate) async fn play_both(rig: &Rig, options: &Options) -> Vec<Run> {
-    let seconds = if options.quick { 10.0 } else { 30.0 };
+    let seconds = if options.quick { 8.0 } else { 30.0 };
     let mut runs = Vec::new();
     for caller in [Caller::Once, Caller::Queue] {
         let plan = Plan {
@@ -45,16 +45,9 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         })
         .collect();
     let title = format!("Flow: {} messages a second, no limit of capacity", options.rate);
-    let columns_of_csv = [&["run"], &Figures::COLUMNS[..]].concat();
-    let csv_rows = runs.iter().map(|run| [vec![run.plan.name.clone()], Figures::of(run).row(run)].concat());
-    Report {
-        text: format!("{title}\n{}", table(&columns, &rows)),
-        files: vec![
-            ("flow.csv".to_owned(), csv(&columns_of_csv, csv_rows)),
-            ("flow-requests.csv".to_owned(), requests(runs)),
-            ("flow.svg".to_owned(), draw(runs, &title)),
-        ],
-    }
+    let mut files = requests(runs);
+    files.extend([("flow.csv".to_owned(), figures(runs)), ("flow.svg".to_owned(), draw(runs, &title))]);
+    Report { text: format!("{title}\n{}", table(&columns, &rows)), files }
 }
 
 type Time = fn(&Message) -> Option<f64>;
@@ -90,7 +83,7 @@ fn draw(runs: &[Run], title: &str) -> String {
             let times: Vec<_> = run.messages.iter().filter_map(time).collect();
             let spread = |number: usize| low + 0.12 + 0.4 * ((number * 7) % 10) as f64 / 10.0;
             panel.dots(times.iter().enumerate().map(|(n, ms)| (log(*ms), spread(n))), colour, 2);
-            panel.text((0.03, low + 0.8), name, INK, HPos::Left);
+            panel.text((3.98, low + 0.8), name, INK, HPos::Right);
             for percent in [50, 99] {
                 let Some(ms) = percentile(&times, percent) else { continue };
                 panel.line([(log(ms), low + 0.06), (log(ms), low + 0.62)], INK);

@@ -8,7 +8,7 @@ use crate::{
     Options, Report,
     callers::Caller,
     figures::{Figures, duration},
-    files::{csv, requests, table},
+    files::{figures, requests, table},
     rig::Rig,
     run::{Disturbance, Plan, Run, play},
     schedule::Load,
@@ -19,11 +19,16 @@ use crate::{
 const RESPONSES_LOST: f64 = 1.0;
 
 /// The queue's visibility timeout in the quick form; otherwise it is as deployed.
-const QUICK_VISIBILITY_TIMEOUT: u32 = 30;
+const QUICK_VISIBILITY_TIMEOUT: u32 = 15;
 
 /// From and until when the database is unavailable, and how long the load lasts, in seconds.
 fn times(options: &Options) -> (f64, f64, f64) {
     if options.quick { (2.0, 6.0, 8.0) } else { (5.0, 15.0, 20.0) }
+}
+
+/// When a process is killed.
+fn kill_at(from: f64, until: f64) -> f64 {
+    f64::midpoint(from, until)
 }
 
 fn rate(options: &Options) -> f64 {
@@ -45,7 +50,7 @@ pub(crate) async fn play_all(rig: &Rig, options: &Options) -> Vec<Run> {
             disturbances: vec![
                 (from, Disturbance::Database(Fault::CutAfter)),
                 (from + RESPONSES_LOST, Disturbance::Database(Fault::ServerError)),
-                (f64::midpoint(from, until), Disturbance::Kill),
+                (kill_at(from, until), Disturbance::Kill),
                 (until, Disturbance::Database(Fault::None)),
             ],
         };
@@ -64,8 +69,7 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         "sent again",
         "stored",
         "lost",
-        "in doubt",
-        "(stored)",
+        "in doubt (stored)",
         "response p50 / p99",
         "to stored p50 / p99",
         "all stored after the outage",
@@ -73,25 +77,17 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
     let rows: Vec<_> = runs
         .iter()
         .map(|run| {
-            let figures = Figures::of(run);
-            let counts = [
-                figures.offered,
-                figures.accepted,
-                figures.refused,
-                figures.sent_again,
-                figures.stored,
-                figures.lost,
-                figures.in_doubt,
-                figures.in_doubt_stored,
-            ];
+            let of = Figures::of(run);
+            let counts = [of.offered, of.accepted, of.refused, of.sent_again, of.stored, of.lost];
             let mut row = vec![run.plan.name.clone()];
             row.extend(counts.iter().map(ToString::to_string));
-            row.extend([figures.response.to_string(), figures.to_stored.to_string()]);
-            let last = Duration::from_secs_f64((figures.last_stored_ms / 1_000.0 - until).max(0.0));
-            row.push(if figures.stored == figures.offered {
+            row.push(format!("{} ({})", of.in_doubt, of.in_doubt_stored));
+            row.extend([of.response.to_string(), of.to_stored.to_string()]);
+            let last = Duration::from_secs_f64((of.last_stored_ms / 1_000.0 - until).max(0.0));
+            row.push(if of.stored == of.offered {
                 duration(Some(last.as_secs_f64() * 1_000.0))
             } else {
-                format!("never: {} are missing", figures.offered - figures.stored)
+                format!("never: {} are missing", of.offered - of.stored)
             });
             row
         })
@@ -101,16 +97,17 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         until - from,
         rate(options)
     );
-    let story = Story { title: &title, capacity: Some(options.capacity), outage: Some((from, until)) };
-    let csv_columns = [&["run"], &Figures::COLUMNS[..]].concat();
-    let csv_rows = runs.iter().map(|run| [vec![run.plan.name.clone()], Figures::of(run).row(run)].concat());
+    let story = Story {
+        title: &title,
+        capacity: Some(options.capacity),
+        outage: Some((from, until)),
+        kill: Some(kill_at(from, until)),
+    };
     let pictured: Vec<_> = runs.iter().collect();
-    Report {
-        text: format!("Outage: {title}\n{}", table(&columns, &rows)),
-        files: vec![
-            ("outage.csv".to_owned(), csv(&csv_columns, csv_rows)),
-            ("outage-requests.csv".to_owned(), requests(runs)),
-            ("outage.svg".to_owned(), timeline::draw(&pictured, &story)),
-        ],
-    }
+    let mut files = requests(runs);
+    files.extend([
+        ("outage.csv".to_owned(), figures(runs)),
+        ("outage.svg".to_owned(), timeline::draw(&pictured, &story)),
+    ]);
+    Report { text: format!("Outage: {title}\n{}", table(&columns, &rows)), files }
 }

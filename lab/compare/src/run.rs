@@ -24,6 +24,9 @@ use crate::{
 /// killed consumer's messages again.
 const MAX_STANDSTILL: Duration = Duration::from_secs(240);
 
+/// How long it takes to open the sockets and to build the requests, with some to spare.
+const PREPARATION: Duration = Duration::from_secs(1);
+
 /// How often progress is printed.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -135,29 +138,24 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     warm_up(rig, &plan).await;
     rig.proxy.take_usage();
     let log_length = rig.log_length();
-    // The bucket of the table is full at the beginning of a run.
-    let start = Instant::now() + Duration::from_millis(500);
-    let start_time = SystemTime::now() + Duration::from_millis(500);
+    let (start, start_time) = (Instant::now() + PREPARATION, SystemTime::now() + PREPARATION);
     let epoch_ms = milliseconds(start_time.duration_since(UNIX_EPOCH).expect("after 1970"));
     let sockets = rig.sockets(start).await;
-    rig.limit(plan.capacity);
 
+    let ids: Vec<_> = (0..arrivals.len()).map(|number| format!("{}-{number:05}", plan.name)).collect();
     let sendings: Vec<_> = arrivals
         .iter()
         .enumerate()
-        .map(|(number, arrival)| Sending {
-            caller: plan.caller,
-            http: rig.http.clone(),
-            http_url: rig.stack.at.http_url.clone(),
-            token: rig.tokens[arrival.owner].clone(),
-            id: format!("{}-{number:05}", plan.name),
-            body: body(number),
-            start,
-            due: start + arrival.at,
-            seed: plan.load.seed ^ number as u64,
+        .map(|(number, arrival)| {
+            let request = request(rig, plan.caller, arrival.owner, &ids[number], number);
+            let seed = plan.load.seed ^ number as u64;
+            let (caller, http) = (plan.caller, rig.http.clone());
+            Sending { caller, http, request, start, due: start + arrival.at, seed }
         })
         .collect();
-    let ids: Vec<_> = sendings.iter().map(|sending| sending.id.clone()).collect();
+    assert!(Instant::now() < start, "the generator was not ready in time");
+    // The bucket of the table is full at the beginning of a run.
+    rig.limit(plan.capacity);
     let runtime = Handle::current();
     // A thread of its own is on time even if the tasks of the runtime are not.
     let sent = spawn_blocking(move || {
@@ -173,6 +171,7 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
         requests.push(task.await.expect("a caller"));
     }
     drain(rig, &plan.name, start).await;
+    rig.proxy.always(Fault::None);
     rig.limit(None);
 
     let outcomes = outcomes(rig, &plan.name, epoch_ms).await;
@@ -204,18 +203,11 @@ async fn warm_up(rig: &Rig, plan: &Plan) {
     let now = Instant::now();
     let tasks: Vec<_> = (0..3 * OWNERS.len())
         .map(|number| {
-            let sending = Sending {
-                caller: if plan.caller == Caller::Queue { Caller::Queue } else { Caller::Retrying },
-                http: rig.http.clone(),
-                http_url: rig.stack.at.http_url.clone(),
-                token: rig.tokens[number % OWNERS.len()].clone(),
-                id: format!("warm-{}-{number}", plan.name),
-                body: body(number),
-                start: now,
-                due: now,
-                seed: 0,
-            };
-            tokio::spawn(sending.run())
+            let caller = if plan.caller == Caller::Queue { Caller::Queue } else { Caller::Retrying };
+            let id = format!("warm-{}-{number}", plan.name);
+            let request = request(rig, caller, number % OWNERS.len(), &id, number);
+            let http = rig.http.clone();
+            tokio::spawn(Sending { caller, http, request, start: now, due: now, seed: 0 }.run())
         })
         .collect();
     for task in tasks {
@@ -224,6 +216,10 @@ async fn warm_up(rig: &Rig, plan: &Plan) {
         assert!(last.is_some_and(Request::is_accepted), "the stack does not work: {last:?}");
     }
     drain(rig, &plan.name, now).await;
+}
+
+fn request(rig: &Rig, caller: Caller, owner: usize, id: &str, number: usize) -> reqwest::Request {
+    caller.request(&rig.http, &rig.stack.at.http_url, &rig.tokens[owner], id, &body(number))
 }
 
 /// Does what the plan says, at its time, and ends with a database without faults.

@@ -23,6 +23,8 @@ pub(crate) struct Story<'a> {
     pub(crate) capacity: Option<f64>,
     /// When the database was unavailable, in seconds.
     pub(crate) outage: Option<(f64, f64)>,
+    /// When a process was killed, in seconds.
+    pub(crate) kill: Option<f64>,
 }
 
 /// One second of a run.
@@ -66,10 +68,13 @@ pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
         if story.capacity.is_some() {
             offered.push(("capacity of the table", RED));
         }
+        if story.kill.is_some() {
+            offered.push(("process killed", INK));
+        }
         let titles: [(&str, Vec<(&str, RGBColor)>); 4] = [
             ("Messages a second", offered),
             ("Responses a second", RESPONSES.to_vec()),
-            ("Waiting", vec![("messages", PURPLE), ("age of the oldest (full height: see right)", ORANGE)]),
+            ("Waiting", vec![("messages", PURPLE), ("age of the oldest, axis on the right", ORANGE)]),
             ("Time to stored", vec![("noisy owner", BLUE), ("quiet owners", ORANGE), ("not stored", RED)]),
         ];
         for (row, (area, (title, entries))) in rows.iter().zip(&titles).enumerate() {
@@ -92,6 +97,9 @@ pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
                         let mut panel = panel(column, &axes(rates));
                         if let Some((from, to)) = story.outage {
                             panel.bar((from, 0.0), (to, rates), RED, 0.18);
+                        }
+                        if let Some(at) = story.kill {
+                            panel.line([(at, 0.0), (at, rates)], INK);
                         }
                         panel.line(steps_of(seconds, |second| second.offered), GREY);
                         panel.line(steps_of(seconds, |second| second.stored), BLUE);
@@ -119,11 +127,17 @@ pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
                         panel.line(waiting.iter().map(|(at, count, _)| (*at, *count)), PURPLE);
                         let scaled = waiting.iter().map(|(at, _, age)| (*at, age / longest * deepest));
                         panel.line(scaled, ORANGE);
-                        panel.text((end, deepest * 0.94), &format!("age {longest} s"), ORANGE, HPos::Right);
+                        panel.text((end, deepest * 0.94), &format!("{longest} s"), ORANGE, HPos::Right);
+                        panel.text(
+                            (end, deepest * 0.50),
+                            &format!("{} s", longest / 2.0),
+                            ORANGE,
+                            HPos::Right,
+                        );
                         let drained = waiting.iter().rev().find(|(_, count, _)| *count > 0.0);
                         if let Some((at, ..)) = drained {
-                            let text = format!("drained at {at:.0} s");
-                            panel.text((end, deepest * 0.80), &text, INK, HPos::Right);
+                            let text = format!("done at {at:.0} s");
+                            panel.text((end * 0.9, deepest * 0.94), &text, INK, HPos::Right);
                         }
                     }
                     _ => dots(column, run, Axes { y: (0.0, 5.0), y_label: label_of_log, ..axes(5.0) }),
@@ -141,7 +155,7 @@ fn dots(area: &Area<'_>, run: &Run, axes: Axes<'_>) {
     panel.dots(of(true).filter_map(at), BLUE, 2);
     panel.dots(of(false).filter_map(at), ORANGE, 3);
     let never = run.messages.iter().filter(|one| one.stored().is_none());
-    panel.crosses(never.map(|one| (one.due / 1_000.0, 4.75)), RED);
+    panel.dots(never.map(|one| (one.due / 1_000.0, 4.8)), RED, 2);
 }
 
 fn columns<'a>(area: &Area<'a>) -> Vec<Area<'a>> {
