@@ -35,7 +35,7 @@ enum Part {
 /// every message that was accepted; it fails if one is lost, if the load was not sent on time, or if the stack does not
 /// sustain it without a limit. All of it takes up to fifteen minutes.
 ///
-/// For example: cargo xtask compare burst --capacity 25 --seed 7
+/// For example: cargo xtask compare burst --capacity 10 --seed 7
 #[derive(Args, Debug)]
 pub(crate) struct CompareArguments {
     /// What to compare [default: all of it]
@@ -45,7 +45,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, default_value = "1")]
     seed: u64,
     /// The capacity of the table in write units a second; a message takes one
-    #[arg(long, default_value = "25", value_name = "UNITS", value_parser = capacity)]
+    #[arg(long, default_value = "20", value_name = "UNITS", value_parser = capacity)]
     capacity: f64,
     /// Messages a second for the flow
     #[arg(long, default_value = "10", value_parser = rate)]

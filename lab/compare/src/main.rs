@@ -31,6 +31,9 @@ use crate::{burst::Bursts, callers::Caller, figures::Figures, files::Output, rig
 /// How many lost messages are named.
 const MAX_NAMED: usize = 20;
 
+/// How much of a failure is printed.
+const MAX_FAILURE: usize = 160;
+
 /// A claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -72,7 +75,8 @@ pub(crate) struct Report {
 fn main() -> ExitCode {
     // Whatever fails ends the run, also in a task that nobody waits for yet.
     panic::set_hook(Box::new(|failure| {
-        let text = failure.payload_as_str().unwrap_or("unknown");
+        // Errors of the SDK go on for a page.
+        let text: String = failure.payload_as_str().unwrap_or("unknown").chars().take(MAX_FAILURE).collect();
         say(&format!("failed: {text}"));
         process::exit(1);
     }));

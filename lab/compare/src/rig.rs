@@ -28,10 +28,7 @@ use tokio::{
 };
 use tokio_tungstenite::{connect_async, tungstenite::Message as Frame};
 
-use crate::{
-    callers::{Caller, milliseconds},
-    schedule::OWNERS,
-};
+use crate::{callers::Caller, schedule::OWNERS};
 
 /// Marks the processes of the functions that go through the proxy.
 const MARK: &str = "COMPARED_THROUGH";
@@ -65,10 +62,10 @@ pub(crate) struct Invocations {
     pub(crate) billed_ms: f64,
 }
 
-/// The sockets of all owners, and when each message was first notified, in milliseconds from the start of the run.
+/// The sockets of all owners, and when each message was first notified.
 pub(crate) struct Sockets {
     listeners: Vec<JoinHandle<()>>,
-    pub(crate) notified: Arc<Mutex<HashMap<String, f64>>>,
+    pub(crate) notified: Arc<Mutex<HashMap<String, Instant>>>,
     pub(crate) frames: Arc<AtomicUsize>,
 }
 
@@ -240,7 +237,7 @@ impl Rig {
     }
 
     /// Opens a socket for every owner.
-    pub(crate) async fn sockets(&self, start: Instant) -> Sockets {
+    pub(crate) async fn sockets(&self) -> Sockets {
         let mut sockets = Sockets { listeners: Vec::new(), notified: Arc::default(), frames: Arc::default() };
         for token in &self.tokens {
             let url = format!("{}?token={token}", self.stack.at.websocket_url);
@@ -250,7 +247,7 @@ impl Rig {
             sockets.listeners.push(tokio::spawn(async move {
                 while let Some(Ok(frame)) = stream.next().await {
                     let Frame::Text(text) = frame else { continue };
-                    let at = milliseconds(start.elapsed());
+                    let at = Instant::now();
                     let events: Value = serde_json::from_str(&text).expect("frames are JSON");
                     frames.fetch_add(1, Ordering::Relaxed);
                     let mut notified = notified.lock().expect("not poisoned");

@@ -24,8 +24,8 @@ use crate::{
 /// killed consumer's messages again.
 const MAX_STANDSTILL: Duration = Duration::from_secs(240);
 
-/// How long it takes to open the sockets and to build the requests, with some to spare.
-const PREPARATION: Duration = Duration::from_secs(1);
+/// How long before the first message is due everything is ready.
+const PREPARATION: Duration = Duration::from_millis(300);
 
 /// How often progress is printed.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -138,24 +138,24 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     warm_up(rig, &plan).await;
     rig.proxy.take_usage();
     let log_length = rig.log_length();
+    let sockets = rig.sockets().await;
+    let ids: Vec<_> = (0..arrivals.len()).map(|number| format!("{}-{number:05}", plan.name)).collect();
+    let requests = arrivals.iter().zip(&ids).enumerate();
+    let requests =
+        requests.map(|(number, (arrival, id))| request(rig, plan.caller, arrival.owner, id, number));
+    let requests: Vec<_> = requests.collect();
+
     let (start, start_time) = (Instant::now() + PREPARATION, SystemTime::now() + PREPARATION);
     let epoch_ms = milliseconds(start_time.duration_since(UNIX_EPOCH).expect("after 1970"));
-    let sockets = rig.sockets(start).await;
-
-    let ids: Vec<_> = (0..arrivals.len()).map(|number| format!("{}-{number:05}", plan.name)).collect();
-    let sendings: Vec<_> = arrivals
-        .iter()
-        .enumerate()
-        .map(|(number, arrival)| {
-            let request = request(rig, plan.caller, arrival.owner, &ids[number], number);
-            let seed = plan.load.seed ^ number as u64;
-            let (caller, http) = (plan.caller, rig.http.clone());
-            Sending { caller, http, request, start, due: start + arrival.at, seed }
-        })
-        .collect();
-    assert!(Instant::now() < start, "the generator was not ready in time");
     // The bucket of the table is full at the beginning of a run.
     rig.limit(plan.capacity);
+    let sendings = requests.into_iter().zip(&arrivals).enumerate();
+    let sendings = sendings.map(|(number, (request, arrival))| {
+        let (caller, http) = (plan.caller, rig.http.clone());
+        let seed = plan.load.seed ^ number as u64;
+        Sending { caller, http, request, start, due: start + arrival.at, seed }
+    });
+    let sendings: Vec<_> = sendings.collect();
     let runtime = Handle::current();
     // A thread of its own is on time even if the tasks of the runtime are not.
     let sent = spawn_blocking(move || {
@@ -181,7 +181,7 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
         due: milliseconds(arrival.at),
         requests,
         outcome: outcomes.get(&id).copied(),
-        notified: notified.get(&id).copied(),
+        notified: notified.get(&id).map(|at| milliseconds(at.saturating_duration_since(start))),
         id,
     });
     let run = Run {
