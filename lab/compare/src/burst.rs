@@ -12,7 +12,7 @@ use crate::{
         Axes, BLUE, GREEN, INK, ORANGE, RED, label_of_log, label_of_number, legend, log, panel, picture,
         round_up, write,
     },
-    figures::{Figures, duration, goodput},
+    figures::{Figures, duration, goodput, percentile},
     files::{figures, requests, table},
     rig::Rig,
     run::{Disturbance, Plan, Run, play},
@@ -26,6 +26,10 @@ const CONCURRENCY: usize = 2;
 
 /// How long the database takes for a request in those runs, so that concurrency is what is short.
 const SLOW_DATABASE: Duration = Duration::from_millis(200);
+
+/// The function responds to a request that is throttled three times within half a second. Longer than this means
+/// that requests queue before it.
+const SLOWEST_RESPONSE_MS: f64 = 3_000.0;
 
 /// The runs of a burst.
 pub(crate) struct Bursts {
@@ -123,17 +127,24 @@ async fn limited_concurrency(rig: &Rig, options: &Options) -> Vec<Run> {
     runs
 }
 
-/// Why the bursts do not count: without a limit, the same load has to pass.
-pub(crate) fn void(bursts: &Bursts) -> Option<String> {
-    bursts.controls.iter().find_map(|run| {
+/// Why the bursts do not count: without a limit the same load has to pass, and with one every request has to get a
+/// response soon. Otherwise the stack on this machine is what was measured.
+pub(crate) fn void(bursts: &Bursts) -> Vec<String> {
+    let refused = bursts.controls.iter().filter_map(|run| {
         let of = Figures::of(run);
-        (of.stored < of.offered).then(|| {
-            format!(
-                "{}: without a limit only {} of {} messages were stored: the stack is the limit, not the database",
-                run.plan.name, of.stored, of.offered
-            )
-        })
-    })
+        let (stored, offered, name) = (of.stored, of.offered, &run.plan.name);
+        (stored < offered)
+            .then(|| format!("{name}: without a limit only {stored} of {offered} messages were stored"))
+    });
+    let slow = bursts.controls.iter().chain(&bursts.limited).filter_map(|run| {
+        let requests = run.messages.iter().flat_map(|message| &message.requests);
+        let unanswered = requests.clone().filter(|request| request.status.is_none()).count();
+        let times: Vec<_> = requests.map(|request| request.answered - request.sent).collect();
+        let slowest = percentile(&times, 99).filter(|time| *time > SLOWEST_RESPONSE_MS || unanswered > 0)?;
+        let (name, slowest) = (&run.plan.name, duration(Some(slowest)));
+        Some(format!("{name}: a single request took {slowest} (p99), and {unanswered} had no response"))
+    });
+    refused.chain(slow).map(|why| format!("void: {why}: the stack is the limit, not the database")).collect()
 }
 
 pub(crate) fn report(bursts: &Bursts, options: &Options) -> Report {
@@ -164,6 +175,17 @@ pub(crate) fn report(bursts: &Bursts, options: &Options) -> Report {
         ("burst.svg".to_owned(), timeline::draw(&runs, &story)),
         ("goodput.svg".to_owned(), draw_goodput(bursts, capacity)),
     ]);
+    if let Some(first) = bursts.concurrency.first() {
+        let title = format!(
+            "{CONCURRENCY} at once, and a database that takes {} ms a request: {} messages a second for {} s",
+            SLOW_DATABASE.as_millis(),
+            first.plan.load.rate,
+            first.plan.load.seconds
+        );
+        let story = Story { title: &title, capacity: None, outage: None, kill: None };
+        let runs: Vec<_> = bursts.concurrency.iter().collect();
+        files.push(("concurrency.svg".to_owned(), timeline::draw(&runs, &story)));
+    }
     Report { text, files }
 }
 

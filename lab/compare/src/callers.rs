@@ -1,6 +1,9 @@
 //! The three callers. Each sends when the schedule says, however slow the responses are.
 
-use std::time::{Duration, Instant};
+use std::{
+    hint::spin_loop,
+    time::{Duration, Instant},
+};
 
 use fastrand::Rng;
 use reqwest::{Client, Request as HttpRequest, StatusCode, header::RETRY_AFTER};
@@ -18,6 +21,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(8);
+
+/// How long before its message is due a caller wakes. A thread and a task that are woken at a time are some tenths of a
+/// millisecond late, which is much of a response time: the caller waits awake.
+pub(crate) const LEAD: Duration = Duration::from_micros(300);
 
 /// Who sends a message, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +118,9 @@ impl Sending {
     pub(crate) async fn run(self) -> Vec<Request> {
         let mut chance = Rng::with_seed(self.seed);
         let mut requests = Vec::new();
+        while Instant::now() < self.due {
+            spin_loop();
+        }
         loop {
             let (request, retry_after) = self.send().await;
             requests.push(request);

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
 
 use crate::{
-    callers::{Caller, Request, Sending, milliseconds},
+    callers::{Caller, LEAD, Request, Sending, milliseconds},
     figures::{Figures, percentile},
     rig::{Invocations, Rig},
     say,
@@ -160,7 +160,7 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     // A thread of its own is on time even if the tasks of the runtime are not.
     let sent = spawn_blocking(move || {
         let send = |sending: Sending| {
-            thread::sleep(sending.due.saturating_duration_since(Instant::now()));
+            thread::sleep((sending.due - LEAD).saturating_duration_since(Instant::now()));
             runtime.spawn(sending.run())
         };
         sendings.into_iter().map(send).collect::<Vec<_>>()
