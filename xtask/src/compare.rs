@@ -21,7 +21,7 @@ enum Part {
     Flow,
     /// Bursts of up to four times the capacity of the table
     Burst,
-    /// The database is unavailable for ten seconds, and a process is killed
+    /// The database is unavailable for ten seconds, and the function's processes are killed
     Outage,
     /// US dollars for a million messages, from what was counted in the runs
     Cost,

@@ -24,7 +24,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// How long before its message is due a caller wakes. A thread and a task that are woken at a time are some tenths of a
 /// millisecond late, which is much of a response time: the caller waits awake.
-pub(crate) const LEAD: Duration = Duration::from_micros(300);
+pub(crate) const LEAD: Duration = Duration::from_millis(1);
 
 /// Who sends a message, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! The third claim: retry. The database is unavailable for a while, and in the middle a function's process is killed.
+//! The third claim: retry. The database is unavailable for a while, and in the middle the function's processes are
+//! killed.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// At first the database does what it is asked, and its response is lost: that is what leaves callers in doubt.
-const RESPONSES_LOST: f64 = 1.0;
+const RESPONSES_LOST: f64 = 0.5;
 
 /// The queue's visibility timeout in the quick form; otherwise it is as deployed.
 const QUICK_VISIBILITY_TIMEOUT: u32 = 15;
@@ -26,7 +27,7 @@ fn times(options: &Options) -> (f64, f64, f64) {
     if options.quick { (2.0, 6.0, 8.0) } else { (5.0, 15.0, 20.0) }
 }
 
-/// When a process is killed.
+/// When the processes are killed.
 fn kill_at(from: f64, until: f64) -> f64 {
     f64::midpoint(from, until)
 }
@@ -93,7 +94,7 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         })
         .collect();
     let title = format!(
-        "The database is unavailable for {} s and a process is killed: {} messages a second",
+        "The database is unavailable for {} s, and the function is killed: {} messages a second",
         until - from,
         rate(options)
     );

@@ -121,10 +121,10 @@ impl Rig {
         self.proxy.limit(units.map(|units| Capacity::of(&self.stack.at.messages_table, units)));
     }
 
-    /// Kills one process of the function that stores what this caller sends. False if there is none.
-    pub(crate) fn kill_one(&self, caller: Caller) -> bool {
+    /// Kills the processes of the function that stores what this caller sends. Returns how many there were.
+    pub(crate) fn kill_all(&self, caller: Caller) -> usize {
         let processes = processes_with(&format!("{MARK}={}", self.mark(caller)));
-        processes.first().is_some_and(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok())
+        processes.into_iter().filter(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok()).count()
     }
 
     /// Limits how many requests the synchronous function and how many batches the consumer works on at once; or

@@ -28,7 +28,7 @@ const MAX_STANDSTILL: Duration = Duration::from_secs(240);
 const PREPARATION: Duration = Duration::from_millis(300);
 
 /// How often progress is printed.
-const PROGRESS: Duration = Duration::from_secs(10);
+const PROGRESS: Duration = Duration::from_secs(30);
 
 /// The payload of a message, in bytes: its item takes one write unit.
 const PAYLOAD_BYTES: usize = 512;
@@ -38,7 +38,7 @@ const PAYLOAD_BYTES: usize = 512;
 pub(crate) enum Disturbance {
     /// This happens to every request to the table from then on.
     Database(Fault),
-    /// A process of the function that stores the messages is killed.
+    /// All processes of the function that stores the messages are killed.
     Kill,
 }
 
@@ -230,12 +230,7 @@ async fn disturb(rig: &Rig, plan: &Plan, start: Instant) {
         match disturbance {
             Disturbance::Database(fault) => rig.proxy.always(*fault),
             Disturbance::Kill => {
-                let killed = rig.kill_one(plan.caller);
-                say(&format!(
-                    "{}: {}",
-                    plan.name,
-                    if killed { "killed a process" } else { "nothing to kill" }
-                ));
+                say(&format!("{}: killed {} processes", plan.name, rig.kill_all(plan.caller)));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     schedule::NOISY,
 };
 
-const SIZE: (u32, u32) = (1_080, 1_040);
+const SIZE: (u32, u32) = (1_080, 920);
 const HEADER: u32 = 64;
 const LEGEND: u32 = 24;
 
@@ -23,7 +23,7 @@ pub(crate) struct Story<'a> {
     pub(crate) capacity: Option<f64>,
     /// When the database was unavailable, in seconds.
     pub(crate) outage: Option<(f64, f64)>,
-    /// When a process was killed, in seconds.
+    /// When the function's processes were killed, in seconds.
     pub(crate) kill: Option<f64>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
             offered.push(("capacity of the table", RED));
         }
         if story.kill.is_some() {
-            offered.push(("process killed", INK));
+            offered.push(("function killed", INK));
         }
         let titles: [(&str, Vec<(&str, RGBColor)>); 4] = [
             ("Messages a second", offered),
