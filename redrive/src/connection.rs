@@ -62,14 +62,15 @@ pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Prob
     };
     let text = fs::read_to_string(description).map_err(|_| none())?;
     let described: Value = serde_json::from_str(&text).map_err(|_| none())?;
-    let value = |name: &str| described[name].as_str().map(str::to_owned).ok_or_else(none);
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(none);
+    let value = |name: &str| text(&described[name]);
     // The emulator treats these as those of the account itself.
     let credentials = Credentials::new("test", "test", None, None, "local stack");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(value("region")?))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .endpoint_url(value("endpoint")?)
+        .endpoint_url(text(&described["emulator"]["endpoint"])?)
         // Assuming a role panics without these two.
         .sleep_impl(TokioSleep::new())
         .time_source(SystemTimeSource::new())

@@ -143,6 +143,12 @@ pub enum InvalidPayload {
     /// A JSON text, but an array, a string, a number, a boolean or null.
     #[error("the message is JSON, but not an object")]
     NotObject,
+    /// It has the character that API Gateway puts in the place of bytes that are not UTF-8.
+    #[error(
+        "the message holds U+FFFD, which stands for bytes that are not UTF-8: send it in UTF-8, and this character, \
+         if you mean it, as the JSON escape \\ufffd"
+    )]
+    NotUtf8,
 }
 
 impl Payload {
@@ -174,6 +180,10 @@ impl Payload {
             .map_err(|error| InvalidPayload::NotJson { line: error.line(), column: error.column() })?;
         if !json.get().starts_with('{') {
             return Err(InvalidPayload::NotObject);
+        }
+        // What the client sent is lost by then ("Working with binary media types for REST APIs").
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(InvalidPayload::NotUtf8);
         }
         // Few texts have that many brackets at all, and counting them is quicker than following them.
         if opening_brackets(text) > Self::MAX_DEPTH && depth(text) > Self::MAX_DEPTH {

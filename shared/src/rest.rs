@@ -7,7 +7,7 @@ use lambda_http::{
         HeaderValue, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE,
-            LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+            RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
         },
     },
     request::RequestContext,
@@ -76,12 +76,6 @@ impl Caller {
     }
 }
 
-/// The path of a request as its caller sees it: with the stage, or the base path of a custom domain.
-pub fn path(request: &Request) -> &str {
-    let path = context(request).and_then(|context| context.path.as_deref());
-    path.unwrap_or_else(|| request.raw_http_path())
-}
-
 fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
     // The only event format that is compiled in is that of REST APIs.
     match request.request_context_ref()? {
@@ -134,21 +128,6 @@ impl Responses {
         self.response(status, "application/json", body)
     }
 
-    /// A JSON response with the path of the message.
-    ///
-    /// # Errors
-    /// When `body` cannot be written as JSON.
-    pub fn json_at(
-        &self,
-        status: StatusCode,
-        location: &str,
-        body: &impl Serialize,
-    ) -> Result<Response<Body>, Error> {
-        let mut response = self.json(status, body)?;
-        response.headers_mut().insert(LOCATION, HeaderValue::from_str(location)?);
-        Ok(response)
-    }
-
     /// A problem; a temporary one has `Retry-After`.
     ///
     /// # Errors
@@ -175,7 +154,8 @@ impl Responses {
             .header(STRICT_TRANSPORT_SECURITY, "max-age=31536000")
             .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
             .header(ACCESS_CONTROL_ALLOW_ORIGIN, &self.allowed_origin)
-            .header(ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Retry-After")
+            // The second is the correlation id, which API Gateway adds: a user can name it to an operator.
+            .header(ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After, x-amz-apigw-id")
             .body(serde_json::to_string(body)?.into())?;
         Ok(response)
     }

@@ -37,6 +37,20 @@ async fn a_connection_is_recorded_and_removed_when_it_closes() {
 }
 
 #[tokio::test]
+async fn the_subprotocol_is_selected_if_it_is_offered() {
+    let database = Database::start().await;
+    for (offered, selected) in
+        [("bearer.a.b.c, intake", true), ("intake", true), ("bearer.a.b.c", false), ("intake2,Intake", false)]
+    {
+        let mut event = read(CONNECT);
+        event["headers"]["sec-websocket-protocol"] = json!(offered);
+        let response = handle(&database, event).await.expect("a response");
+        let headers = json!({ "Sec-WebSocket-Protocol": "intake" });
+        assert_eq!(response.get("headers"), selected.then_some(&headers), "{offered}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_expires_minutes_after_the_longest_life_of_a_socket() {
     let database = Database::start().await;
     handle(&database, read(CONNECT)).await.expect("a response");

@@ -30,7 +30,7 @@ async fn no_log_has_a_token_or_a_payload_in_it() {
     }
     assert!(payloads.len() > 50, "{} payloads to search for", payloads.len());
 
-    let folder = stack.at.log.parent().expect("a folder");
+    let folder = stack.emulator().log.parent().expect("a folder");
     let entries = fs::read_dir(folder).expect("the logs are there");
     let logs = entries.map(|entry| entry.expect("an entry").path());
     for path in logs.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {

@@ -35,7 +35,7 @@ async fn every_metric_is_what_was_sent() {
     }
     let before = stack.function_log().len();
     let caller = stack.caller();
-    let max_receive_count = u64::from(stack.max_receive_count().await);
+    let max_receive_count = u64::from(stack.max_receive_count());
     let mut expected = Expected::default();
 
     // Authorization: the gateway caches the response for the HTTP API.
@@ -227,8 +227,7 @@ struct Started {
 impl Started {
     /// Starts a function anew, with some variables changed.
     async fn with(stack: &Stack, function: &'static str, changes: &[(&str, &str)]) -> Self {
-        let path = path(stack, function).await;
-        let configuration = stack.operate("lambda", Method::GET, &path, "").await;
+        let configuration = stack.rest("lambda", Method::GET, &path(stack, function), None).await;
         let original = configuration["Environment"]["Variables"].clone();
         let (mark, mut variables) = (unique("metrics"), original.clone());
         for (name, value) in [&[(MARK, mark.as_str())], changes].concat() {
@@ -245,9 +244,9 @@ impl Started {
 
 async fn set_variables(stack: &Stack, function: &str, variables: &Value) {
     let change = json!({ "Environment": { "Variables": variables } });
-    stack.operate("lambda", Method::PUT, &path(stack, function).await, &change.to_string()).await;
+    stack.rest("lambda", Method::PUT, &path(stack, function), Some(&change)).await;
 }
 
-async fn path(stack: &Stack, function: &str) -> String {
-    format!("/2015-03-31/functions/{}/configuration", stack.function(function).await)
+fn path(stack: &Stack, function: &str) -> String {
+    format!("{}/configuration", stack.function(function))
 }

@@ -20,7 +20,7 @@ fn delicate() -> Vec<String> {
         r#"{"partiql":"'; DROP TABLE messages; -- ?","?":"VALUE {'pk': ?}"}"#,
         r#"{"markup":"<script>alert(1)</script><![CDATA[x]]>&lt;&#0;"}"#,
         r#"{"base64":"eyJhIjoxfQ==","isBase64Encoded":true,"statusCode":500,"body":"x"}"#,
-        "{\"raw\":\"\u{7f}\u{80}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{10ffff}\"}",
+        "{\"raw\":\"\u{7f}\u{80}\u{a0}\u{2028}\u{2029}\u{feff}\u{10ffff}\"}",
         "{\"combining\":\"e\u{301} is not \u{e9}\"}",
         r#"{"+":" ","plus":"1+1","space":"a b"}"#,
     ]

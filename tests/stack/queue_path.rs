@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use e2e::stack::{Stack, number, text, unique};
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -47,9 +48,8 @@ async fn a_queued_message_is_stored_in_the_end() {
     assert!(number(&item, "attempts") >= 1, "{item:?}");
     let time = |name| text(&item, name).parse::<Timestamp>().expect("RFC 3339");
     assert!(time("received_at") <= time("stored_at"), "{item:?}");
-    for absent in ["reason", "expires_at"] {
-        assert!(!item.contains_key(absent), "{absent}: {item:?}");
-    }
+    assert!(!item.contains_key("reason"), "{item:?}");
+    assert_eq!(item.contains_key("expires_at"), stack.at.messages_expire, "{item:?}");
 
     let found = response.json();
     let expected = json!({
@@ -70,6 +70,31 @@ async fn a_queued_message_is_stored_in_the_end() {
     same_time("storedAt", "stored_at");
     // The receipt is not needed any more.
     assert_eq!(caller.look_up(&id).await.json(), found);
+}
+
+/// The message group of a fair queue has at most 128 characters and no spaces, unlike an owner.
+#[tokio::test]
+async fn messages_of_an_owner_of_255_characters_with_spaces_have_one_group() {
+    let stack = Stack::running();
+    let (caller, other) =
+        (stack.caller_named(&format!("{:x<255}", unique("an owner with spaces "))), stack.caller());
+    assert_eq!(caller.name.len(), 255);
+    let (first, second, of_other) = (unique("blocked"), unique("blocked"), unique("blocked"));
+    let mut letters = Vec::new();
+    for (caller, id) in [(&caller, &first), (&caller, &second), (&other, &of_other)] {
+        stack.block(&caller.name, id).await;
+        let queued = caller.queued(id, r#"{"a":1}"#).await;
+        letters.push(stack.dead_letter(&queued.receipt).await);
+    }
+    let groups: Vec<_> = letters.iter().map(group).collect();
+    assert!(groups[0].len() <= 128 && !groups[0].contains(' '), "{groups:?}");
+    assert_eq!(groups[0], groups[1]);
+    assert_ne!(groups[0], groups[2]);
+}
+
+fn group(letter: &Message) -> String {
+    let attributes = letter.attributes().expect("attributes");
+    attributes[&MessageSystemAttributeName::MessageGroupId].clone()
 }
 
 #[tokio::test]

@@ -13,9 +13,10 @@ async fn a_message_is_stored_when_the_response_says_so() {
     let response = caller.put(&id, r#"{"order":4711}"#).await;
 
     assert_eq!(response.status, 201, "{response:?}");
-    assert_eq!(response.json(), json!({ "id": id, "status": "stored" }));
+    let status_path = format!("/messages/{id}");
+    assert_eq!(response.json(), json!({ "id": id, "status": "stored", "statusPath": status_path }));
     assert_eq!(response.header("content-type"), "application/json");
-    assert_eq!(response.header("location"), format!("/v1/messages/{id}"));
+    assert_eq!(caller.get(&status_path).await.message_status(), "stored");
     let item = caller.item(&id).await.expect("it is in the table");
     assert_eq!(text(&item, "status"), "stored");
     assert_eq!(text(&item, "payload"), r#"{"order":4711}"#);
@@ -23,9 +24,10 @@ async fn a_message_is_stored_when_the_response_says_so() {
     assert_eq!(number(&item, "attempts"), 1);
     let time = |name| text(&item, name).parse::<Timestamp>().expect("RFC 3339");
     assert!(time("received_at") <= time("stored_at"), "{item:?}");
-    for absent in ["receipt", "reason", "expires_at"] {
+    for absent in ["receipt", "reason"] {
         assert!(!item.contains_key(absent), "{absent}: {item:?}");
     }
+    assert_eq!(item.contains_key("expires_at"), stack.at.messages_expire, "{item:?}");
 }
 
 #[tokio::test]

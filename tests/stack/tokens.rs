@@ -9,8 +9,14 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use development_key::DevelopmentKey;
 use e2e::stack::{Response, Stack, unique};
+use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{self, client::IntoClientRequest},
+};
 
 const BODY: &str = r#"{"a":1}"#;
 const HOUR: u64 = 3600;
@@ -80,7 +86,7 @@ async fn the_http_api_accepts_a_token_in_the_header_alone() {
 }
 
 #[tokio::test]
-async fn the_websocket_accepts_a_token_in_the_query_alone() {
+async fn the_websocket_accepts_a_token_in_the_query_or_as_a_subprotocol_alone() {
     let stack = Stack::running();
     let token = stack.caller().token;
     for query in ["", "?", "?token", "?token=", "?Token=x", "?access_token=x", "?token=x&token=x"] {
@@ -99,6 +105,44 @@ async fn the_websocket_accepts_a_token_in_the_query_alone() {
         .header("authorization", format!("Bearer {token}"));
     let response = Response::to(handshake).await;
     assert!([401, 403].contains(&response.status), "{response:?}");
+}
+
+/// As browsers do it, for which a server has to select one of the subprotocols that were offered.
+#[tokio::test]
+async fn a_token_that_is_too_long_for_a_url_opens_a_websocket_as_a_subprotocol() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let header = json!({ "alg": "ES256", "typ": "JWT", "kid": stack.key.key_id() });
+    let claims = json!({
+        "iss": stack.at.token_issuer,
+        "aud": stack.at.token_audience,
+        "sub": caller.name,
+        "exp": SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + HOUR,
+        "groups": vec!["a group of many"; 250],
+    });
+    let token = stack.key.sign(&header, &claims);
+    assert!((4096..8192).contains(&token.len()), "{} bytes", token.len());
+    let offer = async |protocols: String| {
+        let mut handshake = stack.at.websocket_url.as_str().into_client_request().expect("a URL");
+        handshake.headers_mut().insert("sec-websocket-protocol", protocols.parse().expect("a header"));
+        connect_async(handshake).await
+    };
+
+    let (mut socket, response) = offer(format!("intake, bearer.{token}")).await.expect("accepted");
+
+    assert_eq!(response.headers()["sec-websocket-protocol"], "intake", "and not the token");
+    let id = unique("q");
+    caller.queued(&id, BODY).await;
+    let frame = timeout(Duration::from_secs(60), socket.next()).await.expect("in time");
+    let frame = frame.expect("open").expect("a frame").into_text().expect("text");
+    assert!(frame.contains("intake.message.stored") && frame.contains(&id), "{frame}");
+
+    for (what, token) in invalid_tokens(&stack, &caller.name) {
+        match offer(format!("intake, bearer.{token}")).await {
+            Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 403, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

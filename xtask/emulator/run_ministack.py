@@ -1,5 +1,6 @@
-"""Starts the emulator with what it lacks for template.yaml and `cargo xtask up`: a type of resource, a functions' log
-that can be followed, one id for a request everywhere, and some checks of permissions.
+"""Starts the emulator with what it lacks for template.yaml and `cargo xtask up`: a type of resource, mapping templates
+that decide, subprotocols of WebSockets, a functions' log that can be followed, one id for a request everywhere, and some
+checks of permissions.
 """
 
 import base64
@@ -9,7 +10,9 @@ import json
 import os
 import re
 import sys
+import xml.etree.ElementTree
 
+import mapping_templates
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import get_account_id, get_region
@@ -75,6 +78,78 @@ def support_route_responses():
     provisioners._RESOURCE_HANDLERS.setdefault(
         "AWS::ApiGatewayV2::RouteResponse", {"create": create_route_response, "delete": delete_route_response}
     )
+
+
+# How long a request to SQS may be, in bytes. AWS does not say it; it is well over a message's 1 MiB.
+LONGEST_REQUEST = 2 * 1024 * 1024
+
+
+def map_messages_as_aws_does():
+    """Renders the templates between the REST API and the queue with all that openapi.yaml needs, applies what they
+    override of a response, and shows them errors of SQS as JSON and in SQS's own status."""
+    invoke, respond = apigateway_v1._invoke_sqs_v1, apigateway_v1._service_integration_response
+    parameters = contextvars.ContextVar("parameters")
+    overrides = contextvars.ContextVar("overrides", default=None)
+
+    async def invoke_with_parameters(integration, *arguments, **more):
+        headers, body, query, path = arguments[6:10]
+        last = {name: value[-1] if isinstance(value, list) else value for name, value in (query or {}).items()}
+        parameters.set((path or {}, last, headers or {}))
+        if len(body or b"") > LONGEST_REQUEST:
+            return respond_with_overrides(integration, 413, '"HTTP content length exceeded"', "application/json", {})
+        return await invoke(integration, *arguments, **more)
+
+    def render(template, body, _parameters, context=None):
+        request = mapping_templates.Input(body, *parameters.get())
+        text, override = mapping_templates.render(template, request, context or {})
+        overrides.set(override)
+        return text
+
+    def respond_with_overrides(integration, status, text, *rest):
+        overrides.set(None)
+        status, headers, body = respond(integration, status, as_json(text), *rest)
+        override = overrides.get()
+        if override:
+            status, headers = override["status"] or status, {**headers, **override["header"]}
+        return status, headers, body
+
+    apigateway_v1._invoke_sqs_v1 = invoke_with_parameters
+    apigateway_v1._render_request_template_v1 = render
+    apigateway_v1._service_integration_response = respond_with_overrides
+
+
+def as_json(text):
+    """An error of SQS in JSON, which it sends because the API accepts nothing else."""
+    if not text.startswith("<"):
+        return text
+    error = xml.etree.ElementTree.fromstring(text).find("{*}Error")
+    return json.dumps({"Error": {part.tag.rpartition("}")[2]: part.text for part in error}})
+
+
+def select_subprotocols_as_aws_does():
+    """Tells a WebSocket client which of its subprotocols the function has selected."""
+    handle, invoke = apigateway.handle_websocket, apigateway._invoke_ws_lambda
+    selected = contextvars.ContextVar("selected_subprotocol")
+
+    async def invoke_and_select(*arguments, **more):
+        response = await invoke(*arguments, **more)
+        for name, value in ((response or {}).get("headers") or {}).items():
+            if name.lower() == "sec-websocket-protocol":
+                selected.set(value)
+        return response
+
+    async def handle_with_subprotocol(scope, receive, send, *rest, **more):
+        selected.set(None)
+
+        async def send_selected(message):
+            if message["type"] == "websocket.accept":
+                message = {**message, "subprotocol": selected.get()}
+            await send(message)
+
+        await handle(scope, receive, send_selected, *rest, **more)
+
+    apigateway._invoke_ws_lambda = invoke_and_select
+    apigateway.handle_websocket = handle_with_subprotocol
 
 
 def name_requests(log):
@@ -220,6 +295,8 @@ if __name__ == "__main__":
     check_batches_of_sqs_as_aws_does()
     resolve_callers_as_aws_does()
     send_as_the_gateways_role()
+    map_messages_as_aws_does()
+    select_subprotocols_as_aws_does()
     # Removed from the environment, which the functions inherit.
     log = open_log(os.environ.pop("INTAKE_FUNCTION_LOG"))
     copy_output(log)

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::json;
 
 use crate::{
     bench::{self, BenchArguments},
@@ -14,6 +15,7 @@ use crate::{
     step,
     test::{self, TestArguments},
     up::{self, UpArguments},
+    verify::{self, VerifyArguments},
     workspace,
 };
 
@@ -29,6 +31,7 @@ struct Arguments {
 enum Verb {
     Up(UpArguments),
     Test(TestArguments),
+    Verify(VerifyArguments),
     Soak(SoakArguments),
     Bench(BenchArguments),
     Redrive(RedriveArguments),
@@ -38,7 +41,8 @@ enum Verb {
 
 /// Prints a token for the local stack.
 ///
-/// The key that signs it is made on this machine on first use. Only stacks that `cargo xtask` starts trust it.
+/// The key that signs it is made on this machine on first use. Only stacks that `cargo xtask` starts trust it, and
+/// throw-away ones on AWS that are deployed with --parameters: see docs/aws.md.
 /// For example: TOKEN=$(cargo xtask token --owner bob)
 #[derive(Args, Debug)]
 struct TokenArguments {
@@ -54,6 +58,9 @@ struct TokenArguments {
     /// The audience (claim aud)
     #[arg(long, default_value = development_key::AUDIENCE)]
     audience: String,
+    /// Instead, the parameters by which a stack trusts such tokens, as a YAML file for `sam deploy`
+    #[arg(long)]
+    parameters: bool,
 }
 
 /// Does what the command line says, and reports a failure.
@@ -62,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
     let result = interrupt::install().and_then(|()| match &arguments.command {
         Verb::Up(arguments) => up::up(arguments),
         Verb::Test(arguments) => test::test(arguments),
+        Verb::Verify(arguments) => verify::verify(arguments),
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Bench(arguments) => bench::bench(arguments),
         Verb::Redrive(_) => redrive::redrive(),
@@ -84,8 +92,13 @@ pub(crate) fn main() -> ExitCode {
 
 fn print_token(arguments: &TokenArguments) -> Result<(), Failure> {
     let key = workspace::development_key()?;
-    let TokenArguments { owner, lifetime, issuer, audience } = arguments;
-    step::say(key.mint(issuer, audience, owner, *lifetime));
+    let TokenArguments { owner, lifetime, issuer, audience, parameters } = arguments;
+    if *parameters {
+        // JSON, which YAML includes.
+        step::say(json!({ "TokenIssuer": issuer, "TokenAudience": audience, "TokenJwks": key.jwks() }));
+    } else {
+        step::say(key.mint(issuer, audience, owner, *lifetime));
+    }
     Ok(())
 }
 

@@ -1,13 +1,20 @@
-//! Deploying template.yaml to the emulator, with the same two commands that deploy it to AWS.
+//! Deploying template.yaml to the emulator, with the same two commands that deploy it to AWS; and reading what was
+//! deployed, there or here.
 
-use std::{env, fs::File, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::File,
+    path::Path,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::Args;
 use development_key::DevelopmentKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    emulator::Emulator,
     environment::REGION,
     failure::Failure,
     lock, process,
@@ -19,7 +26,132 @@ use crate::{
 /// The name of the deployed stack.
 const STACK: &str = "intake";
 /// The bucket that a deployment uploads the functions and the OpenAPI file to.
-const BUCKET: &str = "intake-artifacts";
+pub(crate) const BUCKET: &str = "intake-artifacts";
+
+/// The AWS CLI, in the account of a stack.
+pub(crate) struct Aws<'a> {
+    /// Where it is installed.
+    pub(crate) environment: &'a Environment,
+    /// Where its output goes.
+    pub(crate) state: &'a StateFolder,
+    /// The emulator's address. Without one, the account is that of the caller's own environment.
+    pub(crate) endpoint: Option<&'a str>,
+}
+
+impl Aws<'_> {
+    fn command(&self) -> Command {
+        let mut command = match self.endpoint {
+            Some(endpoint) => {
+                let mut command = self.environment.python();
+                command.env("AWS_ENDPOINT_URL", endpoint);
+                command
+            }
+            None => {
+                let mut command = self.environment.callers_python();
+                // Its newer version, and all SDKs, know this variable; the pinned one only the other.
+                if let Some(region) = env::var_os("AWS_REGION") {
+                    command.env("AWS_DEFAULT_REGION", region);
+                }
+                command
+            }
+        };
+        command.args(["-m", "awscli", "--output", "json"]).current_dir(workspace::root());
+        command
+    }
+
+    /// Runs a command of the CLI, and returns what it prints.
+    pub(crate) fn read(&self, arguments: &[&str]) -> Result<Value, Failure> {
+        let mut command = self.command();
+        if let (Some(endpoint), Some(&"sqs")) = (self.endpoint, arguments.first()) {
+            // Which alone ignores the variable.
+            command.args(["--endpoint-url", endpoint]);
+        }
+        let text = process::run_captured(command.args(arguments), &self.state.file("aws.log"))?;
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("the AWS CLI printed no JSON: {error}")))
+    }
+}
+
+/// A stack as it is deployed, on AWS or here.
+#[derive(Debug)]
+pub(crate) struct Deployed {
+    /// Its name in CloudFormation.
+    pub(crate) name: String,
+    pub(crate) partition: String,
+    pub(crate) region: String,
+    pub(crate) account: String,
+    /// The end of the host names of AWS's services there.
+    url_suffix: String,
+    pub(crate) outputs: Outputs,
+    pub(crate) parameters: BTreeMap<String, String>,
+    /// The names of all resources, by their names in the template.
+    resources: BTreeMap<String, String>,
+}
+
+impl Deployed {
+    /// Reads a stack of this name.
+    pub(crate) fn read(aws: &Aws<'_>, name: &str) -> Result<Self, Failure> {
+        let described = aws.read(&["cloudformation", "describe-stacks", "--stack-name", name])?;
+        let listed = aws.read(&["cloudformation", "list-stack-resources", "--stack-name", name])?;
+        Self::of(name, &described, &listed, aws.endpoint)
+    }
+
+    fn of(name: &str, described: &Value, listed: &Value, endpoint: Option<&str>) -> Result<Self, Failure> {
+        let stack = &described["Stacks"][0];
+        let id: Vec<_> = stack["StackId"].as_str().unwrap_or_default().split(':').collect();
+        let [_, partition, _, region, account, ..] = id[..] else {
+            return Err(Failure::new(format!("the id of the stack {name} is no ARN: {}", stack["StackId"])));
+        };
+        let outputs = pairs(&stack["Outputs"], ["OutputKey", "OutputValue"]);
+        let host = outputs.get("HttpUrl").and_then(|url| url.split('/').nth(2)).unwrap_or_default();
+        let suffix = host.split_once(&format!(".execute-api.{region}.")).map(|(_, suffix)| suffix);
+        Ok(Self {
+            name: name.to_owned(),
+            partition: partition.to_owned(),
+            region: region.to_owned(),
+            account: account.to_owned(),
+            url_suffix: suffix.unwrap_or_default().to_owned(),
+            outputs: Outputs::of(&outputs, endpoint)?,
+            parameters: pairs(&stack["Parameters"], ["ParameterKey", "ParameterValue"]),
+            resources: pairs(&listed["StackResourceSummaries"], ["LogicalResourceId", "PhysicalResourceId"]),
+        })
+    }
+
+    /// The description of the stack for the programs that use it.
+    pub(crate) fn description(&self) -> Value {
+        let Self { name, region, url_suffix, outputs, parameters, resources, .. } = self;
+        // Another mark each time, in eight digits.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mark = format!("{:08x}", now.as_millis() & 0xffff_ffff);
+        json!({
+            "name": name,
+            "region": region,
+            "url_suffix": url_suffix,
+            "http_url": outputs.http_url,
+            "websocket_url": outputs.websocket_url,
+            "queue_url": outputs.queue_url,
+            "dead_letter_queue_url": outputs.dead_letter_queue_url,
+            "redrive_role": outputs.redrive_role,
+            "messages_table": outputs.messages_table,
+            "connections_table": outputs.connections_table,
+            "resources": resources,
+            "messages_expire": parameters.get("MessageRetentionDays").is_some_and(|days| days != "0"),
+            "token_issuer": parameters.get("TokenIssuer"),
+            "token_audience": parameters.get("TokenAudience"),
+            "key_file": workspace::development_key_file(),
+            "run": mark,
+        })
+    }
+}
+
+/// What a list of names and values says.
+fn pairs(list: &Value, [name, value]: [&str; 2]) -> BTreeMap<String, String> {
+    let pair = |entry: &Value| Some((entry[name].as_str()?.to_owned(), entry[value].as_str()?.to_owned()));
+    list.as_array().into_iter().flatten().filter_map(pair).collect()
+}
 
 /// The outputs of the stack.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,19 +181,16 @@ pub(crate) fn parameters(key: &DevelopmentKey) -> Vec<Parameter> {
 
 /// Deploys the template, and fills in what the emulator leaves out of it.
 pub(crate) fn deploy(
-    environment: &Environment,
-    state: &StateFolder,
-    emulator: &Emulator,
+    aws: &Aws<'_>,
+    endpoint: &str,
     functions: Functions,
     parameters: &[Parameter],
     token: &str,
-) -> Result<Outputs, Failure> {
-    let endpoint = emulator.endpoint();
+) -> Result<Deployed, Failure> {
+    let Aws { environment, state, .. } = aws;
     let template = state.file("packaged.yaml");
     step::run("Deploying template.yaml", || {
-        emulator.create_bucket(BUCKET)?;
-
-        let mut package = aws(environment, &endpoint);
+        let mut package = aws.command();
         package
             .args(["cloudformation", "package", "--template-file", "template.yaml", "--s3-bucket", BUCKET])
             .arg("--output-template-file")
@@ -69,7 +198,7 @@ pub(crate) fn deploy(
         process::run_captured(&mut package, &state.file("package.log"))?;
         drop(functions);
 
-        let mut deploy = aws(environment, &endpoint);
+        let mut deploy = aws.command();
         deploy
             .args(["cloudformation", "deploy", "--stack-name", STACK, "--template-file"])
             .arg(&template)
@@ -78,76 +207,54 @@ pub(crate) fn deploy(
             .args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--parameter-overrides"])
             .args(parameters.iter().map(|(name, value)| format!("{name}={value}")));
         process::run_captured(&mut deploy, &state.file("deploy.log"))
-            .map_err(|failure| with_reasons(failure, environment, state, &endpoint))?;
+            .map_err(|failure| with_reasons(failure, aws))?;
         Ok(())
     })?;
     step::run("Filling in what the emulator leaves out", || {
         let mut fill = environment.python();
         fill.arg(workspace::emulator().join("fill_gaps.py"))
-            .args(["--endpoint", &endpoint, "--region", REGION, "--stack", STACK, "--token", token])
+            .args(["--endpoint", endpoint, "--region", REGION, "--stack", STACK, "--token", token])
             .args(["--openapi", "openapi.yaml"])
             .current_dir(workspace::root());
         process::run_captured(&mut fill, &state.file("fill-gaps.log"))?;
-
-        let mut describe = aws(environment, &endpoint);
-        describe
-            .args(["cloudformation", "describe-stacks", "--stack-name", STACK])
-            .args(["--query", "Stacks[0].Outputs"]);
-        let description = process::run_captured(&mut describe, &state.file("describe.log"))?;
-        outputs(&description, &endpoint)
+        Deployed::read(aws, STACK)
     })
 }
 
-/// The deploying client, from the root of the repository.
-fn aws(environment: &Environment, endpoint: &str) -> Command {
-    let mut command = environment.python();
-    command
-        .args(["-m", "awscli", "--output", "json"])
-        .env("AWS_ENDPOINT_URL", endpoint)
-        .current_dir(workspace::root());
-    command
-}
-
 /// Adds the reasons of a failed deployment, which are in the stack's events: the client does not print them.
-fn with_reasons(failure: Failure, environment: &Environment, state: &StateFolder, endpoint: &str) -> Failure {
+fn with_reasons(failure: Failure, aws: &Aws<'_>) -> Failure {
     let Failure::Failed { output, .. } = &failure else { return failure };
-    let mut events = aws(environment, endpoint);
-    events.args(["cloudformation", "describe-stack-events", "--stack-name", STACK, "--output", "text"]).args(
-        [
-            "--query",
-            "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]",
-        ],
-    );
-    match process::run_captured(&mut events, &state.file("events.log")) {
-        Ok(reasons) if !reasons.trim().is_empty() => {
-            let output = format!("{output}\n{reasons}");
+    let query = "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]";
+    match aws.read(&["cloudformation", "describe-stack-events", "--stack-name", STACK, "--query", query]) {
+        Ok(Value::Array(reasons)) if !reasons.is_empty() => {
+            let reasons: Vec<_> = reasons.iter().map(Value::to_string).collect();
+            let output = format!("{output}\n{}", reasons.join("\n"));
             failure.with_output(output)
         }
         _ => failure,
     }
 }
 
-/// Reads the outputs as the client prints them, and turns the URLs into those of this machine.
-fn outputs(description: &str, endpoint: &str) -> Result<Outputs, Failure> {
-    let list: Value = serde_json::from_str(description).unwrap_or_default();
-    let value = |name: &str| {
-        list.as_array()
-            .into_iter()
-            .flatten()
-            .find(|output| output["OutputKey"] == name)
-            .and_then(|output| output["OutputValue"].as_str())
-            .map(str::to_owned)
-            .ok_or_else(|| Failure::new(format!("the stack has no output {name}")))
-    };
-    Ok(Outputs {
-        http_url: local_url(&value("HttpUrl")?, endpoint)?,
-        websocket_url: local_url(&value("WebSocketUrl")?, endpoint)?,
-        queue_url: value("QueueUrl")?,
-        dead_letter_queue_url: value("DeadLetterQueueUrl")?,
-        redrive_role: value("RedriveRoleArn")?,
-        messages_table: value("MessagesTable")?,
-        connections_table: value("ConnectionsTable")?,
-    })
+impl Outputs {
+    /// With an endpoint, the URLs are those of this machine.
+    fn of(outputs: &BTreeMap<String, String>, endpoint: Option<&str>) -> Result<Self, Failure> {
+        let value = |name: &str| {
+            outputs.get(name).cloned().ok_or_else(|| Failure::new(format!("the stack has no output {name}")))
+        };
+        let url = |name: &str| match endpoint {
+            Some(endpoint) => local_url(&value(name)?, endpoint),
+            None => value(name),
+        };
+        Ok(Self {
+            http_url: url("HttpUrl")?,
+            websocket_url: url("WebSocketUrl")?,
+            queue_url: value("QueueUrl")?,
+            dead_letter_queue_url: value("DeadLetterQueueUrl")?,
+            redrive_role: value("RedriveRoleArn")?,
+            messages_table: value("MessagesTable")?,
+            connections_table: value("ConnectionsTable")?,
+        })
+    }
 }
 
 /// The URL at which the emulator serves an API: the host name on AWS becomes part of the path.
@@ -235,8 +342,37 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_in_any_partition_is_described() {
+        let output = |name: &str, value: &str| json!({ "OutputKey": name, "OutputValue": value });
+        let url = "https://abc.execute-api.cn-north-1.amazonaws.com.cn/v1";
+        let others = ["WebSocketUrl", "QueueUrl", "DeadLetterQueueUrl", "RedriveRoleArn", "MessagesTable"];
+        let mut outputs: Vec<_> = others.map(|name| output(name, name)).into();
+        outputs.extend([output("HttpUrl", url), output("ConnectionsTable", "connections")]);
+        let described = json!({ "Stacks": [{
+            "StackId": "arn:aws-cn:cloudformation:cn-north-1:123456789012:stack/intake-verify/d7a1",
+            "Parameters": [{ "ParameterKey": "MessageRetentionDays", "ParameterValue": "1" }],
+            "Outputs": outputs,
+        }] });
+        let listed = json!({ "StackResourceSummaries": [
+            { "LogicalResourceId": "Queue", "PhysicalResourceId": "https://queue" }, { "LogicalResourceId": "Odd" },
+        ] });
+        let deployed = Deployed::of("intake-verify", &described, &listed, None).unwrap();
+        assert_eq!((&*deployed.partition, &*deployed.account), ("aws-cn", "123456789012"));
+        let description = deployed.description();
+        for (member, value) in [
+            ("region", json!("cn-north-1")),
+            ("url_suffix", json!("amazonaws.com.cn")),
+            ("http_url", json!(url)),
+            ("messages_expire", json!(true)),
+            ("resources", json!({ "Queue": "https://queue" })),
+        ] {
+            assert_eq!(description[member], value, "{member}");
+        }
+    }
+
+    #[test]
     fn a_missing_output_is_named() {
-        let failure = outputs("[]", "http://127.0.0.1:1").unwrap_err().to_string();
+        let failure = Outputs::of(&BTreeMap::new(), None).unwrap_err().to_string();
         assert_eq!(failure, "the stack has no output HttpUrl");
     }
 }

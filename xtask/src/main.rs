@@ -21,6 +21,7 @@ mod stack;
 mod step;
 mod test;
 mod up;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     path::Path,
     process::{ChildStdin, Command, ExitStatus, Stdio},
     thread,
@@ -14,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{failure::Failure, interrupt};
+use crate::{failure::Failure, interrupt, step};
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(6);
@@ -92,6 +93,23 @@ pub(crate) fn run_shown(command: &mut Command) -> Result<(), Failure> {
     let name = command_line(command);
     let status = Process::start(command.stdin(Stdio::null()))?.wait()?;
     if status.success() { Ok(()) } else { Err(Failure::new(format!("`{name}` failed ({status})"))) }
+}
+
+/// Runs a program whose output goes where ours goes, and returns whether it succeeded, and the lines that it printed
+/// on standard output.
+pub(crate) fn run_watched(command: &mut Command) -> Result<(bool, Vec<String>), Failure> {
+    let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let output = process.child.stdout.take();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
+            lines.map_while(Result::ok).inspect(|line| step::say(line)).collect()
+        });
+        // If this process is asked to end, that ends the program, and so the reader.
+        let status = process.wait();
+        let lines = reader.join().map_err(|_| Failure::new("the program's output could not be read"));
+        Ok((status?.success(), lines?))
+    })
 }
 
 /// Runs a program whose output goes to a file, and returns what it printed on standard output.

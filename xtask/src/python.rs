@@ -58,6 +58,13 @@ impl Environment {
         command
     }
 
+    /// Its Python with the user's environment, including the AWS account.
+    pub(crate) fn callers_python(&self) -> Command {
+        let mut command = Command::new(self.programs().join("python"));
+        environment::pip(&mut command);
+        command
+    }
+
     fn ensure(folder: &str, list: &Path, step_name: &str) -> Result<Self, Failure> {
         let folder = workspace::scratch().join(folder);
         workspace::make_folder(&workspace::scratch())?;

@@ -1,21 +1,10 @@
 //! `cargo xtask soak`: a flood through the queue with all faults, and an account of every message.
 
-use std::{
-    process::Command,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, builder::RangedU64ValueParser};
 
-use crate::{
-    deployment::{Parameter, Profile},
-    emulator::Port,
-    environment,
-    failure::Failure,
-    process,
-    stack::Stack,
-    step, workspace,
-};
+use crate::{deployment::Profile, emulator::Port, failure::Failure, process, stack::Stack, step};
 
 /// Floods a stack of its own while everything around it fails, and accounts for every message.
 ///
@@ -78,13 +67,13 @@ impl SoakArguments {
 }
 
 pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
-    let stack = Stack::start("soak", Port::Any, arguments.profile, &parameters(arguments.throttle))?;
+    let (seconds, deliveries) = redelivery(arguments.throttle);
+    let parameters = [("MaxReceiveCount", deliveries.to_string())];
+    let stack = Stack::start("soak", Port::Any, arguments.profile, &parameters)?;
     let result = step::run("Flood", || {
-        let mut command = Command::new("cargo");
-        environment::cargo(&mut command)
-            .args(["run", "--quiet", "--locked", "--package", "soak", "--"])
-            .env("INTAKE_STACK", stack.description())
-            .current_dir(workspace::root());
+        stack.redeliver_after(seconds)?;
+        let mut command = stack.cargo();
+        command.args(["run", "--quiet", "--locked", "--package", "soak", "--"]);
         for (name, value) in arguments.passed_on() {
             command.arg(format!("--{name}")).arg(value.to_string());
         }
@@ -93,16 +82,15 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
     stack.finish(result)
 }
 
-/// How often and how soon what failed is delivered again.
-fn parameters(throttle: Option<u64>) -> [Parameter; 2] {
-    let (visibility, deliveries) = match throttle {
+/// After how many seconds, and how often, what failed is delivered again.
+fn redelivery(throttle: Option<u64>) -> (u64, u64) {
+    match throttle {
         // While the flood goes on. A fault of seconds ends before the last delivery; one of many seconds does not, so
         // that some messages fail.
         None => (4, 3),
         // As soon as the consumer's timeout allows, and for longer than the fault lasts.
         Some(seconds) => (30, seconds / 30 + 3),
-    };
-    [("VisibilityTimeoutSeconds", visibility.to_string()), ("MaxReceiveCount", deliveries.to_string())]
+    }
 }
 
 /// Another one each time. Small, because a person may have to type it.

@@ -3,15 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    deployment::{self, Outputs, Parameter, Profile},
+    deployment::{self, Aws, Deployed, Outputs, Parameter, Profile},
     emulator::{self, Emulator, Port},
-    environment::REGION,
+    environment::{self, REGION},
     failure::Failure,
     python::Environment,
     step,
@@ -22,7 +23,7 @@ use crate::{
 pub(crate) struct Stack {
     // Fields are dropped in this order: the emulator ends before its files and its programs are released.
     emulator: Emulator,
-    outputs: Outputs,
+    deployed: Deployed,
     environment: Environment,
     state: StateFolder,
 }
@@ -45,16 +46,49 @@ impl Stack {
         let emulator = step::run("Starting the emulator", || Emulator::start(&environment, &state, port))?;
         let parameters = [&deployment::parameters(&key), more].concat();
         let token = token("xtask")?;
-        let outputs = deployment::deploy(&environment, &state, &emulator, functions, &parameters, &token)
+        let endpoint = emulator.endpoint();
+        let aws = Aws { environment: &environment, state: &state, endpoint: Some(&endpoint) };
+        let deployed = emulator
+            .create_bucket(deployment::BUCKET)
+            .and_then(|()| deployment::deploy(&aws, &endpoint, functions, &parameters, &token))
             .map_err(|failure| add_log(failure, &state))?;
-        let stack = Self { emulator, outputs, environment, state };
+        let stack = Self { emulator, deployed, environment, state };
         stack.describe()?;
         Ok(stack)
     }
 
+    /// The stack as it is deployed.
+    pub(crate) fn deployed(&self) -> &Deployed {
+        &self.deployed
+    }
+
     /// The outputs of the deployed stack.
     pub(crate) fn outputs(&self) -> &Outputs {
-        &self.outputs
+        &self.deployed.outputs
+    }
+
+    /// Works with the AWS CLI in the stack's account.
+    pub(crate) fn with_aws<T>(&self, work: impl FnOnce(&Aws<'_>) -> T) -> T {
+        let (environment, state) = (&self.environment, &self.state);
+        work(&Aws { environment, state, endpoint: Some(&self.emulator.endpoint()) })
+    }
+
+    /// Makes the queue deliver a message that failed again after so many seconds, fewer than the template allows:
+    /// otherwise the tests and the flood would wait for minutes.
+    pub(crate) fn redeliver_after(&self, seconds: u64) -> Result<(), Failure> {
+        let timeout = format!("VisibilityTimeout={seconds}");
+        let set = ["sqs", "set-queue-attributes", "--queue-url", &self.outputs().queue_url];
+        self.with_aws(|aws| aws.read(&[&set[..], &["--attributes", &timeout]].concat())).map(drop)
+    }
+
+    /// The user's environment for cargo, with the stack's account as the only one.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = Command::new("cargo");
+        environment::cargo(&mut command)
+            .env("AWS_ENDPOINT_URL", self.emulator.endpoint())
+            .env("INTAKE_STACK", self.description())
+            .current_dir(workspace::root());
+        command
     }
 
     /// The Python programs beside it.
@@ -95,19 +129,9 @@ impl Stack {
     }
 
     fn describe(&self) -> Result<(), Failure> {
-        let description = json!({
+        let mut description = self.deployed.description();
+        description["emulator"] = json!({
             "endpoint": self.emulator.endpoint(),
-            "region": REGION,
-            "http_url": self.outputs.http_url,
-            "websocket_url": self.outputs.websocket_url,
-            "queue_url": self.outputs.queue_url,
-            "dead_letter_queue_url": self.outputs.dead_letter_queue_url,
-            "redrive_role": self.outputs.redrive_role,
-            "messages_table": self.outputs.messages_table,
-            "connections_table": self.outputs.connections_table,
-            "token_issuer": development_key::ISSUER,
-            "token_audience": development_key::AUDIENCE,
-            "key_file": workspace::development_key_file(),
             "log": self.emulator_log(),
             "function_log": self.function_log(),
         });
@@ -132,7 +156,7 @@ impl Stack {
     fn write_function_environment(&self) -> Result<(), Failure> {
         let endpoint = self.emulator.endpoint();
         let Outputs { websocket_url, dead_letter_queue_url, messages_table, connections_table, .. } =
-            &self.outputs;
+            self.outputs();
         let connections = websocket_url.replacen("ws://", "http://", 1);
         let keys = workspace::development_key()?.jwks();
         let variables = [

@@ -9,14 +9,16 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     checks,
-    deployment::{Parameter, Profile},
+    deployment::Profile,
     emulator::Port,
     environment,
     failure::Failure,
     process,
     soak::{self, SoakArguments},
     stack::Stack,
-    step, workspace,
+    step,
+    verify::{self, Tests},
+    workspace,
 };
 
 /// Checks everything: formatting, lints, tests, the template, and the whole stack from outside.
@@ -27,8 +29,9 @@ use crate::{
 /// If arguments are passed on, the end-to-end tests that need the stack for themselves run only if the arguments
 /// name them: -- --ignored metrics
 ///
-/// To run end-to-end tests against the stack of `cargo xtask up`:
-/// INTAKE_STACK=$PWD/target/intake/up/stack.json cargo test --package e2e --features stack --test stack
+/// To run end-to-end tests against the stack of `cargo xtask up`, with its account and not yours:
+/// (set -a; . target/intake/up/functions.env; INTAKE_STACK=$PWD/target/intake/up/stack.json \
+/// cargo test --package e2e --features stack --test stack)
 #[derive(Args, Debug)]
 pub(crate) struct TestArguments {
     /// Run only this step; may be given several times
@@ -40,9 +43,6 @@ pub(crate) struct TestArguments {
     #[arg(last = true, value_name = "ARGUMENTS")]
     passed_on: Vec<String>,
 }
-
-/// The end-to-end tests that need the stack for themselves, before all others and after them.
-const ALONE: [&str; 2] = ["metrics::", "afterwards::"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -114,46 +114,29 @@ impl Step {
 }
 
 fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<(), Failure> {
-    process::run_shown(&mut cargo_command(arguments, passed_on))
-}
-
-fn cargo_command(arguments: &[&str], passed_on: &[String]) -> Command {
     let mut command = Command::new("cargo");
     environment::cargo(&mut command).args(arguments).current_dir(workspace::root());
     if !passed_on.is_empty() {
         command.arg("--").args(passed_on);
     }
-    command
+    process::run_shown(&mut command)
 }
 
-/// Runs the end-to-end tests on a stack of their own.
+/// Runs the end-to-end tests on a stack of their own, as `cargo xtask verify` does on one on AWS.
 fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
-    let stack = Stack::start("test", Port::Any, profile, &impatience())?;
-    let run = |passed_on: &[String]| {
-        // From the whole workspace, as for the other tests, so that nothing is built a second time.
-        let arguments = ["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "stack"];
-        let mut command = cargo_command(&arguments, passed_on);
-        command.env("INTAKE_STACK", stack.description());
-        // They mostly wait for a queue.
-        process::run_shown(command.env("RUST_TEST_THREADS", "16"))
-    };
-    let result = step::run("End-to-end tests", || {
-        if !passed_on.is_empty() {
-            return run(passed_on);
-        }
-        let [before, after] = ALONE.map(|tests| ["--ignored".to_owned(), tests.to_owned()]);
-        run(&before)?;
-        run(&[])?;
-        run(&after)
-    });
+    // A message that failed is delivered again soon, and not too often: otherwise the tests would wait for minutes.
+    let parameters = [("MaxReceiveCount", "3".to_owned()), ("DeletionProtection", "false".to_owned())];
+    let stack = Stack::start("test", Port::Any, profile, &parameters)?;
+    let result = stack
+        .redeliver_after(3)
+        .and_then(|()| stack.with_aws(|aws| verify::check(aws, stack.deployed())))
+        .and_then(|()| {
+            let cargo = || stack.cargo();
+            let tests = Tests::of(&cargo)?;
+            step::run("End-to-end tests", || match passed_on {
+                [] => tests.run(true)?.conclude(),
+                _ => tests.some(passed_on),
+            })
+        });
     stack.finish(result)
-}
-
-/// Parameters without which the tests would wait for minutes.
-fn impatience() -> [Parameter; 2] {
-    [
-        // After this long, a message that failed is delivered again.
-        ("VisibilityTimeoutSeconds", "3".to_owned()),
-        ("MaxReceiveCount", "3".to_owned()),
-    ]
 }

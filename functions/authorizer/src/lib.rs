@@ -1,8 +1,8 @@
 //! Verifies tokens: a JSON Web Token in, an owner out.
 //!
 //! One Lambda authorizer of type REQUEST serves both APIs. HTTP callers send
-//! `Authorization: Bearer <token>`; WebSocket callers, whose browsers cannot set headers, connect with
-//! `?token=<token>`. Each API's token is read from its own place and nowhere else.
+//! `Authorization: Bearer <token>`; WebSocket callers, whose browsers cannot set that header, offer the subprotocol
+//! `bearer.<token>` or connect with `?token=<token>`. Each API's token is read from its own places and nowhere else.
 
 use std::time::SystemTime;
 

@@ -1,5 +1,9 @@
 //! The response to API Gateway: a principal and a policy.
 
+use std::fmt::Write;
+
+use intake::message::Owner;
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 use crate::token::Caller;
@@ -41,11 +45,26 @@ pub struct Policy {
     context: Option<Context>,
 }
 
-/// What else the functions learn about the caller. API Gateway passes every value on as text, so this is text already.
+/// What else the APIs and the functions learn about the caller. API Gateway passes every value on as text, so this is
+/// text already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Context {
     valid_until: String,
+    /// The message group of what the caller sends to the queue.
+    group: String,
+}
+
+/// A text of 32 characters that stands for an owner. SQS accepts at most 128 characters for a message group, and no
+/// spaces ("SendMessage", `MessageGroupId`); an owner may have 255, with spaces.
+fn group(owner: &Owner) -> String {
+    let hash = digest(&SHA256, owner.as_str().as_bytes());
+    // Half of it: that two owners share a turn in the queue is harmless, and will never happen.
+    hash.as_ref()[..16].iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,7 +86,7 @@ impl Policy {
     /// Allows a caller; the principal is the owner of what they send. The policy says until when that holds,
     /// because no token is verified again while a socket is open.
     pub fn allow(caller: &Caller, resource: Resource) -> Self {
-        let context = Context { valid_until: caller.valid_until.to_string() };
+        let context = Context { valid_until: caller.valid_until.to_string(), group: group(&caller.owner) };
         Self { context: Some(context), ..Self::new(caller.owner.as_str(), "Allow", resource) }
     }
 
@@ -90,7 +109,6 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use intake::message::Owner;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -156,13 +174,24 @@ mod tests {
                         "Resource": "arn:aws:execute-api:eu-west-1:1:api/v1/*",
                     }],
                 },
-                "context": { "validUntil": "1795348860" },
+                "context": { "validUntil": "1795348860", "group": "41aa487887e3c45c19b2448b2f036552" },
             })
         );
         let denied = serde_json::to_value(Policy::deny(resource())).expect("JSON");
         assert_eq!(denied["principalId"], "anonymous");
         assert_eq!(denied.get("context"), None);
         assert_eq!(denied["policyDocument"]["Statement"][0]["Effect"], "Deny");
+    }
+
+    #[test]
+    fn a_group_is_a_message_group_of_sqs_and_differs_between_owners() {
+        let group = |owner: &str| super::group(&Owner::parse(owner).expect("an owner"));
+        let longest = "an owner with spaces ".repeat(13)[..255].to_owned();
+        for owner in ["a", " ", &longest] {
+            let group = group(owner);
+            assert!(group.len() == 32 && group.bytes().all(|byte| byte.is_ascii_hexdigit()), "{group}");
+        }
+        assert_ne!(group(&longest), group(&longest[1..]));
     }
 
     proptest! {

@@ -57,31 +57,54 @@ impl Request {
         self.0["requestContext"]["connectionId"].as_str()
     }
 
-    /// The token, from the one place where the API has it.
+    /// The token, from the places where the API has it.
     ///
     /// # Errors
     /// [`Denial`] if there is none, more than one, or not one of scheme `Bearer` (RFC 6750).
     pub fn token(&self) -> Result<&str, Denial> {
         let token = match self.api() {
             Api::Rest => {
-                let header = only(&self.0["headers"], &self.0["multiValueHeaders"], |name| {
-                    name.eq_ignore_ascii_case("authorization")
-                })?;
+                let header = self.header("authorization")?.ok_or(Denial::NoToken)?;
                 match header.split_once(' ') {
-                    Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+                    // Spaces and tabs alone: other white space is part of what was sent, and no part of a token.
+                    Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                        token.trim_matches([' ', '\t'])
+                    }
                     _ => return Err(Denial::NotBearer),
                 }
             }
-            Api::WebSocket => {
-                only(&self.0["queryStringParameters"], &self.0["multiValueQueryStringParameters"], |name| {
-                    name == "token"
-                })?
-            }
+            Api::WebSocket => match (self.subprotocol_token()?, self.query_token()?) {
+                (Some(token), None) | (None, Some(token)) => token,
+                (None, None) => return Err(Denial::NoToken),
+                (Some(_), Some(_)) => return Err(Denial::SeveralTokens),
+            },
         };
         if token.is_empty() {
             return Err(Denial::NoToken);
         }
         Ok(token)
+    }
+
+    /// The token among the subprotocols that a client offers, the only header that a browser lets a script fill in. It
+    /// is in no URL, and may be longer than one: API Gateway accepts 4,096 characters there.
+    fn subprotocol_token(&self) -> Result<Option<&str>, Denial> {
+        let offered = self.header("sec-websocket-protocol")?.unwrap_or_default();
+        let mut tokens =
+            offered.split(',').filter_map(|one| one.trim_matches([' ', '\t']).strip_prefix("bearer."));
+        match (tokens.next(), tokens.next()) {
+            (token, None) => Ok(token),
+            _ => Err(Denial::SeveralTokens),
+        }
+    }
+
+    fn query_token(&self) -> Result<Option<&str>, Denial> {
+        only(&self.0["queryStringParameters"], &self.0["multiValueQueryStringParameters"], |name| {
+            name == "token"
+        })
+    }
+
+    fn header(&self, wanted: &str) -> Result<Option<&str>, Denial> {
+        only(&self.0["headers"], &self.0["multiValueHeaders"], |name| name.eq_ignore_ascii_case(wanted))
     }
 }
 
@@ -89,12 +112,16 @@ impl Request {
 ///
 /// API Gateway keeps the last of several in `single` and all of them in `multi`. Several are denied:
 /// its cache must not key the policy for one token by another.
-fn only<'a>(single: &'a Value, multi: &Value, wanted: impl Fn(&str) -> bool) -> Result<&'a str, Denial> {
+fn only<'a>(
+    single: &'a Value,
+    multi: &Value,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Option<&'a str>, Denial> {
     let all = members(multi, &wanted).filter_map(Value::as_array).map(Vec::len).sum::<usize>();
     let mut values = members(single, &wanted).filter_map(Value::as_str);
     match (values.next(), values.next()) {
-        (Some(value), None) if all <= 1 => Ok(value),
-        (None, _) => Err(Denial::NoToken),
+        (Some(value), None) if all <= 1 => Ok(Some(value)),
+        (None, _) => Ok(None),
         _ => Err(Denial::SeveralTokens),
     }
 }
@@ -139,6 +166,20 @@ mod tests {
     }
 
     #[test]
+    fn white_space_other_than_spaces_and_tabs_is_no_separator() {
+        for space in ["\u{2003}", "\u{a0}", "\u{85}", "\u{feff}", "\u{b}", "\u{c}"] {
+            let around = format!("Bearer {space}a.b.c{space}");
+            assert_eq!(rest(&json!({ "Authorization": around })).token(), Ok(&around[7..]), "{space:?}");
+            let between = format!("Bearer{space}a.b.c");
+            assert_eq!(
+                rest(&json!({ "Authorization": between })).token(),
+                Err(Denial::NotBearer),
+                "{space:?}"
+            );
+        }
+    }
+
+    #[test]
     fn another_scheme_is_denied() {
         for value in ["Basic a.b.c", "a.b.c", "Bearer", "Bearera.b.c", "Token Bearer a.b.c", ""] {
             let request = rest(&json!({ "Authorization": value }));
@@ -168,6 +209,32 @@ mod tests {
         }));
         assert_eq!(only_header.token(), Err(Denial::NoToken));
         assert_eq!(websocket(&json!({ "Token": "a.b.c" })).token(), Err(Denial::NoToken));
+    }
+
+    #[test]
+    fn a_websocket_has_its_token_in_a_subprotocol_or_in_the_query() {
+        let offering = |protocols: Value, parameters: Value| {
+            request(json!({
+                "headers": { "Sec-WebSocket-Protocol": protocols },
+                "queryStringParameters": parameters,
+                "requestContext": { "connectionId": "Aa1=" },
+            }))
+        };
+        let none = || Value::Null;
+        for protocols in
+            ["intake, bearer.a.b.c", "bearer.a.b.c,intake", "bearer.a.b.c", "\tbearer.a.b.c , intake"]
+        {
+            assert_eq!(offering(json!(protocols), none()).token(), Ok("a.b.c"), "{protocols:?}");
+        }
+        for protocols in ["", "intake", "a.b.c", "Bearer.a.b.c", "bearer", "intake, bearer."] {
+            assert_eq!(offering(json!(protocols), none()).token(), Err(Denial::NoToken), "{protocols:?}");
+        }
+        let query = || json!({ "token": "a.b.c" });
+        assert_eq!(offering(json!("intake"), query()).token(), Ok("a.b.c"));
+        let both = offering(json!("intake, bearer.a.b.c"), query());
+        assert_eq!(both.token(), Err(Denial::SeveralTokens));
+        let twice = offering(json!("bearer.a.b.c, bearer.a.b.c"), none());
+        assert_eq!(twice.token(), Err(Denial::SeveralTokens));
     }
 
     #[test]

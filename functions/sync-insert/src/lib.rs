@@ -4,7 +4,7 @@ use intake::{
     message::{InvalidPayload, Payload, Via},
     metrics::{Metric, Metrics},
     problem::Problem,
-    rest::{Caller, Responses, path, store_problem},
+    rest::{Caller, Responses, store_problem},
     state::{Content, Incoming, Recorded, Status},
     store::Messages,
 };
@@ -24,9 +24,12 @@ pub struct SyncInsert {
 
 /// The body of a response to a message that is stored.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Stored<'a> {
     id: &'a str,
     status: Status,
+    /// Where to look the message up, relative to the address of the API.
+    status_path: String,
 }
 
 impl SyncInsert {
@@ -50,8 +53,8 @@ impl SyncInsert {
                     Recorded::Written(_) => StatusCode::CREATED,
                     _ => StatusCode::OK,
                 };
-                let body = Stored { id: &caller.id, status: Status::Stored };
-                self.responses.json_at(status, path(&request), &body)
+                let status_path = format!("/messages/{}", caller.id);
+                self.responses.json(status, &Stored { id: &caller.id, status: Status::Stored, status_path })
             }
             Err(problem) => {
                 let Problem { status, kind, .. } = problem;
@@ -74,7 +77,8 @@ impl SyncInsert {
     ) -> Result<Recorded, Problem> {
         let key = caller.key()?;
         if !is_json(request) {
-            return Err(Problem::unsupported_media_type("Send the message as application/json, in UTF-8."));
+            let detail = "Send the message as Content-Type: application/json, spelled like this, in UTF-8.";
+            return Err(Problem::unsupported_media_type(detail));
         }
         let incoming = Incoming {
             key,
@@ -118,13 +122,11 @@ fn count(stored: &Result<Recorded, Problem>, received_at: Timestamp) -> Metrics 
     metrics
 }
 
-/// Whether the body is declared as JSON, or not at all: API Gateway treats an undeclared one as JSON, too.
+/// Whether the body is declared in the spelling for which API Gateway certainly checks it, or not at all, which it
+/// treats as the same. For other types no schema applies ("Request validation for REST APIs in API Gateway"), and
+/// which spellings it takes for other types is not documented.
 fn is_json(request: &Request) -> bool {
-    let Some(declared) = request.headers().get(CONTENT_TYPE) else {
-        return true;
-    };
-    let media_type = declared.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("application/json")
+    request.headers().get(CONTENT_TYPE).is_none_or(|declared| declared == "application/json")
 }
 
 fn payload(body: &Body) -> Result<Payload, Problem> {

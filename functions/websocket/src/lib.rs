@@ -1,9 +1,12 @@
 //! The WebSocket API: keeps the table of connections. Clients send nothing but pings, which keep an idle socket open.
 //!
+//! A client that passes its token as a subprotocol also offers the subprotocol [`SUBPROTOCOL`], which is selected: a
+//! browser closes a socket for which none of those it offered was.
+//!
 //! A socket may stay open after the token that opened it has expired, since API Gateway asks for none again. Then
 //! nothing is pushed to it any more, and the response to a ping says so.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_apigatewaymanagement::{Client, Config, config::BehaviorVersion};
 use intake::{
@@ -18,11 +21,20 @@ use lambda_runtime::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// The subprotocol that a client offers beside `bearer.<token>`.
+pub const SUBPROTOCOL: &str = "intake";
+
+/// The header with the subprotocols that a client offers, and with the one that is selected (RFC 6455, section 11.3.4).
+const SUBPROTOCOL_HEADER: &str = "Sec-WebSocket-Protocol";
+
 /// The used part of a WebSocket event ("Integration request for WebSocket APIs").
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     request_context: RequestContext,
+    /// On `$connect` only.
+    #[serde(default)]
+    headers: HashMap<String, String>,
     #[serde(default)]
     body: Option<String>,
 }
@@ -45,12 +57,15 @@ struct Authorizer {
     valid_until: Option<String>,
 }
 
-/// The response to API Gateway. On `$connect` the status decides whether the socket opens; on `$default`
-/// the body goes to the client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The response to API Gateway. On `$connect` the status decides whether the socket opens, and a header selects the
+/// subprotocol ("Set up a $connect route that requires a WebSocket subprotocol"); on `$default` the body goes to the
+/// client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
     status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<HashMap<&'static str, &'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
 }
@@ -92,7 +107,8 @@ impl WebSocket {
             "CONNECT" => {
                 let valid_until =
                     valid_until(&event).ok_or("the authorizer does not say until when the token is valid")?;
-                self.connect(&owner(&event)?, connection_id, valid_until).await
+                let response = self.connect(&owner(&event)?, connection_id, valid_until).await;
+                Response { headers: selected_subprotocol(&event), ..response }
             }
             "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
             _ => reply(event.body.as_deref(), valid_until(&event)),
@@ -111,10 +127,10 @@ impl WebSocket {
         // An open socket that is not in the table would stay silent: better none.
         if let Err(error) = self.connections.add(owner, connection_id, valid_until).await {
             tracing::error!(error = with_causes(&error), connection_id, "the connection was not recorded");
-            return Response { status_code: 503, body: None };
+            return Response { status_code: 503, ..Response::default() };
         }
         self.make_room(owner, connection_id).await;
-        Response { status_code: 200, body: None }
+        Response { status_code: 200, ..Response::default() }
     }
 
     /// Closes an owner's oldest connections beyond the limit. The oldest, because a client that lost its network has
@@ -170,8 +186,16 @@ impl WebSocket {
         if let Err(error) = self.connections.remove(owner, connection_id).await {
             tracing::warn!(error = with_causes(&error), connection_id, "the connection was not removed");
         }
-        Response { status_code: 200, body: None }
+        Response { status_code: 200, ..Response::default() }
     }
+}
+
+/// The header that selects our subprotocol, if the client offers it.
+fn selected_subprotocol(event: &Event) -> Option<HashMap<&'static str, &'static str>> {
+    let (_, offered) =
+        event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(SUBPROTOCOL_HEADER))?;
+    let is_offered = offered.split(',').any(|one| one.trim_matches([' ', '\t']) == SUBPROTOCOL);
+    is_offered.then(|| HashMap::from([(SUBPROTOCOL_HEADER, SUBPROTOCOL)]))
 }
 
 fn owner(event: &Event) -> Result<Owner, Error> {
@@ -195,5 +219,5 @@ fn reply(frame: Option<&str>, valid_until: Option<i64>) -> Response {
     } else {
         json!({ "type": "error", "reason": r#"the only frame accepted is {"action":"ping"}"# })
     };
-    Response { status_code: 200, body: Some(body.to_string()) }
+    Response { status_code: 200, headers: None, body: Some(body.to_string()) }
 }

@@ -22,10 +22,7 @@ use nix::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::{
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_tungstenite::{connect_async, tungstenite::Message as Frame};
 
 use crate::{callers::Caller, schedule::OWNERS};
@@ -83,32 +80,29 @@ impl Rig {
         let tokens = OWNERS.iter().map(|(name, _)| stack.caller_named(name).token).collect();
         let rig = Self { stack, proxy, http, tokens };
         for caller in [Caller::Once, Caller::Queue] {
-            let path = rig.configuration(&rig.function(caller).await.name);
-            let configuration = rig.stack.operate("lambda", Method::GET, &path, "").await;
+            let path = rig.configuration(caller);
+            let configuration = rig.stack.rest("lambda", Method::GET, &path, None).await;
             let mut variables = configuration["Environment"]["Variables"].clone();
             variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(rig.proxy.url());
             variables[MARK] = json!(rig.mark(caller));
             let change = json!({ "Environment": { "Variables": variables } });
-            rig.stack.operate("lambda", Method::PUT, &path, &change.to_string()).await;
+            rig.stack.rest("lambda", Method::PUT, &path, Some(&change)).await;
         }
         rig
     }
 
     /// The function that stores what this caller sends.
     pub(crate) async fn function(&self, caller: Caller) -> Function {
-        let name = match caller {
-            Caller::Once | Caller::Retrying => "SyncInsertFunction",
-            Caller::Queue => "QueueConsumerFunction",
-        };
-        let name = self.stack.function(name).await;
-        let described = self.stack.operate("lambda", Method::GET, &self.configuration(&name), "").await;
-        let log_group = described["LoggingConfig"]["LogGroup"].as_str().expect("a log group").to_owned();
-        let memory_mb = described["MemorySize"].as_f64().expect("a memory size");
-        Function { name, log_group, memory_mb }
+        let described = self.stack.rest("lambda", Method::GET, &self.configuration(caller), None).await;
+        Function {
+            name: text(&described, "FunctionName").to_owned(),
+            log_group: text(&described["LoggingConfig"], "LogGroup").to_owned(),
+            memory_mb: described["MemorySize"].as_f64().expect("a memory size"),
+        }
     }
 
-    fn configuration(&self, function: &str) -> String {
-        format!("/2015-03-31/functions/{function}/configuration")
+    fn configuration(&self, caller: Caller) -> String {
+        format!("{}/configuration", self.stack.function(function_name(caller)))
     }
 
     fn mark(&self, caller: Caller) -> String {
@@ -130,24 +124,23 @@ impl Rig {
     /// Limits how many requests the synchronous function and how many batches the consumer works on at once; or
     /// as deployed.
     pub(crate) async fn limit_concurrency(&self, limit: Option<usize>, deployed: &Value) {
-        let function = self.function(Caller::Once).await.name;
+        let function = self.stack.resource(function_name(Caller::Once));
         let path = format!("/2017-10-31/functions/{function}/concurrency");
-        let limited = limit.map(|limit| json!({ "ReservedConcurrentExecutions": limit }).to_string());
-        let method = if limited.is_some() { Method::PUT } else { Method::DELETE };
-        self.stack.operate("lambda", method, &path, &limited.unwrap_or_default()).await;
+        let reserved = limit.map(|limit| json!({ "ReservedConcurrentExecutions": limit }));
+        let method = if reserved.is_some() { Method::PUT } else { Method::DELETE };
+        self.stack.rest("lambda", method, &path, reserved.as_ref()).await;
         let path = format!("/2015-03-31/event-source-mappings/{}", text(deployed, "UUID"));
-        let limit =
-            limit.map_or_else(|| deployed["ScalingConfig"].clone(), |n| json!({ "MaximumConcurrency": n }));
-        let change = json!({ "ScalingConfig": limit }).to_string();
-        self.stack.operate("lambda", Method::PUT, &path, &change).await;
+        let maximum = limit.map(|limit| json!({ "MaximumConcurrency": limit }));
+        let change = json!({ "ScalingConfig": maximum.unwrap_or_else(|| deployed["ScalingConfig"].clone()) });
+        self.stack.rest("lambda", Method::PUT, &path, Some(&change)).await;
     }
 
     /// What connects the queue with the consumer, as deployed.
     pub(crate) async fn event_source(&self) -> Value {
-        let all = self.stack.operate("lambda", Method::GET, "/2015-03-31/event-source-mappings/", "").await;
-        let consumer = self.function(Caller::Queue).await.name;
+        let all = self.stack.rest("lambda", Method::GET, "/2015-03-31/event-source-mappings/", None).await;
+        let consumer = self.stack.resource(function_name(Caller::Queue));
         let sources = all["EventSourceMappings"].as_array().expect("event sources").iter();
-        let mut sources = sources.filter(|source| text(source, "FunctionArn").contains(&consumer));
+        let mut sources = sources.filter(|source| text(source, "FunctionArn").contains(consumer));
         sources.next().expect("the consumer has an event source").clone()
     }
 
@@ -180,7 +173,7 @@ impl Rig {
             if token.is_string() {
                 request["nextToken"] = token;
             }
-            let page = self.logs("FilterLogEvents", &request).await;
+            let page = self.stack.json_rpc("logs", "Logs_20140328.FilterLogEvents", &request).await;
             let events = page["events"].as_array().into_iter().flatten();
             for message in events.filter_map(|event| event["message"].as_str()) {
                 if let Some((_, rest)) = message.split_once("Billed Duration: ") {
@@ -193,25 +186,6 @@ impl Rig {
                 return all;
             }
         }
-    }
-
-    async fn logs(&self, operation: &str, request: &Value) -> Value {
-        // The emulator verifies no signature; it finds the name of the service in it.
-        let scope = format!("Credential=test/20260101/{}/logs/aws4_request", self.stack.at.region);
-        // It responds with 500 if a function logs at the same moment.
-        for _ in 0..20 {
-            let call = self.http.post(&self.stack.at.endpoint);
-            let call = call.header("x-amz-target", format!("Logs_20140328.{operation}"));
-            let call = call.header("content-type", "application/x-amz-json-1.1").body(request.to_string());
-            let call = call.header("authorization", format!("AWS4-HMAC-SHA256 {scope}, Signature=0"));
-            let response = call.send().await.expect("the stack responds");
-            if response.status().is_success() {
-                let text = response.text().await.expect("the stack responds");
-                return serde_json::from_str(&text).expect("JSON");
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-        panic!("the stack does not respond to {operation}");
     }
 
     /// How long the functions' log is.
@@ -232,8 +206,8 @@ impl Rig {
     }
 
     fn function_log(&self) -> File {
-        let path = self.stack.at.function_log.as_ref().expect("the stack has a log of its functions");
-        File::open(path).expect("the functions' log")
+        let emulator = self.stack.at.emulator.as_ref().expect("a stack on this machine");
+        File::open(&emulator.function_log).expect("the functions' log")
     }
 
     /// Opens a socket for every owner.
@@ -258,6 +232,13 @@ impl Rig {
             }));
         }
         sockets
+    }
+}
+
+fn function_name(caller: Caller) -> &'static str {
+    match caller {
+        Caller::Once | Caller::Retrying => "SyncInsertFunction",
+        Caller::Queue => "QueueConsumerFunction",
     }
 }
 

@@ -151,7 +151,7 @@ async fn soak(stack: &Stack, plan: Plan) -> Account {
     let mut evidence = std::mem::take(&mut *run.evidence());
     evidence.letters = letters.iter().map(Letter::of).collect();
     evidence.records = stack.items().await.iter().filter_map(Record::of).collect();
-    evidence.log = Log::read(&stack.function_log(), stack.max_receive_count().await);
+    evidence.log = Log::read(&stack.function_log(), stack.max_receive_count());
     let mut account = Account::of(&evidence);
     let kills =
         [&run.counts.random_kills, &run.counts.forced_kills].map(|kills| kills.load(Ordering::Relaxed));
@@ -187,12 +187,12 @@ async fn drain(watch: &Watch<'_, impl Fn(&str)>, proxies: &[&FaultProxy]) {
 async fn redirect(stack: &Stack, plan: &Plan, table: &FaultProxy, connections: &FaultProxy) -> String {
     let (name, value) = ("SOAKED_THROUGH", table.url());
     for (logical_id, timeout) in FUNCTIONS {
-        let path = format!("/2015-03-31/functions/{}/configuration", stack.function(logical_id).await);
-        let configuration = stack.operate("lambda", Method::GET, &path, "").await;
+        let path = format!("{}/configuration", stack.function(logical_id));
+        let configuration = stack.rest("lambda", Method::GET, &path, None).await;
         let mut variables = configuration["Environment"]["Variables"].clone();
         variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(table.url());
         if let Some(Value::String(original)) = variables.get("WEBSOCKET_ENDPOINT") {
-            let endpoint = original.replacen(&stack.at.endpoint, &connections.url(), 1);
+            let endpoint = original.replacen(&stack.emulator().endpoint, &connections.url(), 1);
             assert_ne!(*original, endpoint, "the sockets are behind the emulator's address");
             variables["WEBSOCKET_ENDPOINT"] = json!(endpoint);
         }
@@ -203,7 +203,7 @@ async fn redirect(stack: &Stack, plan: &Plan, table: &FaultProxy, connections: &
         if let (None, Some(seconds)) = (plan.throttle, timeout) {
             change["Timeout"] = json!(seconds);
         }
-        stack.operate("lambda", Method::PUT, &path, &change.to_string()).await;
+        stack.rest("lambda", Method::PUT, &path, Some(&change)).await;
     }
     format!("{name}={value}")
 }

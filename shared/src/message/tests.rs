@@ -54,6 +54,13 @@ fn a_payload_is_a_json_object() {
 }
 
 #[test]
+fn a_replacement_character_is_accepted_as_an_escape_only() {
+    assert_eq!(Payload::parse("{\"name\":\"M\u{fffd}ller\"}"), Err(InvalidPayload::NotUtf8));
+    assert_eq!(Payload::parse("{\"\u{fffd}\":1}"), Err(InvalidPayload::NotUtf8));
+    assert!(Payload::parse(r#"{"name":"M\ufffdller"}"#).is_ok());
+}
+
+#[test]
 fn a_payload_has_at_most_256_kib() {
     let of = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
     assert!(Payload::parse(of(256 * 1024)).is_ok());
@@ -136,17 +143,22 @@ fn a_payload_does_not_show_in_debug_output() {
     assert_eq!(format!("{payload:?}"), "Payload(12 bytes)");
 }
 
+/// Any text that a payload may hold.
+fn text() -> impl Strategy<Value = String> {
+    any::<String>().prop_map(|text| text.replace(char::REPLACEMENT_CHARACTER, ""))
+}
+
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
         any::<bool>().prop_map(Into::into),
         any::<i64>().prop_map(Into::into),
-        any::<String>().prop_map(Into::into),
+        text().prop_map(Into::into),
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
-            prop::collection::btree_map(any::<String>(), inner, 0..5)
+            prop::collection::btree_map(text(), inner, 0..5)
                 .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
         ]
     })

@@ -4,7 +4,8 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     net::SocketAddr,
-    time::Duration,
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -12,12 +13,22 @@ use aws_sdk_sqs::types::{
     Message as QueueMessage, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
     SendMessageBatchRequestEntry,
 };
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4::SigningParams,
+};
 use redrive::connection;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
 use serde_json::{Value, json};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
-use super::{Response, Stack, eventually};
+use super::{Response, Stack, apart, eventually};
 
 /// How long a message that the tests have received stays hidden: long enough to receive all that a queue has, and
 /// no longer, because the stack itself has to receive dead letters, too.
@@ -25,6 +36,37 @@ const VISIBILITY_TIMEOUT_SECONDS: i32 = 1;
 
 /// How often the tests receive from the dead-letter queue, so that its messages are visible most of the time.
 const DEAD_LETTER_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How far back the logs are searched: longer than a run of the tests.
+const SEARCHED: Duration = Duration::from_secs(3600);
+
+/// How long to wait between two requests to CloudWatch Logs, which responds to ten a second ("CloudWatch Logs quotas").
+const LOGS_INTERVAL: Duration = Duration::from_millis(150);
+
+/// How often, and how soon, the stack's queue delivers a message.
+pub(super) struct Redelivery {
+    pub(super) visibility_timeout: Duration,
+    pub(super) max_receive_count: u32,
+}
+
+/// As the queue's attributes say.
+pub(super) static REDELIVERY: LazyLock<Redelivery> = LazyLock::new(|| {
+    apart(async {
+        let stack = Stack::running();
+        let get = stack.sqs.get_queue_attributes().queue_url(&stack.at.queue_url);
+        let got = get.attribute_names(QueueAttributeName::All).send().await;
+        let attributes = got.expect("the queue has attributes").attributes.expect("attributes");
+        let text = |name: &QueueAttributeName| attributes[name].as_str();
+        let policy: Value = serde_json::from_str(text(&QueueAttributeName::RedrivePolicy)).expect("JSON");
+        // A number, or a text that is one.
+        let max_receive_count = policy["maxReceiveCount"].to_string();
+        let seconds = text(&QueueAttributeName::VisibilityTimeout).parse().expect("a number");
+        Redelivery {
+            visibility_timeout: Duration::from_secs(seconds),
+            max_receive_count: max_receive_count.trim_matches('"').parse().expect("a number"),
+        }
+    })
+});
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
@@ -40,17 +82,14 @@ impl Stack {
 
     /// All items of the table of messages.
     pub async fn items(&self) -> Vec<Item> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let scan = self.dynamodb.scan().table_name(&self.at.messages_table).consistent_read(true);
-            let page = scan.set_exclusive_start_key(start).send().await.expect("the table can be read");
-            items.extend(page.items.unwrap_or_default());
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return items;
-            }
-        }
+        self.scan(&self.at.messages_table).await
+    }
+
+    /// All items of a table.
+    pub async fn scan(&self, table: &str) -> Vec<Item> {
+        let scan = self.dynamodb.scan().table_name(table).consistent_read(true);
+        let pages = scan.into_paginator().items().send().collect::<Result<_, _>>().await;
+        pages.expect("the table can be read")
     }
 
     /// Writes an item under a message's key that the consumer cannot read: a message with that key cannot be stored.
@@ -108,8 +147,10 @@ impl Stack {
     /// A client of the queues in the stack's redrive role. Besides the gateway's, only that role may send to the
     /// stack's queue.
     pub async fn redrive_sqs(&self) -> &aws_sdk_sqs::Client {
-        let connect =
-            async || connection::to_local_stack(&self.path).await.expect("the role can be assumed").0;
+        let connect = async || {
+            let connected = connection::to_stack(&self.at.name, Some(&self.at.redrive_role)).await;
+            connected.unwrap_or_else(|problem| panic!("{problem}")).0
+        };
         self.redrive_sqs.get_or_init(connect).await
     }
 
@@ -131,7 +172,9 @@ impl Stack {
         records: impl IntoIterator<Item = Record>,
     ) -> Vec<String> {
         let sqs = if queue_url == self.at.queue_url { self.redrive_sqs().await } else { &self.sqs };
-        let entries = records.into_iter().enumerate().map(|(place, record)| {
+        // By this they are found again, even without an owner.
+        let records = records.into_iter().map(|record| record.with("run", &self.at.run));
+        let entries = records.enumerate().map(|(place, record)| {
             SendMessageBatchRequestEntry::builder()
                 .id(place.to_string())
                 .message_body(record.body)
@@ -148,14 +191,13 @@ impl Stack {
     }
 
     /// The queue's `maxReceiveCount`: how often it delivers a record before it becomes a dead letter.
-    pub async fn max_receive_count(&self) -> u32 {
-        let get = self.sqs.get_queue_attributes().queue_url(&self.at.queue_url);
-        let got = get.attribute_names(QueueAttributeName::RedrivePolicy).send().await;
-        let attributes = got.expect("the queue has attributes").attributes.expect("attributes");
-        let policy: Value =
-            serde_json::from_str(&attributes[&QueueAttributeName::RedrivePolicy]).expect("JSON");
-        // A number, or a text that is one.
-        policy["maxReceiveCount"].to_string().trim_matches('"').parse().expect("a number")
+    pub fn max_receive_count(&self) -> u32 {
+        REDELIVERY.max_receive_count
+    }
+
+    /// The queue's visibility timeout: after this long it delivers a record again that was not acknowledged.
+    pub fn visibility_timeout(&self) -> Duration {
+        REDELIVERY.visibility_timeout
     }
 
     /// Waits until a record is in the dead-letter queue.
@@ -181,11 +223,8 @@ impl Stack {
                 if received.is_empty() {
                     break;
                 }
-                letters.extend(
-                    received
-                        .into_iter()
-                        .map(|letter| (letter.message_id().expect("an id").to_owned(), letter)),
-                );
+                let named = |letter: QueueMessage| (letter.message_id().expect("an id").to_owned(), letter);
+                letters.extend(received.into_iter().map(named));
             }
             *received_at = Some(Instant::now());
         }
@@ -211,13 +250,15 @@ impl Stack {
 
 /// The functions and their logs.
 impl Stack {
-    /// The physical name of a function.
-    pub async fn function(&self, logical_id: &str) -> String {
-        let functions = self.operate("lambda", Method::GET, "/2015-03-31/functions/", "").await;
-        let names = functions["Functions"].as_array().expect("functions").iter();
-        let mut names = names.filter_map(|function| function["FunctionName"].as_str());
-        let name = names.find(|name| name.contains(logical_id));
-        name.unwrap_or_else(|| panic!("the stack has no function {logical_id}: {functions}")).to_owned()
+    /// The physical name of a resource.
+    pub fn resource(&self, logical_id: &str) -> &str {
+        let known = &self.at.resources;
+        known.get(logical_id).unwrap_or_else(|| panic!("the stack has no {logical_id}: {known:?}"))
+    }
+
+    /// The path of a function in Lambda's API.
+    pub fn function(&self, logical_id: &str) -> String {
+        format!("/2015-03-31/functions/{}", self.resource(logical_id))
     }
 
     /// Invokes the consumer with a batch of records, and returns its response.
@@ -227,27 +268,49 @@ impl Stack {
 
     /// Invokes a function with an event, and returns its response.
     pub async fn invoke(&self, logical_id: &str, event: &Value) -> Value {
-        let path = format!("/2015-03-31/functions/{}/invocations", self.function(logical_id).await);
-        self.operate("lambda", Method::POST, &path, &event.to_string()).await
+        let path = format!("{}/invocations", self.function(logical_id));
+        self.rest("lambda", Method::POST, &path, Some(event)).await
     }
 
     /// All lines that the functions have logged so far and that contain this text.
     pub async fn logged(&self, text: &str) -> Vec<String> {
-        let groups = self.logs("DescribeLogGroups", &json!({})).await;
-        let mut lines = Vec::new();
-        for group in groups["logGroups"].as_array().expect("log groups") {
-            let filter =
-                json!({ "logGroupName": group["logGroupName"], "filterPattern": format!("\"{text}\"") });
-            let found = self.logs("FilterLogEvents", &filter).await;
-            let events = found["events"].as_array().expect("log events").iter();
-            lines.extend(events.filter_map(|event| event["message"].as_str()).map(ToOwned::to_owned));
-        }
-        lines
+        self.entries(text).await.into_iter().map(|entry| entry.line).collect()
     }
 
-    /// All that the functions have logged so far, in its order: the function's name, a tab, the line.
+    /// All log entries so far that contain this text, in the order of their times.
+    pub async fn entries(&self, text: &str) -> Vec<Entry> {
+        let start =
+            SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").saturating_sub(SEARCHED);
+        let groups = self.at.resources.iter().filter_map(|(logical_id, name)| {
+            logical_id.strip_suffix("LogGroup").map(|function| (function, name))
+        });
+        let mut entries = Vec::new();
+        for (function, group) in groups {
+            let mut request = json!({
+                "logGroupName": group,
+                "filterPattern": format!("\"{text}\""),
+                "startTime": u64::try_from(start.as_millis()).expect("a time"),
+            });
+            loop {
+                let page = self.json_rpc("logs", "Logs_20140328.FilterLogEvents", &request).await;
+                let events = page["events"].as_array().expect("log events").iter();
+                entries
+                    .extend(events.filter_map(|event| Some(Entry::of(function, event["message"].as_str()?))));
+                match page.get("nextToken") {
+                    Some(token) => request["nextToken"] = token.clone(),
+                    None => break,
+                }
+            }
+        }
+        // Of one format, their times sort as texts do.
+        entries.sort_by_key(|entry| entry.json["timestamp"].as_str().unwrap_or_default().to_owned());
+        entries
+    }
+
+    /// All that the functions have logged so far, in its order: the function's name, a tab, the line. Only a stack on
+    /// this machine has such a file.
     pub fn function_log(&self) -> String {
-        let path = self.at.function_log.as_ref().expect("the stack has a log of its functions");
+        let path = &self.emulator().function_log;
         let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -261,41 +324,95 @@ impl Stack {
         .await;
     }
 
-    async fn logs(&self, operation: &str, request: &Value) -> Value {
-        let target = format!("Logs_20140328.{operation}");
-        // The emulator responds with 500 if a function logs at the same moment.
-        eventually(&format!("a response to {operation}"), async || {
-            let call = self.http.post(&self.at.endpoint).header("x-amz-target", &target);
-            let call = call.header("content-type", "application/x-amz-json-1.1").body(request.to_string());
-            let response = self.signed("logs", call).await;
-            if response.status < 500 { Ok(response) } else { Err(format!("{response:?}")) }
+    /// Where the emulator listens.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.emulator().endpoint.trim_start_matches("http://");
+        address.parse().expect("the endpoint is an address and a port")
+    }
+}
+
+/// Services that have no client here: each would take minutes to compile.
+impl Stack {
+    /// Calls a service that speaks REST and JSON, and returns its response.
+    pub async fn rest(&self, service: &str, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let headers = [("content-type", "application/json")];
+        let response = self.signed(service, method, path, &headers, body).await;
+        assert!((200..300).contains(&response.status), "the response of {service} is {response:?}");
+        if response.text.is_empty() { Value::Null } else { response.json() }
+    }
+
+    /// Calls an operation of a service that speaks JSON only, and returns its response.
+    pub async fn json_rpc(&self, service: &str, target: &str, request: &Value) -> Value {
+        // One at a time, because CloudWatch Logs limits the requests of an account.
+        static CALLING: Mutex<()> = Mutex::const_new(());
+        let version = if service == "logs" { "1.1" } else { "1.0" };
+        let content_type = format!("application/x-amz-json-{version}");
+        let headers = [("content-type", content_type.as_str()), ("x-amz-target", target)];
+        eventually(&format!("a response to {target}"), async || {
+            let _calling = CALLING.lock().await;
+            if self.at.emulator.is_none() {
+                sleep(LOGS_INTERVAL).await;
+            }
+            let body = request.to_string();
+            let response = self.signed(service, Method::POST, "/", &headers, body).await;
+            // The emulator responds with 500 if a function logs at the same moment.
+            let again = response.status >= 500 || response.text.contains("Throttling");
+            if again { Err(format!("{response:?}")) } else { Ok(response) }
         })
         .await
         .json()
     }
 
-    /// Calls a service that speaks REST and JSON. An empty body is none.
-    pub async fn operate(&self, service: &str, method: Method, path: &str, body: &str) -> Value {
-        let mut call = self.http.request(method, format!("{}{path}", self.at.endpoint));
-        if !body.is_empty() {
-            call = call.header("content-type", "application/json").body(body.to_owned());
+    async fn signed(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Response {
+        let base = match &self.at.emulator {
+            Some(emulator) => emulator.endpoint.clone(),
+            None => format!("https://{service}.{}.{}", self.at.region, self.at.url_suffix),
+        };
+        let url = format!("{base}{path}");
+        let identity = self.credentials.clone().into();
+        let parameters = SigningParams::builder()
+            .identity(&identity)
+            .region(&self.at.region)
+            .name(service)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .expect("complete");
+        let signable = SignableBody::Bytes(body.as_bytes());
+        let signable = SignableRequest::new(method.as_str(), &*url, headers.iter().copied(), signable);
+        let signed = sign(signable.expect("a valid request"), &parameters.into()).expect("signed");
+        let mut call = self.http.request(method, &url);
+        for (name, value) in headers.iter().copied().chain(signed.output().headers()) {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            call = call.header(name, HeaderValue::from_str(value).expect("a value"));
         }
-        let response = self.signed(service, call).await;
-        assert!((200..300).contains(&response.status), "the response of {service} is {response:?}");
-        if response.text.is_empty() { Value::Null } else { response.json() }
+        Response::to(call.body(body)).await
     }
+}
 
-    async fn signed(&self, service: &str, call: RequestBuilder) -> Response {
-        // The emulator verifies no signature; it finds the name of the service in it.
-        let scope = format!("Credential=test/20260101/{}/{service}/aws4_request", self.at.region);
-        let signature = format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0");
-        Response::to(call.header("authorization", signature)).await
-    }
+/// A line that a function has logged.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The function, by its name in the template without `Function`.
+    pub function: String,
+    /// The line.
+    pub line: String,
+    /// The line as JSON; null if it is none.
+    pub json: Value,
+}
 
-    /// Where the emulator listens.
-    pub fn address(&self) -> SocketAddr {
-        let address = self.at.endpoint.trim_start_matches("http://");
-        address.parse().expect("the endpoint is an address and a port")
+impl Entry {
+    fn of(function: &str, line: &str) -> Self {
+        let json = serde_json::from_str(line).unwrap_or_default();
+        Self { function: function.to_owned(), line: line.to_owned(), json }
     }
 }
 

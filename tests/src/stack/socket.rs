@@ -92,7 +92,7 @@ impl Socket {
     }
 
     async fn read(&mut self, awaited: &str) {
-        let frame = timeout_at(Instant::now() + MAX_WAIT, self.stream.next()).await;
+        let frame = timeout_at(Instant::now() + *MAX_WAIT, self.stream.next()).await;
         let frame =
             frame.unwrap_or_else(|_| panic!("waited {} s on the socket for {awaited}", MAX_WAIT.as_secs()));
         match frame {
