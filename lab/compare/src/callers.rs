@@ -174,7 +174,83 @@ fn pause(requests: usize, part: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    /// A server that responds to so many requests with a 503, and then with a 201. Returns its address and the count
+    /// of requests.
+    async fn server(unavailable: usize) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                // Each request has a connection of its own, and comes in one piece.
+                let _ = socket.read(&mut [0; 4_096]).await;
+                let status = match counted.fetch_add(1, Ordering::Relaxed) {
+                    number if number < unavailable => "503 Unavailable\r\nretry-after: 1",
+                    _ => "201 Created",
+                };
+                let response = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                let _ = socket.write_all(response.as_bytes()).await;
+            }
+        });
+        (url, count)
+    }
+
+    async fn send(caller: Caller, url: &str, waited: Duration) -> Vec<Request> {
+        // In this workspace the client has TLS, but no cryptography of its own.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder().no_proxy().build().unwrap();
+        let request = caller.request(&http, url, "token", "id", "{}");
+        let due = Instant::now().checked_sub(waited).unwrap();
+        Sending { caller, http, request, start: due, due, seed: 1 }.run().await
+    }
+
+    fn statuses(requests: &[Request]) -> Vec<Option<u16>> {
+        requests.iter().map(|request| request.status).collect()
+    }
+
+    #[tokio::test]
+    async fn a_retrying_caller_waits_as_told_and_sends_again() {
+        let (url, _) = server(1).await;
+        let requests = send(Caller::Retrying, &url, Duration::ZERO).await;
+        assert_eq!(statuses(&requests), [Some(503), Some(201)]);
+        assert!(requests[1].sent - requests[0].answered >= 1_000.0, "{requests:?}");
+    }
+
+    #[tokio::test]
+    async fn a_retrying_caller_gives_up_when_its_time_is_over() {
+        let (url, count) = server(usize::MAX).await;
+        let requests = send(Caller::Retrying, &url, GIVE_UP - Duration::from_millis(900)).await;
+        assert_eq!(statuses(&requests), [Some(503)], "the second would be too late");
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn the_other_callers_send_once() {
+        for caller in [Caller::Once, Caller::Queue] {
+            let (url, count) = server(1).await;
+            assert_eq!(statuses(&send(caller, &url, Duration::ZERO).await), [Some(503)]);
+            assert_eq!(count.load(Ordering::Relaxed), 1, "{caller:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_response_is_no_status() {
+        let requests = send(Caller::Once, "http://127.0.0.1:9", Duration::ZERO).await;
+        assert_eq!(statuses(&requests), [None]);
+    }
 
     #[test]
     fn pauses_double_up_to_a_limit() {
