@@ -14,6 +14,9 @@ use crate::{
 const MAX_RATE: f64 = 100.0;
 const MAX_CAPACITY: f64 = MAX_RATE / 4.0;
 
+/// The load generator, as cargo knows it.
+const PACKAGE: [&str; 4] = ["--quiet", "--locked", "--package", "compare"];
+
 /// A claim about the two designs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -72,11 +75,15 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         .and_then(|()| fs::remove_file(&probe))
         .map_err(|error| Failure::file("write to", &output, &error))?;
 
-    step::run("Building the load generator", || process::run_shown(&mut cargo("build")))?;
+    step::run("Building the load generator", || {
+        let mut command = Command::new("cargo");
+        environment::cargo(&mut command).arg("build").args(PACKAGE).current_dir(workspace::root());
+        process::run_shown(&mut command)
+    })?;
     let stack = Stack::start("compare", Port::Any, arguments.profile, &[])?;
     let result = step::run("Comparison", || {
-        let mut command = cargo("run");
-        command.arg("--").env("INTAKE_STACK", stack.description()).arg("--output").arg(&output);
+        let mut command = stack.cargo();
+        command.arg("run").args(PACKAGE).arg("--").arg("--output").arg(&output);
         for part in &arguments.parts {
             let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             command.args(["--part", &name]);
@@ -94,14 +101,6 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         step::note(format_args!("Tables, data and pictures are in {}", output.display()));
     }
     stack.finish(result)
-}
-
-fn cargo(verb: &str) -> Command {
-    let mut command = Command::new("cargo");
-    environment::cargo(&mut command)
-        .args([verb, "--quiet", "--locked", "--package", "compare"])
-        .current_dir(workspace::root());
-    command
 }
 
 fn capacity(text: &str) -> Result<f64, String> {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::atomic::Ordering,
+    sync::{LazyLock, atomic::Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +10,7 @@ use std::{
 use e2e::stack::{Item, text};
 use fault_proxy::{Fault, Usage};
 use jiff::Timestamp;
-use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
+use tokio::{runtime::Runtime, task::spawn_blocking, time::sleep};
 
 use crate::{
     callers::{Caller, LEAD, Request, Sending, milliseconds},
@@ -32,6 +32,9 @@ const PROGRESS: Duration = Duration::from_secs(30);
 
 /// The payload of a message, in bytes: its item takes one write unit.
 const PAYLOAD_BYTES: usize = 512;
+
+/// Where the callers run: beside the proxy, whose work would make them late.
+static CALLERS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// What is done to the stack at some time of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,12 +159,11 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
         Sending { caller, http, request, start, due: start + arrival.at, seed }
     });
     let sendings: Vec<_> = sendings.collect();
-    let runtime = Handle::current();
     // A thread of its own is on time even if the tasks of the runtime are not.
     let sent = spawn_blocking(move || {
         let send = |sending: Sending| {
             thread::sleep((sending.due - LEAD).saturating_duration_since(Instant::now()));
-            runtime.spawn(sending.run())
+            CALLERS.spawn(sending.run())
         };
         sendings.into_iter().map(send).collect::<Vec<_>>()
     });
@@ -207,7 +209,7 @@ async fn warm_up(rig: &Rig, plan: &Plan) {
             let id = format!("warm-{}-{number}", plan.name);
             let request = request(rig, caller, number % OWNERS.len(), &id, number);
             let http = rig.http.clone();
-            tokio::spawn(Sending { caller, http, request, start: now, due: now, seed: 0 }.run())
+            CALLERS.spawn(Sending { caller, http, request, start: now, due: now, seed: 0 }.run())
         })
         .collect();
     for task in tasks {
