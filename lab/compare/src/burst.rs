@@ -12,7 +12,7 @@ use crate::{
         Axes, BLUE, GREEN, INK, ORANGE, RED, label_of_log, label_of_number, legend, log, panel, picture,
         round_up, write,
     },
-    figures::{Figures, duration, goodput, percentile},
+    figures::{Figures, STAR, duration, goodput, percentile},
     files::{figures, requests, table},
     rig::Rig,
     run::{Disturbance, Plan, Run, play},
@@ -156,7 +156,7 @@ pub(crate) fn report(bursts: &Bursts, options: &Options) -> Report {
     let text = format!(
         "{heading}\n{limited}\nThe same load without a limit (control), and with a concurrency of {CONCURRENCY} and a \
          database that takes {} ms a request\n{}\nTime to stored by owner, p50 / p99. The emulator has no fair \
-         queues: on AWS they are to favour the quiet owners\n{}",
+         queues: on AWS they are to favour the quiet owners\n{}{STAR}\n",
         SLOW_DATABASE.as_millis(),
         table(&COLUMNS, &others),
         table(&["run", "noisy owner", "quiet owners"], &owners),
@@ -216,8 +216,8 @@ fn row(run: &Run) -> Vec<String> {
         of.stored.to_string(),
         of.lost.to_string(),
         format!("{} ({})", of.in_doubt, of.in_doubt_stored),
-        of.response.to_string(),
-        of.to_stored.to_string(),
+        of.response.beside(of.lateness),
+        of.to_stored.beside(of.lateness),
         duration(Some(of.last_stored_ms)),
         of.drain_rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
         format!("{:.2}", of.requests_per_stored()),
@@ -225,8 +225,9 @@ fn row(run: &Run) -> Vec<String> {
 }
 
 fn owners_row(run: &Run) -> Vec<String> {
-    let Figures { to_stored_noisy, to_stored_quiet, .. } = Figures::of(run);
-    vec![run.plan.name.clone(), to_stored_noisy.to_string(), to_stored_quiet.to_string()]
+    let of = Figures::of(run);
+    let times = [of.to_stored_noisy, of.to_stored_quiet].map(|times| times.beside(of.lateness));
+    [vec![run.plan.name.clone()], times.to_vec()].concat()
 }
 
 /// Three panels over the load: stored a second while it lasts, stored in the end, and how late.

@@ -57,6 +57,27 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// The times with a star at each that the generator's lateness is more than a twentieth of: it is in them, so that
+    /// the stack was quicker.
+    pub(crate) fn beside(self, lateness: Self) -> String {
+        let figure = |time: Option<f64>, late: Option<f64>| {
+            let star = if is_late(time, late) { "*" } else { "" };
+            duration(time) + star
+        };
+        [figure(self.p50, lateness.p50), figure(self.p99, lateness.p99)].join(" / ")
+    }
+}
+
+/// Whether the generator was late by more than 5 % of a time.
+pub(crate) fn is_late(time: Option<f64>, late: Option<f64>) -> bool {
+    time.zip(late).is_some_and(|(time, late)| late > 0.05 * time)
+}
+
+/// What a star means, below a table.
+pub(crate) const STAR: &str =
+    "* at most: the generator was late by more than 5 % of this (the columns lateness in the CSV)";
+
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&[self.p50, self.p99].map(duration).join(" / "))
@@ -317,6 +338,10 @@ mod tests {
         let mut late = message(0.0, 202, Some(50.0));
         assert_eq!(run(vec![late.clone()]).void(), None);
         late.requests[0].sent = 1.0;
-        assert!(run(vec![late]).void().is_some(), "a millisecond of ten");
+        let run = run(vec![late]);
+        assert!(run.void().is_some(), "a millisecond of ten");
+        let Figures { response, to_stored, lateness, .. } = Figures::of(&run);
+        assert_eq!(response.beside(lateness), "10.0 ms* / 10.0 ms*");
+        assert_eq!(to_stored.beside(lateness), "50.0 ms / 50.0 ms", "of this it is less");
     }
 }

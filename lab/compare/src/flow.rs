@@ -7,7 +7,7 @@ use crate::{
     Options, Report,
     callers::Caller,
     chart::{Axes, BLUE, INK, ORANGE, label_of_log, log, panel, picture, write},
-    figures::{Figures, duration, percentile},
+    figures::{Figures, STAR, duration, percentile},
     files::{figures, requests, table},
     rig::Rig,
     run::{Message, Plan, Run, play},
@@ -36,18 +36,20 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
     let rows: Vec<_> = runs
         .iter()
         .map(|run| {
-            let figures = Figures::of(run);
-            let notified =
-                if run.plan.caller == Caller::Queue { figures.to_notified } else { figures.response };
-            let spreads = [figures.response, figures.to_stored, notified];
-            [vec![run.plan.caller.title().to_owned()], spreads.map(|spread| spread.to_string()).to_vec()]
-                .concat()
+            let of = Figures::of(run);
+            let notified = if run.plan.caller == Caller::Queue { of.to_notified } else { of.response };
+            let spreads = [of.response, of.to_stored, notified];
+            [
+                vec![run.plan.caller.title().to_owned()],
+                spreads.map(|spread| spread.beside(of.lateness)).to_vec(),
+            ]
+            .concat()
         })
         .collect();
     let title = format!("Flow: {} messages a second, no limit of capacity", options.rate);
     let mut files = requests(runs);
     files.extend([("flow.csv".to_owned(), figures(runs)), ("flow.svg".to_owned(), draw(runs, &title))]);
-    Report { text: format!("{title}\n{}", table(&columns, &rows)), files }
+    Report { text: format!("{title}\n{}{STAR}\n", table(&columns, &rows)), files }
 }
 
 type Time = fn(&Message) -> Option<f64>;

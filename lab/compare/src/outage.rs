@@ -8,7 +8,7 @@ use fault_proxy::Fault;
 use crate::{
     Options, Report,
     callers::Caller,
-    figures::{Figures, duration},
+    figures::{Figures, STAR, duration},
     files::{figures, requests, table},
     rig::Rig,
     run::{Disturbance, Plan, Run, play},
@@ -83,7 +83,7 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
             let mut row = vec![run.plan.name.clone()];
             row.extend(counts.iter().map(ToString::to_string));
             row.push(format!("{} ({})", of.in_doubt, of.in_doubt_stored));
-            row.extend([of.response.to_string(), of.to_stored.to_string()]);
+            row.extend([of.response.beside(of.lateness), of.to_stored.beside(of.lateness)]);
             let last = Duration::from_secs_f64((of.last_stored_ms / 1_000.0 - until).max(0.0));
             row.push(if of.stored == of.offered {
                 duration(Some(last.as_secs_f64() * 1_000.0))
@@ -110,5 +110,5 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         ("outage.csv".to_owned(), figures(runs)),
         ("outage.svg".to_owned(), timeline::draw(&pictured, &story)),
     ]);
-    Report { text: format!("Outage: {title}\n{}", table(&columns, &rows)), files }
+    Report { text: format!("Outage: {title}\n{}{STAR}\n", table(&columns, &rows)), files }
 }

@@ -14,7 +14,7 @@ use tokio::{runtime::Runtime, task::spawn_blocking, time::sleep};
 
 use crate::{
     callers::{Caller, LEAD, Request, Sending, milliseconds},
-    figures::{Figures, percentile},
+    figures::{Figures, duration, is_late},
     rig::{Invocations, Rig},
     say,
     schedule::{Load, OWNERS},
@@ -112,19 +112,15 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Why the run does not count; none if it does.
+    /// Why the run does not count; none if it does. A few late messages do not spoil a run: the figures that they are
+    /// in have a star.
     pub(crate) fn void(&self) -> Option<String> {
-        let lateness: Vec<_> = self.messages.iter().map(|sent| sent.requests[0].sent - sent.due).collect();
-        let response: Vec<_> = self.messages.iter().map(|sent| sent.last().answered - sent.due).collect();
-        [50, 99].into_iter().find_map(|place| {
-            let (late, figure) = (percentile(&lateness, place)?, percentile(&response, place)?);
-            (late > 0.05 * figure).then(|| {
-                format!(
-                    "{}: the generator was {late:.2} ms late (p{place}), more than 5 % of the response time of \
-                     {figure:.1} ms",
-                    self.plan.name
-                )
-            })
+        let Figures { lateness, response, .. } = Figures::of(self);
+        is_late(response.p50, lateness.p50).then(|| {
+            let (name, late, time) = (&self.plan.name, duration(lateness.p50), duration(response.p50));
+            format!(
+                "{name}: the generator was {late} late (p50), more than 5 % of the response time of {time}"
+            )
         })
     }
 
