@@ -84,7 +84,7 @@ impl Caller {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Request {
     pub(crate) sent: f64,
-    pub(crate) answered: f64,
+    pub(crate) responded: f64,
     /// None if there was no response.
     pub(crate) status: Option<u16>,
 }
@@ -153,7 +153,7 @@ impl Sending {
             }
             Err(_) => (None, Duration::ZERO),
         };
-        (Request { sent, answered: milliseconds(self.start.elapsed()), status }, retry_after)
+        (Request { sent, responded: milliseconds(self.start.elapsed()), status }, retry_after)
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
         let (url, _) = server(1).await;
         let requests = send(Caller::Retrying, &url, Duration::ZERO).await;
         assert_eq!(statuses(&requests), [Some(503), Some(201)]);
-        assert!(requests[1].sent - requests[0].answered >= 1_000.0, "{requests:?}");
+        assert!(requests[1].sent - requests[0].responded >= 1_000.0, "{requests:?}");
     }
 
     #[tokio::test]
@@ -269,7 +269,7 @@ mod tests {
             (Some(503), true, true),
             (None, true, true),
         ] {
-            let request = Request { sent: 0.0, answered: 0.0, status };
+            let request = Request { sent: 0.0, responded: 0.0, status };
             assert_eq!(is_worth_retrying(status), again, "{status:?}");
             assert_eq!(request.leaves_in_doubt(), doubt, "{status:?}");
         }

@@ -123,7 +123,7 @@ impl Figures {
             in_doubt: all().filter(in_doubt).count(),
             in_doubt_stored: all().filter(in_doubt).filter(|one| one.stored().is_some()).count(),
             lateness: Spread::of(all().map(|one| one.requests[0].sent - one.due)),
-            response: Spread::of(all().map(|one| one.last().answered - one.due)),
+            response: Spread::of(all().map(|one| one.last().responded - one.due)),
             to_stored: to_stored(|_| true),
             to_stored_noisy: to_stored(|one| one.owner == NOISY),
             to_stored_quiet: to_stored(|one| one.owner != NOISY),
@@ -244,7 +244,7 @@ pub(crate) fn oldest(run: &Run, at: f64) -> f64 {
 }
 
 fn waits(message: &Message, at: f64) -> bool {
-    let gave_up = |request: Request| if request.is_accepted() { f64::INFINITY } else { request.answered };
+    let gave_up = |request: Request| if request.is_accepted() { f64::INFINITY } else { request.responded };
     let end = message.stored().unwrap_or_else(|| gave_up(message.last()));
     message.due <= at && at < end
 }
@@ -282,7 +282,7 @@ mod tests {
             id: format!("m-{due}"),
             owner: NOISY,
             due,
-            requests: vec![Request { sent: due, answered: due + 10.0, status: Some(status) }],
+            requests: vec![Request { sent: due, responded: due + 10.0, status: Some(status) }],
             outcome: stored.map(Outcome::Stored),
             notified: None,
         }

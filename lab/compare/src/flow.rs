@@ -56,7 +56,7 @@ type Time = fn(&Message) -> Option<f64>;
 
 /// A row of dots for each time, on one logarithmic axis.
 fn draw(runs: &[Run], title: &str) -> String {
-    let response: Time = |one| Some(one.last().answered - one.due);
+    let response: Time = |one| Some(one.last().responded - one.due);
     let stored: Time = |one| Some(one.stored()? - one.due);
     let notified: Time = |one| Some(one.notified? - one.due);
     let rows: [(&str, Caller, RGBColor, Time); 4] = [

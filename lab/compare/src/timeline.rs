@@ -164,7 +164,7 @@ fn columns<'a>(area: &Area<'a>) -> Vec<Area<'a>> {
 
 /// When the last thing happened, in seconds.
 fn end_of(run: &Run) -> f64 {
-    let ends = run.messages.iter().map(|one| one.last().answered.max(one.stored().unwrap_or(0.0)));
+    let ends = run.messages.iter().map(|one| one.last().responded.max(one.stored().unwrap_or(0.0)));
     ends.fold(run.plan.load.seconds * 1_000.0, f64::max) / 1_000.0
 }
 
@@ -184,7 +184,7 @@ fn seconds_of(run: &Run, end: f64) -> Vec<Second> {
                 Some(_) => 2,
                 None => 3,
             };
-            seconds[place(request.answered)].responses[kind] += 1;
+            seconds[place(request.responded)].responses[kind] += 1;
         }
     }
     seconds
