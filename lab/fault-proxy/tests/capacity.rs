@@ -43,8 +43,8 @@ struct Client {
 
 impl Client {
     async fn before(database: SocketAddr) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { proxy: FaultProxy::before(database).await, http }
+        let proxy = FaultProxy::before(database).await;
+        Self { proxy, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
     async fn call(&self, operation: &str, request: &Value) -> (StatusCode, Value) {
