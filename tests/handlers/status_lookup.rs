@@ -1,4 +1,5 @@
 use e2e::{
+    contract,
     database::Database,
     events::{get, put, receipt, request},
 };
@@ -9,6 +10,7 @@ use intake::{
     state::{Content, Incoming},
 };
 use jiff::Timestamp;
+use lambda_http::http::Method;
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;
@@ -18,6 +20,8 @@ async fn look_up(database: &Database, event: &Value) -> (u16, Value, String) {
         StatusLookup::new(database.messages(), database.outcomes(), Responses::new("*").expect("an origin"));
     let (head, body) = function.handle(request(event)).await.expect("a response").into_parts();
     let text = String::from_utf8(body.to_vec()).expect("text");
+    let path = event["path"].as_str().expect("text");
+    contract::check_response(&Method::GET, path, head.status.as_u16(), &head.headers, &text);
     (head.status.as_u16(), serde_json::from_str(&text).expect("JSON"), text)
 }
 

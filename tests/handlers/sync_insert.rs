@@ -1,4 +1,5 @@
 use e2e::{
+    contract,
     database::{Database, MESSAGES},
     events::{put, request},
 };
@@ -10,6 +11,7 @@ use intake::{
     state::{Content, Incoming},
 };
 use jiff::Timestamp;
+use lambda_http::http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use sync_insert::SyncInsert;
 
@@ -19,19 +21,20 @@ fn function(database: &Database) -> SyncInsert {
 
 struct Response {
     status: u16,
-    headers: lambda_http::http::HeaderMap,
+    headers: HeaderMap,
     body: Value,
 }
 
 async fn send(database: &Database, event: &Value) -> Response {
     let (head, body) = function(database).handle(request(event)).await.expect("a response").into_parts();
+    let (path, text) = (event["path"].as_str().expect("text"), String::from_utf8_lossy(&body));
+    contract::check_response(&Method::PUT, path, head.status.as_u16(), &head.headers, &text);
     let body = serde_json::from_slice(&body).expect("JSON");
     Response { status: head.status.as_u16(), headers: head.headers, body }
 }
 
 fn assert_problem(response: &Response, status: u16, slug: &str) {
     assert_eq!(response.status, status, "{}", response.body);
-    assert_eq!(response.headers["content-type"], "application/problem+json");
     assert_eq!(response.headers["access-control-allow-origin"], "*");
     assert_eq!(response.body["type"], format!("urn:intake:problem:{slug}"));
     assert_eq!(response.body["status"], status);

@@ -21,6 +21,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::contract;
+
 /// What happens to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushFault {
@@ -88,9 +90,12 @@ impl Pushes {
         self.state.lock().expect("not poisoned").requests.clone()
     }
 
-    /// The frames that a connection has received, in their order.
+    /// The frames that a connection has received, in their order. Each must be as `asyncapi.yaml` documents it.
     pub fn frames(&self, connection_id: &str) -> Vec<String> {
-        self.state.lock().expect("not poisoned").frames.get(connection_id).cloned().unwrap_or_default()
+        let state = self.state.lock().expect("not poisoned");
+        let frames = state.frames.get(connection_id).cloned().unwrap_or_default();
+        frames.iter().for_each(|frame| contract::check_frame(frame));
+        frames
     }
 
     /// The outcomes that a connection has received: each a kind and a message, as in `stored m-1`.

@@ -17,7 +17,7 @@ def _end_with_the_parent():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-if any("ministack" in argument for argument in sys.orig_argv):
+if any("run_emulator" in argument for argument in sys.orig_argv):
     # The emulator's runtime API writes a response in two small parts. With Nagle's algorithm the second one waits for
     # the acknowledgement of the first, 40 ms for every invocation.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True

@@ -1,4 +1,4 @@
-//! Checks of the template, the OpenAPI file and the dependencies, without running anything.
+//! Checks of the template, the two contracts and the dependencies, without running anything.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
     workspace::{self, StateFolder},
 };
 
-/// Checks the template and the OpenAPI file with their linters, and the permissions.
+/// Checks the template and the two contracts with their linters, and the permissions.
 pub(crate) fn template() -> Result<(), Failure> {
     let linters = Environment::check()?;
     let checkov = Environment::checkov()?;
@@ -53,6 +53,13 @@ pub(crate) fn template() -> Result<(), Failure> {
             .map_err(|error| Failure::new(format!("the transformed template is no JSON: {error}")))?;
         permissions::check(&template)
     })?;
+    // With what renders them in the local stack.
+    let local = Environment::run()?;
+    step::run("openapi.yaml: mapping templates", || {
+        let mut tests = local.python();
+        tests.args(["-m", "unittest", "discover", "--start-directory"]).arg(workspace::emulator());
+        process::run_captured(&mut tests, &state.file("mapping-templates.log"))
+    })?;
     // Relative: checkov takes any path with 40 letters in a row for a secret key.
     let transformed = transformed.strip_prefix(workspace::root()).unwrap_or(&transformed);
     let transformed = transformed.display().to_string();
@@ -70,8 +77,10 @@ pub(crate) fn template() -> Result<(), Failure> {
     lint("openapi.yaml: openapi-spec-validator", "openapi.log", &validator, &["openapi.yaml"])?;
     let rules = workspace::checks().join("redocly/redocly.yaml").display().to_string();
     let redocly = redocly.display().to_string();
-    let arguments = [&*redocly, "lint", "--config", &*rules, "openapi.yaml"];
-    lint("openapi.yaml: redocly", "redocly.log", &program("node"), &arguments)?;
+    for contract in ["openapi.yaml", "asyncapi.yaml"] {
+        let arguments = [&*redocly, "lint", "--config", &*rules, contract];
+        lint(&format!("{contract}: redocly"), "redocly.log", &program("node"), &arguments)?;
+    }
     Ok(())
 }
 

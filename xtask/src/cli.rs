@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     bench::{self, BenchArguments},
     compare::{self, CompareArguments},
+    console::{self, ConsoleArguments},
     failure::Failure,
     interrupt,
     redrive::{self, RedriveArguments},
@@ -34,6 +35,7 @@ enum Verb {
     Verify(VerifyArguments),
     Soak(SoakArguments),
     Bench(BenchArguments),
+    Console(ConsoleArguments),
     Redrive(RedriveArguments),
     Compare(CompareArguments),
     Token(TokenArguments),
@@ -72,6 +74,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::verify(arguments),
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Bench(arguments) => bench::bench(arguments),
+        Verb::Console(arguments) => console::console(arguments),
         Verb::Redrive(_) => redrive::redrive(),
         Verb::Compare(arguments) => compare::compare(arguments),
         Verb::Token(arguments) => print_token(arguments),

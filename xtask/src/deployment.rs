@@ -120,6 +120,12 @@ impl Deployed {
         })
     }
 
+    /// Whether it accepts tokens that this key signs.
+    pub(crate) fn trusts(&self, key: &DevelopmentKey) -> bool {
+        let keys = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default()["keys"].clone();
+        keys(self.parameters.get("TokenJwks").map_or("", String::as_str)) == keys(&key.jwks())
+    }
+
     /// The description of the stack for the programs that use it.
     pub(crate) fn description(&self) -> Value {
         let Self { name, region, url_suffix, outputs, parameters, resources, .. } = self;

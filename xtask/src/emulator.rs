@@ -1,4 +1,4 @@
-//! MiniStack, the emulator of AWS that the local stack is deployed to.
+//! The emulator of AWS that the local stack is deployed to. `xtask/emulator` says which, and what it lacks.
 
 use std::{
     fs::{self, File},
@@ -95,16 +95,15 @@ impl Emulator {
         // The functions inherit all of this. Everything else comes from the template.
         let mut command = environment.python();
         command
-            .arg(workspace::emulator().join("run_ministack.py"))
+            .arg(workspace::emulator().join("run_emulator.py"))
             .env("PYTHONPATH", workspace::emulator())
             .env("INTAKE_WATCH_STDIN", "1")
             .env("INTAKE_FUNCTION_LOG", function_log(state))
+            .env("INTAKE_REGION", REGION)
             .env("BIND_HOST", "127.0.0.1")
-            .env("MINISTACK_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
             // Without it, the functions would call the real AWS.
             .env("AWS_ENDPOINT_URL", endpoint(port))
-            .env("MINISTACK_REGION", REGION)
             // Each role may do what its policies allow, and nothing else, as on AWS.
             .env("AUTH", "true")
             // Listeners of services that are not used here.
@@ -128,7 +127,7 @@ impl Emulator {
                     Failure::new(format!("the emulator did not start ({status})")).with_output(printed)
                 );
             }
-            Ok(matches!(http::request(port, "GET", "/_ministack/health"), Ok(200)).then_some(()))
+            Ok(matches!(http::request(port, "GET", "/health"), Ok(200)).then_some(()))
         })?;
         match ready {
             Some(()) => Ok(Self { port, process, _lifeline: lifeline }),

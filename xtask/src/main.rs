@@ -1,9 +1,11 @@
 //! `cargo xtask`: the one entry point for everything a developer does with Intake.
 
 mod bench;
+mod browser;
 mod checks;
 mod cli;
 mod compare;
+mod console;
 mod deployment;
 mod emulator;
 mod environment;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that has to hold before a change is done.
 
 use std::{
+    env,
     process::Command,
     time::{Duration, Instant},
 };
@@ -8,6 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use crate::{
+    browser::Browser,
     checks,
     deployment::Profile,
     emulator::Port,
@@ -52,12 +54,14 @@ enum Step {
     Clippy,
     /// Unit and integration tests, without a stack
     Tests,
-    /// Lints of template.yaml and openapi.yaml, and the permissions
+    /// Lints of template.yaml, openapi.yaml and asyncapi.yaml, the mapping templates, and the permissions
     Template,
     /// Licences, sources, versions and known vulnerabilities of the dependencies
     Dependencies,
     /// End-to-end tests on a stack of their own
     Stack,
+    /// The console in a real browser, on a stack of its own
+    Console,
     /// A short flood with faults on a stack of its own: `cargo xtask soak` is the long one
     Soak,
 }
@@ -108,6 +112,7 @@ impl Step {
             Self::Template => checks::template(),
             Self::Dependencies => checks::dependencies(),
             Self::Stack => end_to_end(arguments.profile, passed_on),
+            Self::Console => console(arguments.profile, !arguments.steps.is_empty(), passed_on),
             Self::Soak => soak::soak(&SoakArguments::short(arguments.profile)),
         }
     }
@@ -138,5 +143,29 @@ fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
                 _ => tests.some(passed_on),
             })
         });
+    stack.finish(result)
+}
+
+/// Runs the tests of the console on a stack of its own, which they have for themselves.
+fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<(), Failure> {
+    let browser = match Browser::find()? {
+        Ok(browser) => browser,
+        // Asked for by name, or by a machine that checks for others, it must not be left out.
+        Err(reason) if is_named || env::var_os("CI").is_some() => return Err(Failure::new(reason)),
+        Err(reason) => {
+            step::note(format_args!("WARNING: the console was NOT tested in a browser: {reason}"));
+            return Ok(());
+        }
+    };
+    let parameters = [("MaxReceiveCount", "3".to_owned())];
+    let stack = Stack::start("test-console", Port::Any, profile, &parameters)?;
+    let result = stack.redeliver_after(3).and_then(|()| {
+        step::run("The console in a browser", || {
+            let mut command = stack.cargo();
+            command.args(["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "console"]);
+            command.arg("--").args(passed_on).env("RUST_TEST_THREADS", "1");
+            process::run_shown(browser.set(&mut command))
+        })
+    });
     stack.finish(result)
 }

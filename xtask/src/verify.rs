@@ -2,18 +2,20 @@
 
 use std::{
     fs,
-    io::{self, BufRead, IsTerminal},
+    io::{self, IsTerminal},
     process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use clap::Args;
-use serde_json::Value;
 
 use crate::{
     deployment::{Aws, Deployed},
     environment,
     failure::Failure,
-    process,
+    interrupt, process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -89,7 +91,8 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
     if !arguments.yes {
         ask()?;
     }
-    let tally = step::run("End-to-end tests", || tests.run(false))?;
+    let tally = step::run("End-to-end tests", || tests.run(false))
+        .inspect_err(|_| step::note("What the tests have written so far stays in the stack."))?;
     if arguments.report {
         report(&deployed, &tally)?;
     }
@@ -98,17 +101,16 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
 
 /// Fails if the stack is not one for tests.
 pub(crate) fn check(aws: &Aws<'_>, deployed: &Deployed) -> Result<(), Failure> {
-    let Deployed { name, parameters, outputs, .. } = deployed;
+    let Deployed { name, outputs, .. } = deployed;
     let advice = "deploy a throw-away stack for this, with the profile `verify` in samconfig.toml";
-    let keys = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default()["keys"].clone();
-    let trusted = keys(parameters.get("TokenJwks").map_or("", String::as_str));
-    let ours = keys(&workspace::development_key()?.jwks());
-    if trusted != ours {
+    if !deployed.trusts(&workspace::development_key()?) {
         let refusal = format!("the stack {name} does not trust the development key of this checkout");
         return Err(Failure::new(refusal).advise(advice));
     }
     let table = aws.read(&["dynamodb", "describe-table", "--table-name", &outputs.messages_table])?;
-    if table["Table"]["DeletionProtectionEnabled"] == true {
+    // A text in the emulator.
+    let protection = table["Table"]["DeletionProtectionEnabled"].to_string();
+    if !["null", "false", "\"false\""].contains(&&*protection) {
         let refusal = format!("the table of messages of the stack {name} has deletion protection");
         return Err(Failure::new(refusal).advise(advice));
     }
@@ -138,10 +140,15 @@ fn announce(deployed: &Deployed, tests: &Tests<'_>) {
 
 fn ask() -> Result<(), Failure> {
     step::note("Go on? [y/N]");
-    let mut answer = String::new();
-    let read = if io::stdin().is_terminal() { io::stdin().lock().read_line(&mut answer) } else { Ok(0) };
-    match read {
-        Ok(_) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
+    let (sender, receiver) = mpsc::channel();
+    // Apart, so that Ctrl-C need not wait for a line.
+    thread::spawn(move || {
+        let mut line = String::new();
+        let read = if io::stdin().is_terminal() { io::stdin().read_line(&mut line) } else { Ok(0) };
+        sender.send(read.map(|_| line))
+    });
+    match interrupt::wait_for(Duration::MAX, || Ok(receiver.try_recv().ok()))? {
+        Some(Ok(line)) if line.trim().eq_ignore_ascii_case("y") => Ok(()),
         _ => Err(Failure::new("nothing was run").advise("--yes begins without asking")),
     }
 }
@@ -312,7 +319,7 @@ fn report(deployed: &Deployed, tally: &Tally) -> Result<(), Failure> {
     let filled = filled_in(&text, &seen, &origin)
         .map_err(|behaviour| Failure::new(format!("{} has no row for {behaviour}", path.display())))?;
     fs::write(&path, filled).map_err(|error| Failure::file("write", &path, &error))?;
-    step::note(format_args!("Written into {}: docs/aws.md says where to send it", path.display()));
+    step::note(format_args!("Written into {}, which says what to do with it", path.display()));
     Ok(())
 }
 

@@ -296,9 +296,9 @@ impl Stack {
                 let events = page["events"].as_array().expect("log events").iter();
                 entries
                     .extend(events.filter_map(|event| Some(Entry::of(function, event["message"].as_str()?))));
-                match page.get("nextToken") {
-                    Some(token) => request["nextToken"] = token.clone(),
-                    None => break,
+                match &page["nextToken"] {
+                    Value::Null => break,
+                    token => request["nextToken"] = token.clone(),
                 }
             }
         }

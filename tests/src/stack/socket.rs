@@ -14,6 +14,7 @@ use tokio_tungstenite::{
 };
 
 use super::{MAX_WAIT, Stack};
+use crate::contract;
 
 /// An open WebSocket.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Socket {
         match frame {
             Some(Ok(Message::Text(text))) => {
                 assert!(text.len() <= 32 * 1024, "a frame of {} bytes", text.len());
+                contract::check_frame(&text);
                 match serde_json::from_str(&text).expect("frames are JSON") {
                     Value::Array(events) => {
                         self.frames += 1;

@@ -13,6 +13,10 @@ import sys
 import xml.etree.ElementTree
 
 import mapping_templates
+
+# Read when it is imported.
+os.environ.update(MINISTACK_HOST=os.environ["BIND_HOST"], MINISTACK_REGION=os.environ.pop("INTAKE_REGION"))
+
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import get_account_id, get_region

@@ -1,0 +1,191 @@
+// Charts over the last minutes, in SVG. All of them share one time axis and one cursor.
+
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 96;
+const MARGIN = { top: 6, right: 8, bottom: 16, left: 44 };
+/** A label of the time axis every so many seconds. */
+const TICK_SECONDS = 30;
+
+const charts = new Set();
+/** The place under the cursor, in all charts; null if there is none. */
+let cursor = null;
+
+function svg(tag, attributes, text) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** The next round number. */
+export function roundUp(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+}
+
+export class Chart {
+  #series;
+  #format;
+  #canvas;
+  #values;
+  #columns = [];
+  #max = 1;
+
+  /**
+   * `series`: name and kind (`line`, `area`, or `bar`: bars stand on each other), and `of`, a column's value.
+   * `format`: a value as text, with its unit.
+   */
+  constructor(figure, { title, series, format }) {
+    this.#series = series;
+    this.#format = format;
+    this.#canvas = svg("svg", { "aria-hidden": "true", height: HEIGHT });
+    const caption = document.createElement("figcaption");
+    const heading = document.createElement("strong");
+    heading.textContent = title;
+    this.#values = series.map(({ name }, place) => {
+      const entry = document.createElement("span");
+      entry.className = `key s-${place}`;
+      entry.dataset.series = name;
+      const value = document.createElement("b");
+      entry.append(`${name} `, value);
+      return { entry, value };
+    });
+    caption.append(heading, ...this.#values.map(({ entry }) => entry));
+    figure.append(caption, this.#canvas);
+    // The latest values beside the names are the text of the picture.
+    figure.setAttribute("role", "group");
+    figure.setAttribute("aria-label", title);
+    new ResizeObserver(() => this.#draw()).observe(figure);
+    this.#canvas.addEventListener("pointermove", (event) => this.#point(event));
+    this.#canvas.addEventListener("pointerleave", () => moveCursor(null));
+    charts.add(this);
+  }
+
+  /** The largest value, or the largest pile of bars. */
+  static peak(series, columns) {
+    const peaks = columns.map((column) => {
+      const values = series.map(({ kind, of }) => ({ kind, value: of(column) ?? 0 }));
+      const bars = values.filter(({ kind }) => kind === "bar").reduce((sum, { value }) => sum + value, 0);
+      return Math.max(bars, ...values.map(({ value }) => value));
+    });
+    return Math.max(0, ...peaks);
+  }
+
+  get series() {
+    return this.#series;
+  }
+
+  /** Shows columns, one a second, the last one just complete; values up to `max`. */
+  show(columns, max) {
+    this.#columns = columns;
+    this.#max = max;
+    this.#draw();
+  }
+
+  #x(place) {
+    const { left, right } = MARGIN;
+    return left + ((this.width - left - right) * place) / Math.max(this.#columns.length - 1, 1);
+  }
+
+  #y(value) {
+    const { top, bottom } = MARGIN;
+    return HEIGHT - bottom - ((HEIGHT - top - bottom) * Math.min(value, this.#max)) / this.#max;
+  }
+
+  #draw() {
+    this.width = this.#canvas.clientWidth;
+    if (!this.width || this.#columns.length === 0) return;
+    this.#canvas.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
+    const piles = new Array(this.#columns.length).fill(0);
+    const shapes = this.#series.map((series, place) => this.#shape(series, place, piles));
+    this.#canvas.replaceChildren(...this.#axes(), ...shapes.flat(), ...this.#line());
+    this.#label();
+  }
+
+  #axes() {
+    const { left, right } = MARGIN;
+    const parts = [];
+    for (const value of [0, this.#max / 2, this.#max]) {
+      const y = this.#y(value);
+      parts.push(svg("line", { class: "grid", x1: left, x2: this.width - right, y1: y, y2: y }));
+      parts.push(svg("text", { x: left - 4, y: y + 3, "text-anchor": "end" }, this.#format(value)));
+    }
+    const last = this.#columns.length - 1;
+    for (let ago = 0; ago <= last; ago += TICK_SECONDS) {
+      const anchor = ago === 0 ? "end" : "middle";
+      parts.push(
+        svg(
+          "text",
+          { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": anchor },
+          ago === 0 ? "now" : `−${ago} s`,
+        ),
+      );
+    }
+    return parts;
+  }
+
+  #shape({ kind, of }, place, piles) {
+    if (kind === "bar") {
+      const width = Math.max((this.#x(1) - this.#x(0)) * 0.8, 1);
+      const path = this.#columns.map((column, at) => {
+        const value = of(column) ?? 0;
+        if (value === 0) return "";
+        const [low, high] = [this.#y(piles[at]), this.#y((piles[at] += value))];
+        return `M${this.#x(at) - width / 2} ${low}V${high}h${width}V${low}z`;
+      });
+      return [svg("path", { class: `bar s-${place}`, d: path.join("") })];
+    }
+    // A gap where there is no value.
+    const pieces = [];
+    let piece = [];
+    this.#columns.forEach((column, at) => {
+      const value = of(column);
+      if (value === null) piece = [];
+      else {
+        if (piece.length === 0) pieces.push(piece);
+        piece.push([this.#x(at), this.#y(value)]);
+      }
+    });
+    const line = ([first, ...rest]) =>
+      rest.length ? `M${first}${rest.map((point) => `L${point}`).join("")}` : `M${first}h3`;
+    const shapes = [svg("path", { class: `line s-${place}`, d: pieces.map(line).join("") })];
+    if (kind === "area") {
+      const base = this.#y(0);
+      const area = pieces.map((piece) => `${line(piece)}V${base}H${piece[0][0]}z`);
+      shapes.unshift(svg("path", { class: `area s-${place}`, d: area.join("") }));
+    }
+    return shapes;
+  }
+
+  #line() {
+    if (cursor === null) return [];
+    const x = this.#x(cursor);
+    return [svg("line", { class: "cursor", x1: x, x2: x, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom })];
+  }
+
+  #label() {
+    const column = this.#columns[cursor ?? this.#columns.length - 1];
+    this.#series.forEach(({ of }, place) => {
+      const value = of(column);
+      const text = value === null ? "–" : this.#format(value);
+      const target = this.#values[place].value;
+      if (target.textContent !== text) target.textContent = text;
+    });
+  }
+
+  #point(event) {
+    const last = this.#columns.length - 1;
+    const share = (event.offsetX - MARGIN.left) / (this.width - MARGIN.left - MARGIN.right);
+    moveCursor(Math.min(Math.max(Math.round(share * last), 0), last));
+  }
+
+  static redraw() {
+    for (const chart of charts) chart.#draw();
+  }
+}
+
+function moveCursor(place) {
+  cursor = place;
+  Chart.redraw();
+}

@@ -1,0 +1,179 @@
+// One message: what was sent, what came back, what became of it, and when.
+
+import { curl, json, problem } from "./api.js";
+import { byId, clock, duration, element } from "./dom.js";
+import { WAY_NAMES } from "./messages.js";
+import { pathOf } from "./sending.js";
+
+/** JSON with line breaks; anything else as it is. */
+function pretty(text) {
+  const value = json({ text });
+  // A number may be larger than a script's, so what was sent is shown as it was.
+  return value === null ? text : JSON.stringify(value, null, 2);
+}
+
+const code = (text) => element("pre", { tabIndex: 0 }, text);
+
+/** A response as it is: status, the headers that a script may read, body. */
+export function responseView(response) {
+  if (!response) return element("p", {}, "No response yet.");
+  const shown = ["content-type", "retry-after", "x-amz-apigw-id"].filter((name) => response.headers[name]);
+  const head = [
+    `HTTP ${response.status || "– no response"}`,
+    ...shown.map((name) => `${name}: ${response.headers[name]}`),
+  ];
+  const isSuccess = response.status >= 200 && response.status < 300;
+  const { title, detail } = isSuccess ? {} : problem(response);
+  return element(
+    "div",
+    {},
+    isSuccess ? null : element("p", { class: "fault" }, element("b", {}, title), ` ${detail}`),
+    code(`${head.join("\n")}\n\n${pretty(response.text) || "(no body)"}`),
+  );
+}
+
+function copyButton(name, text) {
+  const button = element("button", { type: "button" }, name);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not copied: select the text below";
+    }
+    setTimeout(() => (button.textContent = name), 2000);
+  });
+  return button;
+}
+
+/** The times of a message, each with how long after it was to be sent. */
+function trace(message) {
+  const steps = [];
+  const step = (at, what, kind = "") => at && steps.push({ at, what, kind });
+  message.attempts.forEach(({ sentAt, respondedAt, response, retryAt }, place) => {
+    step(sentAt, place === 0 ? "sent" : `sent again (request ${place + 1})`);
+    step(
+      respondedAt,
+      response?.status ? `response ${response.status}` : "no response",
+      response?.status < 300 ? "" : "bad",
+    );
+    if (retryAt) steps.at(-1).what += `, to be repeated in ${duration(retryAt - respondedAt)}`;
+  });
+  step(
+    message.storedAt,
+    message.storedAt < message.offeredAt - 2000 ? "stored, by an earlier request" : "stored (clock of the stack)",
+    "good",
+  );
+  for (const { at, event } of message.events) step(at, `notified: ${event.type}`);
+  for (const { at, response } of message.lookUps)
+    step(at, `looked up: ${json(response)?.status ?? response.status}`);
+  steps.sort((one, other) => one.at - other.at);
+  const start = message.offeredAt;
+  const total = Math.max(...steps.map(({ at }) => at - start), 1);
+  return element(
+    "ol",
+    { class: "trace" },
+    element(
+      "li",
+      {},
+      element("time", {}, clock(start)),
+      element("span", {}, "to be sent"),
+      element("meter", { value: 0, "aria-hidden": "true" }),
+    ),
+    steps.map(({ at, what, kind }) =>
+      element(
+        "li",
+        { class: kind },
+        element("time", {}, clock(at)),
+        element("span", {}, what),
+        element("span", { class: "offset" }, at < start ? "" : `+${duration(at - start)}`),
+        element("meter", { min: 0, max: total, value: Math.max(at - start, 0), "aria-hidden": "true" }),
+      ),
+    ),
+  );
+}
+
+export class Details {
+  #dialog = byId("details");
+  #message = null;
+  #actions;
+  #version = "";
+
+  /** `actions`: `lookUp(message)` and `edit(message)`. */
+  constructor(actions) {
+    this.#actions = actions;
+    this.#dialog.addEventListener("close", () => (this.#message = null));
+    // A click beside it closes it.
+    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close());
+  }
+
+  open(message) {
+    this.#message = message;
+    this.#version = "";
+    this.update();
+    if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  /** Shows what changed meanwhile. */
+  update() {
+    const message = this.#message;
+    if (!message) return;
+    const { attempts, events, lookUps, status } = message;
+    const version = [status, attempts.length, attempts.at(-1)?.respondedAt, events.length, lookUps.length].join();
+    if (version === this.#version) return;
+    this.#version = version;
+    const place = document.activeElement?.dataset?.action;
+    byId("details-title").textContent = `${message.id} – ${status}`;
+    byId("details-body").replaceChildren(...this.#sections(message));
+    // The buttons were replaced; the focus stays on the same.
+    if (place) byId("details-body").querySelector(`[data-action="${place}"]`)?.focus();
+  }
+
+  #sections(message) {
+    const action = (name, title, run) => {
+      const button = element("button", { type: "button", "data-action": name }, title);
+      button.addEventListener("click", run);
+      return button;
+    };
+    const command = curl("PUT", pathOf(message), message.text);
+    const reason = message.outcome?.reason;
+    const lookUp = message.lookUps.at(-1);
+    const section = (title, ...content) => element("section", {}, element("h3", {}, title), content);
+    return [
+      element(
+        "p",
+        {},
+        `${WAY_NAMES[message.way]}, owner ${message.owner}`,
+        message.receipt ? `, receipt ${message.receipt}` : "",
+      ),
+      reason ? element("p", { class: "fault" }, reason) : null,
+      section("Trace", trace(message)),
+      element(
+        "div",
+        { class: "row" },
+        message.statusPath ? action("look-up", "Look up", () => this.#actions.lookUp(message)) : null,
+        action("edit", "Edit and send again", () => {
+          this.#dialog.close();
+          this.#actions.edit(message);
+        }),
+        copyButton("Copy as curl", command),
+        message.statusPath ? copyButton("Copy the look-up as curl", curl("GET", message.statusPath)) : null,
+      ),
+      section("Response", responseView(message.attempts.at(-1)?.response)),
+      message.way === "queue"
+        ? section(
+            "Notifications (CloudEvents)",
+            message.events.length
+              ? code(message.events.map(({ event }) => JSON.stringify(event, null, 2)).join("\n"))
+              : element("p", {}, "None yet. It comes over the WebSocket once there is an outcome."),
+          )
+        : null,
+      lookUp ? section("Latest look-up", responseView(lookUp.response)) : null,
+      section(
+        "Payload, as it was sent",
+        code(message.text.length > 4000 ? `${message.text.slice(0, 4000)}…` : message.text),
+      ),
+      section("As curl", code(command.length > 4000 ? `${command.slice(0, 4000)}…` : command)),
+    ].filter((part) => part !== null);
+  }
+}

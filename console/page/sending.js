@@ -1,0 +1,174 @@
+// Sends messages, one or a burst, and looks up what was not notified.
+
+import { json, request } from "./api.js";
+import { now } from "./dom.js";
+
+/** A caller that retries well gives up after this long. */
+const RETRY_LIMIT_MS = 30_000;
+const FIRST_RETRY_MS = 250;
+const LONGEST_RETRY_MS = 8_000;
+/** How many look-ups are under way at once. */
+const MAX_LOOK_UPS = 4;
+/** How long a queued message is left alone before it is looked up though its socket is open. */
+const LOOK_UP_AFTER_MS = 60_000;
+
+const PATHS = { sync: "messages", queue: "queue" };
+
+export const pathOf = ({ way, id }) => `/${PATHS[way]}/${encodeURIComponent(id)}`;
+
+export class Sender {
+  #messages;
+  #config;
+  #token;
+  #waiting = { sync: [], queue: [] };
+  /** The address of each request that could be under way and is not. */
+  #free;
+  #lookUps = [];
+  #lookingUp = new Set();
+
+  /** `tokenOf` returns the current token of an owner; `onResponse` learns each response to one. */
+  constructor(messages, config, tokenOf, onResponse) {
+    this.onResponse = onResponse;
+    this.#messages = messages;
+    this.#config = config;
+    this.#token = tokenOf;
+    const free = (urls) => Array.from({ length: config.requestsAtOnce }, () => urls).flat();
+    this.#free = { sync: free(config.httpUrls.sync), queue: free(config.httpUrls.queue) };
+  }
+
+  /** Sends a message, and resolves to it once there is a response that is not followed by a retry. */
+  send(way, owner, id, text, retry = false) {
+    const message = this.#messages.offer(way, owner, id, text);
+    return new Promise((resolve) => this.#enqueue({ message, retry, resolve }));
+  }
+
+  /** Looks up messages one after the other, unless they were notified meanwhile. */
+  lookUpAll(messages) {
+    for (const message of messages) {
+      if (!this.#lookingUp.has(message)) {
+        this.#lookingUp.add(message);
+        this.#lookUps.push(message);
+      }
+    }
+    for (let free = MAX_LOOK_UPS - (this.#lookingUp.size - this.#lookUps.length); free > 0; free -= 1)
+      this.#nextLookUp();
+  }
+
+  /** Looks up messages that have waited for long, each less and less often. */
+  lookUpOverdue(owner) {
+    const isOverdue = ({ respondedAt, lookUps }) => {
+      const since = lookUps.length ? lookUps.at(-1).at : respondedAt;
+      return now() - since > LOOK_UP_AFTER_MS * 2 ** Math.min(lookUps.length, 4);
+    };
+    this.lookUpAll(this.#messages.unsettled(owner).filter(isOverdue).slice(0, 50));
+  }
+
+  async lookUp(message) {
+    const response = await this.get(message.owner, message.statusPath);
+    this.#messages.lookUp(message, response, json(response));
+    return response;
+  }
+
+  get(owner, path) {
+    return this.#request(this.#config.httpUrls.queue[0], owner, "GET", path);
+  }
+
+  async #request(base, owner, method, path, body) {
+    const response = await request(base, this.#token(owner), method, path, body);
+    this.onResponse(owner, response);
+    return response;
+  }
+
+  async #nextLookUp() {
+    const message = this.#lookUps.shift();
+    if (!message) return;
+    if (message.status === "queued") await this.lookUp(message);
+    this.#lookingUp.delete(message);
+    this.#nextLookUp();
+  }
+
+  /** Browsers send only so many requests at once to a host; those beyond wait here, where they can be counted. */
+  #enqueue(job) {
+    const { way } = job.message;
+    this.#waiting[way].push(job);
+    this.#fill(way);
+  }
+
+  async #fill(way) {
+    if (this.#free[way].length === 0 || this.#waiting[way].length === 0) return;
+    const url = this.#free[way].shift();
+    await this.#attempt(this.#waiting[way].shift(), url);
+    this.#free[way].push(url);
+    this.#fill(way);
+  }
+
+  async #attempt(job, base) {
+    const { message, retry, resolve } = job;
+    const attempt = this.#messages.begin(message);
+    const response = await this.#request(base, message.owner, "PUT", pathOf(message), message.text);
+    const pause = retry ? this.#pause(message, response) : null;
+    this.#messages.respond(message, attempt, response, json(response), pause === null ? null : now() + pause);
+    if (pause === null) resolve(message);
+    else setTimeout(() => this.#enqueue(job), pause);
+  }
+
+  /** How long to wait before the request is repeated; null if it is not. */
+  #pause(message, { status, headers }) {
+    const isTemporary = status === 0 || status === 429 || status >= 500;
+    if (!isTemporary || now() - message.offeredAt > RETRY_LIMIT_MS) return null;
+    const longest = Math.min(FIRST_RETRY_MS * 2 ** message.attempts.length, LONGEST_RETRY_MS);
+    return Math.max(Number(headers["retry-after"] ?? 0) * 1000, 0) + Math.random() * longest;
+  }
+}
+
+/** A payload of about this many bytes. */
+export function payloadOf(bytes, number) {
+  const text = JSON.stringify({ number, sentAt: new Date().toISOString() });
+  const filler = bytes - text.length - ',"text":""'.length;
+  return filler > 0 ? `${text.slice(0, -1)},"text":"${"x".repeat(filler)}"}` : text;
+}
+
+/** Sends messages at a steady rate, whether responses come or not. */
+export class Burst {
+  #timer;
+  offered = 0;
+  responded = 0;
+
+  /** `plan`: `ways`, `number` and `rate` of each way, `bytes`, `owners`, `retry`. */
+  constructor(plan, sender, onChange) {
+    this.plan = plan;
+    this.total = plan.number * plan.ways.length;
+    this.onChange = onChange;
+    const start = now();
+    const name = `burst-${Math.floor(start).toString(36).slice(-5)}`;
+    let sent = 0;
+    this.#timer = setInterval(() => {
+      const due = Math.min(Math.floor(((now() - start) / 1000) * plan.rate) + 1, plan.number);
+      for (; sent < due; sent += 1) {
+        const text = payloadOf(plan.bytes, sent + 1);
+        const owner = plan.owners[sent % plan.owners.length];
+        for (const way of plan.ways) this.#send(sender, way, owner, `${name}-${way}-${sent + 1}`, text);
+      }
+      if (sent === plan.number) this.stop();
+      onChange();
+    }, 20);
+  }
+
+  get sending() {
+    return this.#timer !== null;
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+    this.#timer = null;
+    this.onChange();
+  }
+
+  #send(sender, way, owner, id, text) {
+    this.offered += 1;
+    sender.send(way, owner, id, text, this.plan.retry).then(() => {
+      this.responded += 1;
+      this.onChange();
+    });
+  }
+}

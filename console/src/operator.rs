@@ -1,0 +1,229 @@
+//! What the operator of a local stack sees and does.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use fault_proxy::{Capacity, Fault, FaultProxy};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use redrive::{
+    connection,
+    dead_letter::DeadLetter,
+    run::{self, Options},
+};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{Error, Local};
+
+/// The logical id of the consumer in template.yaml, which CloudFormation puts into its name.
+const CONSUMER: &str = "QueueConsumerFunction";
+
+pub(crate) struct Operator {
+    local: Local,
+    http: reqwest::Client,
+    proxy: Arc<FaultProxy>,
+    switches: Arc<Mutex<Switches>>,
+}
+
+#[derive(Debug, Default)]
+struct Switches {
+    units_per_second: Option<f64>,
+    outage_until: Option<Instant>,
+    /// Since the start.
+    requests: u64,
+    throttled: u64,
+}
+
+impl Operator {
+    /// Puts a proxy between the functions of a stack and its database.
+    pub(crate) async fn of(local: &Local, database: SocketAddr) -> Result<Self, Error> {
+        let operator = Self {
+            local: local.clone(),
+            http: reqwest::Client::builder().no_proxy().build().map_err(emulator)?,
+            proxy: Arc::new(FaultProxy::before(database).await),
+            switches: Arc::default(),
+        };
+        operator.redirect().await?;
+        Ok(operator)
+    }
+
+    /// Makes every function that uses the tables reach them through the proxy.
+    async fn redirect(&self) -> Result<(), Error> {
+        let functions = self.lambda(Method::GET, "/2015-03-31/functions/", None).await?;
+        for function in functions["Functions"].as_array().into_iter().flatten() {
+            let mut variables = function["Environment"]["Variables"].clone();
+            let uses_tables =
+                ["MESSAGES_TABLE", "CONNECTIONS_TABLE"].iter().any(|name| variables.get(name).is_some());
+            let Some(name) = function["FunctionName"].as_str().filter(|_| uses_tables) else { continue };
+            variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(self.proxy.url());
+            let path = format!("/2015-03-31/functions/{name}/configuration");
+            let change = json!({ "Environment": { "Variables": variables } });
+            self.lambda(Method::PUT, &path, Some(&change)).await?;
+        }
+        Ok(())
+    }
+
+    /// What the page shows, as of now.
+    pub(crate) async fn state(&self) -> Result<Value, Error> {
+        let [waiting, delivered, _] = self.attributes(&self.local.queue_url).await?;
+        let [dead, hidden, _] = self.attributes(&self.local.dead_letter_queue_url).await?;
+        let usage = self.proxy.take_usage();
+        // Otherwise the proxy would keep a list of them for ever.
+        self.proxy.taken_all();
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
+        switches.requests += usage.requests.values().sum::<u64>();
+        switches.throttled += usage.throttled_requests + usage.throttled_statements;
+        let outage = switches.outage_until.map(|until| until.saturating_duration_since(Instant::now()));
+        Ok(json!({
+            "at": u64::try_from(at).unwrap_or(u64::MAX),
+            "queue": { "waiting": waiting, "delivered": delivered },
+            // The recorder hides letters while it looks at them.
+            "deadLetters": dead + hidden,
+            "databaseRequests": switches.requests,
+            "databaseThrottled": switches.throttled,
+            "unitsPerSecond": switches.units_per_second,
+            "outageMs": outage.map_or(0, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        }))
+    }
+
+    /// From now on, the table of messages has this capacity, in write and in read units; or no limit.
+    pub(crate) fn limit(&self, units_per_second: Option<f64>) {
+        self.proxy.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner).units_per_second = units_per_second;
+    }
+
+    /// The database responds to everything with an error, for so long.
+    pub(crate) fn begin_outage(&self, length: Duration) {
+        let until = Instant::now() + length;
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = Some(until);
+        self.proxy.always(Fault::ServerError);
+        let (proxy, switches) = (Arc::clone(&self.proxy), Arc::clone(&self.switches));
+        tokio::spawn(async move {
+            sleep(length).await;
+            let mut switches = switches.lock().unwrap_or_else(PoisonError::into_inner);
+            // Unless another one has begun meanwhile.
+            if switches.outage_until == Some(until) {
+                switches.outage_until = None;
+                proxy.always(Fault::None);
+            }
+        });
+    }
+
+    pub(crate) fn end_outage(&self) {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = None;
+        self.proxy.always(Fault::None);
+    }
+
+    /// Kills a process of the consumer, at random, as if its machine was lost.
+    pub(crate) async fn kill_consumer(&self) -> Result<Value, Error> {
+        let consumers = consumers(&self.proxy.url());
+        let killed =
+            fastrand::choice(consumers).filter(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok());
+        let [_, _, visibility] = self.attributes(&self.local.queue_url).await?;
+        Ok(json!({ "killed": killed, "redeliverySeconds": visibility }))
+    }
+
+    /// The messages in the dead-letter queue. Their receive counts change by this.
+    pub(crate) async fn dead_letters(&self) -> Result<Value, Error> {
+        let mut letters = Vec::new();
+        let options = Options { dry_run: true, ..Options::default() };
+        self.redrive_with(options, |letter| {
+            letters.push(json!({
+                "id": letter.id(),
+                "owner": letter.owner(),
+                "receipt": letter.receipt(),
+                "ageMs": letter.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            }));
+        })
+        .await?;
+        Ok(json!(letters))
+    }
+
+    /// Moves the dead letters back into the queue.
+    pub(crate) async fn redrive(&self) -> Result<Value, Error> {
+        let summary = self.redrive_with(Options::default(), |_| {}).await?;
+        let left = summary.unattributed + summary.failed_again + summary.not_moved + summary.hidden;
+        Ok(json!({ "moved": summary.moved + summary.not_deleted, "left": left }))
+    }
+
+    async fn redrive_with(
+        &self,
+        options: Options,
+        mut each: impl FnMut(&DeadLetter),
+    ) -> Result<run::Summary, Error> {
+        let (client, queues) = connection::to_local_stack(&self.local.file).await?;
+        let (summary, result) =
+            run::redrive(&client, &queues, options, || false, |letter, _| each(letter)).await;
+        result?;
+        Ok(summary)
+    }
+
+    /// Messages that wait in a queue, messages in delivery, and how many seconds these are hidden.
+    async fn attributes(&self, queue_url: &str) -> Result<[u64; 3], Error> {
+        let request = self
+            .http
+            .post(&self.local.emulator.endpoint)
+            .header("x-amz-target", "AmazonSQS.GetQueueAttributes");
+        let request = request.header("content-type", "application/x-amz-json-1.0");
+        let names =
+            ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "VisibilityTimeout"];
+        let body = json!({ "QueueUrl": queue_url, "AttributeNames": names });
+        let response = self.send("sqs", request.body(body.to_string())).await?;
+        // Numbers are texts in SQS.
+        Ok(names.map(|name| {
+            response["Attributes"][name].as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
+        }))
+    }
+
+    async fn lambda(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.local.emulator.endpoint));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        self.send("lambda", request).await
+    }
+
+    /// Sends a request in the name of the account. The emulator verifies no signature: it reads the service in it.
+    async fn send(&self, service: &str, request: RequestBuilder) -> Result<Value, Error> {
+        let scope = format!("Credential=test/20260101/{}/{service}/aws4_request", self.local.region);
+        let signature = format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0");
+        let response = request.header("authorization", signature).send().await.map_err(emulator)?;
+        let status = response.status();
+        let text = response.text().await.map_err(emulator)?;
+        if !status.is_success() {
+            return Err(Error::Emulator(format!("{service}: status {status}: {text}")));
+        }
+        serde_json::from_str(&text).map_err(|error| Error::Emulator(error.to_string()))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn emulator(error: reqwest::Error) -> Error {
+    Error::Emulator(error.to_string())
+}
+
+/// The processes of the consumer whose database is behind this proxy: those of this stack.
+fn consumers(proxy: &str) -> Vec<i32> {
+    let database = format!("AWS_ENDPOINT_URL_DYNAMODB={proxy}");
+    let is_consumer = |variable: &[u8]| {
+        let text = str::from_utf8(variable).unwrap_or_default();
+        text.strip_prefix("AWS_LAMBDA_FUNCTION_NAME=").is_some_and(|name| name.contains(CONSUMER))
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.clone().any(|variable| variable == database.as_bytes()) && variables.any(is_consumer)
+    })
+    .collect()
+}

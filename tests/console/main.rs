@@ -1,0 +1,310 @@
+//! The console in a real browser, on a stack that these tests have for themselves: `cargo xtask test --step console`.
+//!
+//! They run one after the other, because each of them switches faults of the whole stack.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this crate is nothing but tests")]
+
+mod browser;
+mod page;
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use e2e::stack::{eventually, text, unique};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::page::Page;
+
+#[tokio::test]
+async fn both_designs_store_a_message_and_the_outcome_arrives_over_the_socket() {
+    let mut page = Page::open().await;
+    let id = unique("both");
+    page.send("both", &id, r#"{"item":"book"}"#).await;
+    page.until("all.every(({ status }) => status === 'stored')").await;
+    let message = page.get("(({ notifiedAt, lookUps, storedAt, offeredAt }) => [notifiedAt >= offeredAt, lookUps.length, storedAt > 0])(all[1])").await;
+    assert_eq!(message, json!([true, 0, true]), "notified, not looked up, with the time");
+    for id in [id.clone(), format!("{id}-q")] {
+        let item = page.stack.item("alice", &id).await.expect("it is in the table");
+        assert_eq!(text(&item, "payload"), r#"{"item":"book"}"#);
+    }
+    let shown =
+        page.get("[...document.querySelectorAll('#list .status')].map((cell) => cell.textContent)").await;
+    assert_eq!(shown, json!(["stored", "stored"]));
+    page.close().await;
+}
+
+#[tokio::test]
+async fn a_repeated_a_different_and_an_invalid_message_end_as_the_api_says() {
+    let mut page = Page::open().await;
+    page.send("both", &unique("ends"), r#"{"item":"book"}"#).await;
+    page.until("all.every(({ status }) => status === 'stored')").await;
+    for (example, statuses, code) in [
+        ("same", ["stored", "stored"], 200),
+        ("other", ["conflict", "conflict"], 409),
+        ("invalid", ["refused", "refused"], 400),
+        ("illegal", ["refused", "rejected"], 400),
+    ] {
+        let before = page.get("all.length").await;
+        page.click(&format!("[data-example={example}]")).await;
+        let [sync, queue] = statuses;
+        page.until(&format!(
+            "all.length === {before} + 2 && all.at(-2).status === '{sync}' && all.at(-1).status === '{queue}'"
+        ))
+        .await;
+        assert_eq!(page.get("all.at(-2).attempts[0].response.status").await, code, "{example}");
+        if code >= 400 {
+            let title = page.get("JSON.parse(all.at(-2).attempts[0].response.text).title").await;
+            page.until(&format!("$('#responses').textContent.includes({title})")).await;
+        }
+        // The next example changes what was valid.
+        page.set("#payload", r#"{"item":"book"}"#).await;
+    }
+    page.close().await;
+}
+
+#[tokio::test]
+async fn an_outcome_shows_under_the_request_that_it_belongs_to() {
+    let mut page = Page::open().await;
+    let id = unique("twice");
+    page.send("queue", &id, r#"{"item":"first"}"#).await;
+    page.until("all[0].status === 'stored'").await;
+    page.send("queue", &id, r#"{"item":"second"}"#).await;
+    page.send("queue", &id, r#"{"item":"first"}"#).await;
+    page.until("all.every(({ status }) => status !== 'queued')").await;
+    for (place, expected) in ["stored", "conflict", "stored"].iter().enumerate() {
+        let path = page.get(&format!("all[{place}].statusPath")).await;
+        let caller = page.stack.caller_named("alice");
+        let looked_up = caller.get(path.as_str().expect("a path")).await.message_status();
+        assert_eq!(looked_up, *expected, "the API's outcome of request {place}");
+        assert_eq!(page.get(&format!("all[{place}].status")).await, *expected, "the page's");
+    }
+    page.close().await;
+}
+
+#[tokio::test]
+async fn after_a_burst_beyond_the_capacity_the_counts_are_those_of_the_tables() {
+    let mut page = Page::open().await;
+    let letters = page.stack.dead_letters().await.len();
+    // So few that any machine exceeds them.
+    page.set("#capacity", "2").await;
+    page.until("$('#operator-state').textContent.includes('20 writes/s')").await;
+    page.set("#burst-owners", "alice, bob").await;
+    burst(&mut page, 500, 100).await;
+    page.until("all.every(({ status }) => !['waiting', 'sent', 'queued'].includes(status))").await;
+    page.until("Number($('[data-count=\"queue without an outcome\"]').textContent) === 0").await;
+    page.set("#capacity", "8").await;
+
+    let keys = page.get("all.map(({ id, owner }) => `${id}#${owner}`)").await;
+    let keys: HashSet<_> = keys.as_array().expect("keys").iter().filter_map(Value::as_str).collect();
+    assert_eq!(keys.len(), 1000);
+    let items = page.stack.items().await;
+    for (way, stored) in [("sync", "sync stored"), ("queue", "queue stored")] {
+        let mine = items.iter().filter(|item| text(item, "pk").contains(&format!("-{way}-")));
+        let mine = mine.filter(|item| text(item, "status") == "stored" && keys.contains(text(item, "pk")));
+        assert_eq!(shown(&mut page, stored).await, mine.count() as u64, "{way}");
+    }
+    assert!(shown(&mut page, "sync refused").await > 0, "the capacity was exceeded");
+    assert_eq!(shown(&mut page, "queue sent").await, 500);
+    let failed = shown(&mut page, "queue dead-lettered").await;
+    eventually("the dead letters", async || match page.stack.dead_letters().await.len() - letters {
+        found if found as u64 == failed => Ok(()),
+        found => Err(format!("{found}, the page has {failed}")),
+    })
+    .await;
+    page.close().await;
+}
+
+#[tokio::test]
+async fn while_the_database_is_unavailable_one_design_refuses_and_the_other_waits() {
+    let mut page = Page::open().await;
+    page.set("#outage-seconds", "4").await;
+    page.click("#outage").await;
+    page.until("document.body.classList.contains('outage')").await;
+    let id = unique("outage");
+    page.send("both", &id, r#"{"item":"book"}"#).await;
+    assert_eq!(page.get("all[0].attempts[0].response.status").await, 503);
+    page.until("$('#responses').textContent.includes('The message was not confirmed as stored')").await;
+    assert_eq!(page.get("all[1].attempts[0].response.status").await, 202);
+    page.until("all[1].status === 'stored'").await;
+    page.until("!document.body.classList.contains('outage')").await;
+    page.close().await;
+}
+
+#[tokio::test]
+async fn a_dropped_socket_is_noticed_and_what_it_missed_is_looked_up() {
+    let mut page = Page::open().await;
+    page.network(false);
+    page.until("$('#connections').textContent.includes('reconnecting in')").await;
+    page.send("queue", &unique("missed"), r#"{"item":"book"}"#).await;
+    let path = page.get("all[0].statusPath").await;
+    let caller = page.stack.caller_named("alice");
+    eventually("the outcome, which is pushed to nobody", async || {
+        match caller.get(path.as_str().unwrap()).await.message_status() {
+            status if status == "stored" => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
+    assert_eq!(page.get("all[0].status").await, "queued", "nothing told the page");
+    page.network(true);
+    page.until("state() === 'open'").await;
+    page.until("all[0].status === 'stored' && all[0].lookUps.length > 0 && all[0].notifiedAt === null").await;
+    page.close().await;
+}
+
+#[tokio::test]
+async fn an_expired_token_is_shown_and_replaced() {
+    let mut page = Page::open().await;
+    let stack = &page.stack;
+    let claims = json!({ "iss": stack.at.token_issuer, "aud": stack.at.token_audience, "sub": "alice", "exp": 1_700_000_000 });
+    let expired =
+        stack.key.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": stack.key.key_id() }), &claims);
+    page.set("#token", &expired).await;
+    page.click("#access-form button").await;
+    page.until("$('#connections').textContent.includes('token expired') && !$('#banner').hidden").await;
+    page.click("#renew").await;
+    page.until("state() === 'open' && $('#banner').hidden").await;
+    page.send("sync", &unique("renewed"), r#"{"item":"book"}"#).await;
+    assert_eq!(page.get("all[0].status").await, "stored");
+    page.close().await;
+}
+
+#[tokio::test]
+async fn the_keyboard_alone_sends_a_message_and_opens_it() {
+    let mut page = Page::open().await;
+    let focus = async |page: &mut Page, selector: &str| {
+        for _ in 0..80 {
+            page.browser.press("Tab").await;
+            if page.get(&format!("document.activeElement.matches({})", json!(selector))).await == true {
+                return;
+            }
+        }
+        panic!("the keyboard does not reach {selector}");
+    };
+    focus(&mut page, "#one .main").await;
+    page.browser.press("Enter").await;
+    page.until("all.length === 2 && all.every(({ status }) => status === 'stored')").await;
+    focus(&mut page, "#list").await;
+    page.browser.press("ArrowDown").await;
+    page.browser.press("Enter").await;
+    page.until("$('#details').open && $('#details').textContent.includes('notified: intake.message.stored')")
+        .await;
+    page.browser.press("Escape").await;
+    page.until("!$('#details').open").await;
+    page.close().await;
+}
+
+#[tokio::test]
+async fn five_thousand_messages_stay_smooth() {
+    let mut page = Page::open().await;
+    let scroll = "(async () => { const list = $('#list'); const times = []; \
+                  let last = await new Promise(requestAnimationFrame); \
+                  for (let at = 0; at < 60; at += 1) { list.scrollTop += 1500; \
+                  const now = await new Promise(requestAnimationFrame); times.push(now - last); last = now } \
+                  times.sort((a, b) => a - b); \
+                  return { rows: list.querySelectorAll('[role=option]').length, median: times[30], worst: times[59] } })()";
+    let before = (page.get(scroll).await, page.heap().await);
+    let offer = "window.intake.messages.offer('queue', 'alice', `many-${at}`, '{}')";
+    page.get(&format!("(() => {{ for (let at = 0; at < 5000; at += 1) {offer} }})()")).await;
+    page.until("$('#shown').textContent.startsWith('5,000')").await;
+    let (frames, heap) = (page.get(scroll).await, page.heap().await);
+    let figures = json!({
+        "frame ms": { "before": before.0, "after": frames },
+        "heap bytes": { "before": before.1, "after": heap },
+    });
+    fs::write(pictures().join("smooth.json"), format!("{figures:#}\n")).expect("written");
+    assert!(frames["rows"].as_u64().expect("rows") < 60, "only what is in view exists: {figures:#}");
+    // Two processors draw without a graphics card, beside the stack.
+    assert!(frames["median"].as_f64().expect("a time") < 50.0, "{figures:#}");
+    page.close().await;
+}
+
+#[tokio::test]
+async fn another_page_another_host_and_a_call_without_the_key_change_nothing() {
+    let page = Page::open().await;
+    let (origin, key) = page.url.split_once("/#key=").expect("a key");
+    let outage = async |origin_header: Option<&str>, host: Option<&str>, key: &str| {
+        let mut request = page.stack.http.request(Method::PUT, format!("{origin}/operator/outage"));
+        request = request.header("content-type", "application/json").body(r#"{"seconds":60}"#);
+        for (name, value) in [("origin", origin_header), ("host", host)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        request.bearer_auth(key).send().await.expect("a response").status()
+    };
+    assert_eq!(outage(Some("https://example.com"), None, key).await, StatusCode::FORBIDDEN);
+    assert_eq!(outage(Some("http://127.0.0.1:1"), None, key).await, StatusCode::FORBIDDEN);
+    assert_eq!(outage(Some("null"), None, key).await, StatusCode::FORBIDDEN);
+    assert_eq!(outage(None, Some("example.com"), key).await, StatusCode::FORBIDDEN);
+    assert_eq!(outage(Some(origin), None, "wrong").await, StatusCode::UNAUTHORIZED);
+    let state = async || {
+        let request = page.stack.http.get(format!("{origin}/operator/state")).bearer_auth(key);
+        let response: Value =
+            serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+        response["outageMs"].as_u64().expect("a number")
+    };
+    assert_eq!(state().await, 0, "nothing has changed");
+    assert_eq!(outage(Some(origin), None, key).await, StatusCode::NO_CONTENT);
+    assert!(state().await > 0);
+    page.stack
+        .http
+        .delete(format!("{origin}/operator/outage"))
+        .bearer_auth(key)
+        .send()
+        .await
+        .expect("a response");
+    let config = page.stack.http.get(format!("{origin}/config.json")).send().await.expect("a response");
+    assert!(!config.text().await.expect("a text").contains("eyJ"), "there is no token in it");
+    page.close().await;
+}
+
+#[tokio::test]
+async fn it_fits_three_widths_light_and_dark() {
+    let mut page = Page::open().await;
+    burst(&mut page, 120, 20).await;
+    page.until("all.every(({ status }) => status === 'stored')").await;
+    page.send("both", &unique("order"), r#"{"item":"book"}"#).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for width in [360, 1024, 1600] {
+        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        page.browser.call("Emulation.setDeviceMetricsOverride", metrics).await;
+        for scheme in ["light", "dark"] {
+            let feature = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+            page.browser.call("Emulation.setEmulatedMedia", feature).await;
+            page.get("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn, 300)))").await;
+            let picture = page.browser.screenshot().await;
+            fs::write(pictures().join(format!("{width}-{scheme}.png")), picture).expect("written");
+        }
+        let widths =
+            page.get("[document.documentElement.scrollWidth, document.documentElement.clientWidth]").await;
+        assert_eq!(widths[0], widths[1], "nothing is wider than the window of {width} px");
+    }
+    page.close().await;
+}
+
+/// The folder of the pictures.
+fn pictures() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/console");
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// Sends a burst through both designs, and waits for all responses.
+async fn burst(page: &mut Page, number: usize, rate: usize) {
+    page.set("#burst-number", &number.to_string()).await;
+    page.set("#burst-rate", &rate.to_string()).await;
+    page.click("#burst-start").await;
+    page.until("$('#burst-state').textContent.endsWith('done.')").await;
+}
+
+/// A count of the diagrams on the page.
+async fn shown(page: &mut Page, name: &str) -> u64 {
+    let text = page.get(&format!("$('[data-count=\"{name}\"]').textContent.replaceAll(',', '')")).await;
+    text.as_str().and_then(|text| text.parse().ok()).expect("a number")
+}
