@@ -239,8 +239,8 @@ pub(crate) fn report(runs: [&Run; 4], consumers: f64) -> Report {
     let csv_columns =
         ["run", "line", "counted", "messages_stored", "usd_for_one", "usd_for_a_million_messages"];
     let hourly_csv = RATES.iter().map(|&rate| {
-        let numbers =
-            [rate, hourly.queue(rate), hourly.sync(1.0), hourly.sync(10.0), hourly.break_even(rate)];
+        let (from, units) = (hourly.break_even(rate), hourly.break_even_units(rate));
+        let numbers = [rate, hourly.queue(rate), hourly.sync(1.0), hourly.sync(10.0), from, units];
         numbers.map(|number| format!("{number:.6}")).to_vec()
     });
     Report {
