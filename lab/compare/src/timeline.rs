@@ -137,7 +137,7 @@ pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
                         let drained = waiting.iter().rev().find(|(_, count, _)| *count > 0.0);
                         if let Some((at, ..)) = drained {
                             let text = format!("done at {at:.0} s");
-                            panel.text((end * 0.9, deepest * 0.94), &text, INK, HPos::Right);
+                            panel.text((end * 0.86, deepest * 0.94), &text, INK, HPos::Right);
                         }
                     }
                     _ => dots(column, run, Axes { y: (0.0, 5.0), y_label: label_of_log, ..axes(5.0) }),
