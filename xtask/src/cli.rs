@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::{
     bench::{self, BenchArguments},
+    compare::{self, CompareArguments},
     console::{self, ConsoleArguments},
-    cost::{self, CostArguments},
     failure::Failure,
     interrupt,
     redrive::{self, RedriveArguments},
@@ -37,7 +37,7 @@ enum Verb {
     Bench(BenchArguments),
     Console(ConsoleArguments),
     Redrive(RedriveArguments),
-    Cost(CostArguments),
+    Compare(CompareArguments),
     Token(TokenArguments),
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::bench(arguments),
         Verb::Console(arguments) => console::console(arguments),
         Verb::Redrive(_) => redrive::redrive(),
-        Verb::Cost(arguments) => cost::cost(arguments),
+        Verb::Compare(arguments) => compare::compare(arguments),
         Verb::Token(arguments) => print_token(arguments),
     });
     match result {

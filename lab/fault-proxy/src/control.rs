@@ -7,7 +7,8 @@
 //!   `throttle-statements`, `server-error`, `refuse`, `cut-before`, `cut-after`, `hang`, or `delay` with
 //!   `"milliseconds"`. `DELETE` ends it.
 //!
-//! A script of a web page cannot use them: a browser asks before a `PUT` to another origin, and is not answered.
+//! A script of a web page cannot use them: a browser asks before it sends a `PUT` to another origin, and the proxy does
+//! not allow it.
 
 use std::{
     sync::Mutex,
