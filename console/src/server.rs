@@ -18,6 +18,7 @@ use axum::{
     routing::{get, post, put},
 };
 use development_key::DevelopmentKey;
+use intake::message::Owner;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -228,10 +229,8 @@ async fn token(
         .development_key
         .as_ref()
         .ok_or_else(|| wrong("The stack does not trust the development key."))?;
-    if !(1..=255).contains(&owner.len()) || !owner.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(wrong("An owner is 1 to 255 printable ASCII characters."));
-    }
-    Ok(Json(json!({ "token": key.mint(issuer, audience, &owner, TOKEN_LIFETIME) })))
+    let owner = Owner::parse(owner).map_err(|error| wrong(&error.to_string()))?;
+    Ok(Json(json!({ "token": key.mint(issuer, audience, owner.as_str(), TOKEN_LIFETIME) })))
 }
 
 impl Server {

@@ -20,7 +20,6 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use development_key::DevelopmentKey;
-use rustls::crypto::ring;
 use serde::Deserialize;
 use tokio::{
     runtime::Runtime,
@@ -186,13 +185,10 @@ impl Stack {
         let (config, credentials) = &*ACCOUNT;
         let endpoint = at.emulator.as_ref().map(|emulator| &*emulator.endpoint);
         assert_eq!(config.endpoint_url(), endpoint, "AWS_ENDPOINT_URL has to be that of the stack");
-        // Fails if another test was faster.
-        let _ = ring::default_provider().install_default();
         let config = config.to_builder().http_client(http_client()).build();
         Self {
             key: DevelopmentKey::load_or_create(&at.key_file).unwrap_or_else(|error| panic!("{error}")),
-            // If this machine has a proxy, the stack is not behind it.
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: fault_proxy::http_client(),
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             redrive_sqs: OnceCell::new(),

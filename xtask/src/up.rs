@@ -20,7 +20,7 @@ const PORT: u16 = 4566;
 
 /// What failed is delivered again as soon as the consumer's timeout allows, instead of after three minutes: somebody
 /// is watching.
-const VISIBILITY_TIMEOUT_SECONDS: &str = "30";
+pub(crate) const VISIBILITY_TIMEOUT_SECONDS: &str = "30";
 
 /// Runs the whole stack on this machine, from the same template as on AWS.
 ///

@@ -77,7 +77,7 @@ impl Rig {
     /// Puts a proxy between the functions and the tables.
     pub(crate) async fn of(stack: Stack) -> Self {
         let proxy = FaultProxy::before(stack.address()).await;
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = fault_proxy::http_client();
         let tokens = OWNERS.iter().map(|(name, _)| stack.caller_named(name).token).collect();
         let rig = Self { stack, proxy, http, tokens };
         rig.yield_to_the_generator();

@@ -202,7 +202,7 @@ impl FaultProxy {
     }
 }
 
-/// A client for this machine.
+/// A client of a stack, which is not behind this machine's proxy, if there is one.
 ///
 /// # Panics
 /// If it cannot be built.
