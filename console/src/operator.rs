@@ -38,8 +38,8 @@ struct Switches {
     units_per_second: Option<f64>,
     outage_until: Option<Instant>,
     /// Since the start.
-    requests: u64,
-    throttled: u64,
+    requests: usize,
+    throttled: usize,
 }
 
 impl Operator {
@@ -76,11 +76,9 @@ impl Operator {
         let [waiting, delivered, _] = self.attributes(&self.local.queue_url).await?;
         let [dead, hidden, _] = self.attributes(&self.local.dead_letter_queue_url).await?;
         let usage = self.proxy.take_usage();
-        // Otherwise the proxy would keep a list of them for ever.
-        self.proxy.taken_all();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
-        switches.requests += usage.requests.values().sum::<u64>();
+        switches.requests += usage.requests.values().sum::<usize>();
         switches.throttled += usage.throttled_requests + usage.throttled_statements;
         let outage = switches.outage_until.map(|until| until.saturating_duration_since(Instant::now()));
         Ok(json!({

@@ -38,8 +38,8 @@ pub(crate) struct Figures {
     pub(crate) last_stored_ms: f64,
     /// Messages stored a second, while more of them waited than a second stores.
     pub(crate) drain_rate: Option<f64>,
-    pub(crate) database_requests: u64,
-    pub(crate) throttled: u64,
+    pub(crate) database_requests: usize,
+    pub(crate) throttled: usize,
     pub(crate) write_units: f64,
 }
 

@@ -8,7 +8,6 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A write unit is for up to 1 KB of an item.
@@ -17,11 +16,9 @@ const WRITE_UNIT_BYTES: usize = 1024;
 const READ_UNIT_BYTES: usize = 4096;
 
 /// The capacity of a table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Capacity {
     /// The table. Requests for others are not limited; without a name, all tables share the capacity.
-    #[serde(default)]
     pub table: Option<String>,
     /// Write units a second.
     pub write_units: f64,
@@ -29,7 +26,6 @@ pub struct Capacity {
     pub read_units: f64,
     /// For how many seconds capacity that is not used is kept, beyond the current one. DynamoDB keeps up to 300; with
     /// 0 a burst finds no credit.
-    #[serde(default)]
     pub burst_seconds: f64,
 }
 
@@ -38,30 +34,21 @@ impl Capacity {
     pub fn of(table: &str, units: f64) -> Self {
         Self { table: Some(table.to_owned()), write_units: units, read_units: units, burst_seconds: 0.0 }
     }
-
-    pub(crate) fn is_valid(&self) -> bool {
-        let positive = |units: f64| units.is_finite() && units > 0.0;
-        positive(self.write_units)
-            && positive(self.read_units)
-            && self.burst_seconds.is_finite()
-            && self.burst_seconds >= 0.0
-    }
 }
 
 /// What the requests have consumed that reached the database.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Requests by operation, also those that were throttled or failed.
-    pub requests: BTreeMap<String, u64>,
+    pub requests: BTreeMap<String, usize>,
     /// Write units.
     pub write_units: f64,
     /// Read units.
     pub read_units: f64,
     /// Requests that exceeded the capacity.
-    pub throttled_requests: u64,
+    pub throttled_requests: usize,
     /// Single statements that exceeded the capacity, in batches that were not throttled as a whole.
-    pub throttled_statements: u64,
+    pub throttled_statements: usize,
 }
 
 /// The two buckets of a table.

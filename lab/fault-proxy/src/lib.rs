@@ -1,12 +1,8 @@
 //! Faults and a limited capacity between the functions and DynamoDB, on demand.
-//!
-//! [`FaultProxy`] is the handle in the same process. Another process uses HTTP, at the proxy's address: see
-//! [`control`].
 
 #![allow(clippy::expect_used, reason = "a failure here ends a test or a run")]
 
 mod capacity;
-pub mod control;
 
 use std::{
     collections::VecDeque,
@@ -78,7 +74,6 @@ struct State {
     /// How likely `then` is to happen to a request, from 0 to 1.
     share: f64,
     chance: fastrand::Rng,
-    operations: Vec<String>,
     /// None if the database has no limit.
     buckets: Option<Buckets>,
     usage: Usage,
@@ -128,7 +123,6 @@ impl FaultProxy {
             then: Fault::None,
             share: 1.0,
             chance: fastrand::Rng::with_seed(0),
-            operations: Vec::new(),
             buckets: None,
             usage: Usage::default(),
         }));
@@ -175,9 +169,10 @@ impl FaultProxy {
         state.chance = fastrand::Rng::with_seed(seed);
     }
 
-    /// The number of requests since the last call of this, or of [`FaultProxy::taken`] for their operation.
+    /// The number of requests since the last call of this, of [`FaultProxy::take_usage`], or of [`FaultProxy::taken`]
+    /// for their operation.
     pub fn taken_all(&self) -> usize {
-        self.state.lock().expect("not poisoned").operations.drain(..).count()
+        std::mem::take(&mut self.state.lock().expect("not poisoned").usage.requests).values().sum()
     }
 
     /// The number of requests that have neither a response nor been cut, or have yet to take effect.
@@ -195,10 +190,7 @@ impl FaultProxy {
 
     /// The number of requests for an operation since the last call of this.
     pub fn taken(&self, operation: &str) -> usize {
-        let mut state = self.state.lock().expect("not poisoned");
-        let before = state.operations.len();
-        state.operations.retain(|name| name != operation);
-        before - state.operations.len()
+        self.state.lock().expect("not poisoned").usage.requests.remove(operation).unwrap_or_default()
     }
 }
 
@@ -286,17 +278,11 @@ async fn respond(
 ) -> Option<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
-    if head.uri.path().starts_with(control::PATH) {
-        // It is not a request to the database.
-        drop(under_way);
-        return Some(control::respond(&head, &body, &state).map(Full::new));
-    }
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let fault = {
         let mut state = state.lock().expect("not poisoned");
         *state.usage.requests.entry(operation.clone()).or_default() += 1;
-        state.operations.push(operation.clone());
         state.fault(&operation)
     };
     let passing = Passing { url: format!("http://{database}{}", head.uri), headers: head.headers, client };
@@ -351,7 +337,7 @@ async fn pass_what_fits(
     let admitted = {
         let mut state = state.lock().expect("not poisoned");
         let admitted = state.admit(&demand);
-        let throttled = admitted.iter().filter(|admitted| !**admitted).count() as u64;
+        let throttled = admitted.iter().filter(|admitted| !**admitted).count();
         if operation == "BatchExecuteStatement" {
             state.usage.throttled_statements += throttled;
         } else {

@@ -1,4 +1,4 @@
-//! The proxy with a limited capacity, from outside: what DynamoDB responds above it, and the controls over HTTP.
+//! The proxy with a limited capacity, from outside: what DynamoDB responds above it.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "these are tests")]
 
@@ -7,7 +7,7 @@ use std::{convert::Infallible, net::SocketAddr};
 use fault_proxy::{Capacity, FaultProxy};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Request, Response, StatusCode,
     body::{Bytes, Incoming},
     server::conn::http1,
     service::service_fn,
@@ -49,19 +49,10 @@ impl Client {
 
     async fn call(&self, operation: &str, request: &Value) -> (StatusCode, Value) {
         let target = format!("DynamoDB_20120810.{operation}");
-        self.send(Method::POST, "/", request.to_string(), &target).await
-    }
-
-    async fn send(&self, method: Method, path: &str, body: String, target: &str) -> (StatusCode, Value) {
-        let url = format!("{}{path}", self.proxy.url());
-        let request = self.http.request(method, url).header("x-amz-target", target).body(body);
-        let response = request.send().await.unwrap();
+        let call = self.http.post(self.proxy.url()).header("x-amz-target", target);
+        let response = call.body(request.to_string()).send().await.unwrap();
         let status = response.status();
         (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
-    }
-
-    async fn control(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-        self.send(method, &format!("/_faults{path}"), body.to_string(), "").await
     }
 
     /// How many of so many writes are not throttled.
@@ -134,43 +125,4 @@ async fn single_statements_above_the_capacity_are_throttled_inside_a_200() {
         let usage = client.proxy.take_usage();
         assert_eq!((usage.write_units, usage.throttled_statements), (stored as f64, throttled));
     }
-}
-
-#[tokio::test]
-async fn the_capacity_is_switched_over_http_while_the_proxy_runs() {
-    let client = Client::before(database().await).await;
-    let capacity =
-        json!({ "table": "messages", "writeUnits": 0.001, "readUnits": 1.0, "burstSeconds": 999.0 });
-    assert_eq!(client.control(Method::PUT, "/capacity", &capacity).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(client.stored(5).await, 1);
-    let (_, seen) = client.control(Method::GET, "", &Value::Null).await;
-    assert_eq!(seen["capacity"], capacity);
-    assert_eq!(seen["usage"]["requests"]["PutItem"], 5, "the controls are no requests to the database");
-    assert_eq!(client.control(Method::DELETE, "/capacity", &Value::Null).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(client.stored(5).await, 5);
-
-    let fault = json!({ "fault": "throttle" });
-    assert_eq!(client.control(Method::PUT, "/fault", &fault).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(client.stored(5).await, 0);
-    assert_eq!(client.control(Method::DELETE, "/fault", &Value::Null).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(client.stored(5).await, 5);
-}
-
-#[tokio::test]
-async fn a_wrong_control_is_rejected_and_changes_nothing() {
-    let client = Client::before(database().await).await;
-    for (path, body) in [
-        ("/capacity", json!({ "writeUnits": 0, "readUnits": 1 })),
-        ("/capacity", json!({ "writeUnits": -1, "readUnits": 1 })),
-        ("/capacity", json!({ "writeUnits": 1 })),
-        ("/capacity", json!({ "writeUnits": 1, "readUnits": 1, "units": 1 })),
-        ("/fault", json!({ "fault": "fire" })),
-        ("/fault", Value::Null),
-    ] {
-        let (status, error) = client.control(Method::PUT, path, &body).await;
-        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}");
-        assert!(error["error"].is_string(), "{path} {body}");
-    }
-    assert_eq!(client.control(Method::PUT, "/other", &Value::Null).await.0, StatusCode::NOT_FOUND);
-    assert_eq!(client.stored(5).await, 5);
 }
