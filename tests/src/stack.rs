@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 pub use self::{
     caller::{Caller, Queued, Response},
-    operator::{Entry, Item, Record, number, processes_with, text},
+    operator::{Entry, Item, Record, number, partition_key, processes_with, text},
     socket::Socket,
 };
 

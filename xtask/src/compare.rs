@@ -1,21 +1,40 @@
 //! `cargo xtask compare`: both designs under the same load, measured and drawn.
 
-use std::{fs, path::PathBuf, process::Command};
-
-use clap::{Args, ValueEnum};
-
-use crate::{
-    deployment::Profile, emulator::Port, environment, failure::Failure, process, stack::Stack, step,
-    workspace,
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
-/// The most that the generator and the local stack sustain on two processors, in messages a second. A burst is up to
-/// four times the capacity, and callers repeat what was refused.
-const MAX_RATE: f64 = 100.0;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::{
+    deployment::{Aws, Deployed, Profile},
+    emulator::{self, Port},
+    environment,
+    failure::Failure,
+    process::{self, Process},
+    python::Environment,
+    stack::Stack,
+    step, verify,
+    workspace::{self, StateFolder},
+};
+
+/// The most that the generator sends, in messages a second. A burst is up to four times the capacity.
+const MAX_RATE: f64 = 400.0;
 const MAX_CAPACITY: f64 = MAX_RATE / 4.0;
+
+/// The most that the local stack sustains on two processors beside the generator: callers repeat what was refused.
+const MAX_LOCAL_RATE: f64 = 100.0;
+const MAX_LOCAL_CAPACITY: f64 = MAX_LOCAL_RATE / 4.0;
 
 /// The load generator, as cargo knows it.
 const PACKAGE: [&str; 4] = ["--quiet", "--locked", "--package", "compare"];
+
+/// How long the generator may take to set a deployed stack back. A table that is being changed has to be waited for.
+const SET_BACK: Duration = Duration::from_secs(900);
 
 /// A claim about the two designs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +57,11 @@ enum Part {
 /// every message that was accepted; it fails if one is lost, if the load was not sent on time, or if the stack does not
 /// sustain it without a limit. All of it takes up to fifteen minutes.
 ///
+/// With --stack it measures a stack that is deployed on AWS, whose table gets a provisioned capacity meanwhile, and its
+/// own back in the end; after Ctrl-C, too. What a run that was killed has left is set back by the next one. It says what
+/// it will send, change and cost, and asks. The stack has to be one for `cargo xtask verify`. Not there are the kills,
+/// the limited concurrency and the bills, for which only the local stack can be seen into.
+///
 /// For example: cargo xtask compare burst --capacity 20 --seed 7
 #[derive(Args, Debug)]
 pub(crate) struct CompareArguments {
@@ -59,6 +83,15 @@ pub(crate) struct CompareArguments {
     /// Where the tables, data and pictures go [default: target/compare]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Measure this deployed stack, by its name in CloudFormation
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+    /// Measure it even if its table has deletion protection
+    #[arg(long, requires = "stack")]
+    protected: bool,
+    /// Begin without asking
+    #[arg(long, requires = "stack")]
+    yes: bool,
     #[command(flatten)]
     profile: Profile,
 }
@@ -75,32 +108,109 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         .and_then(|()| fs::remove_file(&probe))
         .map_err(|error| Failure::file("write to", &output, &error))?;
 
+    arguments.check()?;
     step::run("Building the load generator", || {
         let mut command = Command::new("cargo");
         environment::cargo(&mut command).arg("build").args(PACKAGE).current_dir(workspace::root());
         process::run_shown(&mut command)
     })?;
-    let stack = Stack::start("compare", Port::Any, arguments.profile, &[])?;
-    let result = step::run("Comparison", || {
-        let mut command = stack.cargo();
-        command.arg("run").args(PACKAGE).arg("--").arg("--output").arg(&output);
-        for part in &arguments.parts {
-            let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            command.args(["--part", &name]);
+    match &arguments.stack {
+        Some(name) => compare_deployed(arguments, name, &output),
+        None => {
+            let stack = Stack::start("compare", Port::Any, arguments.profile, &[])?;
+            let result = play(arguments, stack.cargo(), &output);
+            stack.finish(result)
         }
-        for (name, value) in [("--capacity", arguments.capacity), ("--rate", arguments.rate)] {
-            command.arg(name).arg(value.to_string());
-        }
-        command.arg("--seed").arg(arguments.seed.to_string());
-        if arguments.quick {
-            command.arg("--quick");
-        }
-        process::run_shown(&mut command)
-    });
-    if result.is_ok() {
-        step::note(format_args!("Tables, data and pictures are in {}", output.display()));
     }
-    stack.finish(result)
+}
+
+/// Compares on a stack that is deployed already.
+fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> Result<(), Failure> {
+    let state = StateFolder::claim("compare")?;
+    let environment = Environment::run()?;
+    // Which is set by someone who tries this on the local stack.
+    let endpoint = env::var("AWS_ENDPOINT_URL").ok();
+    let aws = Aws { environment: &environment, state: &state, endpoint: endpoint.as_deref() };
+    let deployed = step::run("Reading the stack", || {
+        let deployed = Deployed::read(&aws, name)?;
+        verify::check_trust(&deployed)?;
+        if !arguments.protected {
+            verify::check_unprotected(&aws, &deployed).map_err(|failure| match failure {
+                Failure::Failed { .. } => failure.advise("--protected measures it nevertheless"),
+                Failure::Interrupted => failure,
+            })?;
+        }
+        Ok(deployed)
+    })?;
+    let mut description = deployed.description();
+    if let Some(endpoint) = &endpoint {
+        let (log, function_log) = (emulator::log(&state), emulator::function_log(&state));
+        description["emulator"] = json!({ "endpoint": endpoint, "log": log, "function_log": function_log });
+    }
+    let path = state.description();
+    fs::write(&path, format!("{description:#}\n")).map_err(|error| Failure::file("write", &path, &error))?;
+    let cargo = || {
+        let mut command = Command::new("cargo");
+        environment::outer_cargo(&mut command)
+            .env("AWS_REGION", &deployed.region)
+            .env("INTAKE_STACK", &path)
+            .current_dir(workspace::root());
+        command
+    };
+    let mut announce = cargo();
+    announce.arg("run").args(PACKAGE).arg("--").args(arguments.passed_on(output)).arg("--announce");
+    let announcement = process::run_captured(&mut announce, &state.file("announce.log"))?;
+    let Deployed { region, account, .. } = &deployed;
+    step::note(format_args!("\nOn the stack {name} in {region}, account {account}:\n\n{announcement}"));
+    if !arguments.yes {
+        verify::ask()?;
+    }
+    play(arguments, cargo(), output)
+}
+
+fn play(arguments: &CompareArguments, mut cargo: Command, output: &Path) -> Result<(), Failure> {
+    cargo.arg("run").args(PACKAGE).arg("--").args(arguments.passed_on(output));
+    step::run("Comparison", || {
+        let mut generator = Process::start(cargo.stdin(Stdio::null()))?;
+        if arguments.stack.is_some() {
+            generator = generator.with_grace(SET_BACK);
+        }
+        let status = generator.wait()?;
+        if status.success() { Ok(()) } else { Err(Failure::new("see above")) }
+    })?;
+    step::note(format_args!("Tables, data and pictures are in {}", output.display()));
+    Ok(())
+}
+
+impl CompareArguments {
+    /// Fails if the stack cannot do this.
+    fn check(&self) -> Result<(), Failure> {
+        if self.stack.is_some() && self.parts.contains(&Part::Cost) {
+            return Err(Failure::new(
+                "cost needs the local stack: what it bills cannot be counted from outside",
+            ));
+        }
+        if self.stack.is_none() && (self.capacity > MAX_LOCAL_CAPACITY || self.rate > MAX_LOCAL_RATE) {
+            return Err(Failure::new(format!(
+                "the local stack sustains a capacity of {MAX_LOCAL_CAPACITY} and a rate of {MAX_LOCAL_RATE} beside \
+                 the generator"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The arguments of the generator.
+    fn passed_on(&self, output: &Path) -> Vec<String> {
+        let names = self.parts.iter().filter_map(ValueEnum::to_possible_value);
+        let mut all: Vec<_> = names.map(|part| format!("--part={}", part.get_name())).collect();
+        all.push(format!("--output={}", output.display()));
+        all.push(format!("--seed={}", self.seed));
+        all.push(format!("--capacity={}", self.capacity));
+        all.push(format!("--rate={}", self.rate));
+        all.extend(self.quick.then(|| "--quick".to_owned()));
+        all.extend(self.stack.is_some().then(|| "--deployed".to_owned()));
+        all
+    }
 }
 
 fn capacity(text: &str) -> Result<f64, String> {
@@ -116,7 +226,7 @@ fn number(text: &str, most: f64) -> Result<f64, String> {
     if (1.0..=most).contains(&number) {
         Ok(number)
     } else {
-        Err(format!("it is 1 to {most}: the generator and the local stack sustain no more"))
+        Err(format!("it is 1 to {most}: the generator sends no more"))
     }
 }
 
@@ -126,11 +236,11 @@ mod tests {
 
     #[test]
     fn a_load_that_cannot_be_sent_is_an_error() {
-        assert_eq!(capacity("25"), Ok(25.0));
-        assert_eq!(rate("100"), Ok(100.0));
-        for wrong in ["0", "-1", "0.5", "26", "NaN", "inf", "", "ten"] {
+        assert_eq!(capacity("100"), Ok(100.0));
+        assert_eq!(rate("400"), Ok(400.0));
+        for wrong in ["0", "-1", "0.5", "101", "NaN", "inf", "", "ten"] {
             assert!(capacity(wrong).is_err(), "{wrong}");
         }
-        assert!(rate("101").is_err());
+        assert!(rate("401").is_err());
     }
 }

@@ -17,7 +17,7 @@ use nix::{
 
 use crate::{failure::Failure, interrupt, step};
 
-/// How long a program may take to end after SIGTERM before it is killed.
+/// How long a program may take to end after SIGTERM before it is killed, unless it needs longer.
 const GRACE: Duration = Duration::from_secs(6);
 
 /// A running program. Dropping it ends it, and what it started.
@@ -26,6 +26,7 @@ pub(crate) struct Process {
     group: Pid,
     name: String,
     ended: Option<ExitStatus>,
+    grace: Duration,
 }
 
 impl Process {
@@ -40,12 +41,18 @@ impl Process {
             .map_err(|error| Failure::new(format!("cannot run {name}: {error}")))?;
         // Process ids fit: the kernel's type is signed, and the standard library's only differs in sign.
         let group = Pid::from_raw(child.id().cast_signed());
-        Ok(Self { child, group, name, ended: None })
+        Ok(Self { child, group, name, ended: None, grace: GRACE })
     }
 
     /// The end of the pipe that is the program's standard input, if it has one.
     pub(crate) fn take_input(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
+    }
+
+    /// Gives the program so long to end after SIGTERM.
+    pub(crate) fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
     }
 
     /// How the program ended; `None` while it runs.
@@ -75,7 +82,7 @@ impl Drop for Process {
         // Also if the program has ended by itself: programs that it started may still run.
         let _ = killpg(self.group, Signal::SIGTERM);
         let start = Instant::now();
-        while start.elapsed() < GRACE {
+        while start.elapsed() < self.grace {
             // Reaps it: otherwise its group would seem alive.
             let _ = self.child.try_wait();
             if !self.group_is_alive() {

@@ -99,22 +99,35 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
     tally.conclude()
 }
 
+/// What to do with a stack that is not one for tests.
+const ADVICE: &str = "deploy a throw-away stack for this, with the profile `verify` in samconfig.toml";
+
 /// Fails if the stack is not one for tests.
 pub(crate) fn check(aws: &Aws<'_>, deployed: &Deployed) -> Result<(), Failure> {
-    let Deployed { name, outputs, .. } = deployed;
-    let advice = "deploy a throw-away stack for this, with the profile `verify` in samconfig.toml";
-    if !deployed.trusts(&workspace::development_key()?) {
-        let refusal = format!("the stack {name} does not trust the development key of this checkout");
-        return Err(Failure::new(refusal).advise(advice));
+    check_trust(deployed)?;
+    check_unprotected(aws, deployed)
+}
+
+/// Fails if the stack does not accept the tokens of this checkout.
+pub(crate) fn check_trust(deployed: &Deployed) -> Result<(), Failure> {
+    if deployed.trusts(&workspace::development_key()?) {
+        return Ok(());
     }
+    let refusal = format!("the stack {} does not trust the development key of this checkout", deployed.name);
+    Err(Failure::new(refusal).advise(ADVICE))
+}
+
+/// Fails if the messages of the stack are protected.
+pub(crate) fn check_unprotected(aws: &Aws<'_>, deployed: &Deployed) -> Result<(), Failure> {
+    let Deployed { name, outputs, .. } = deployed;
     let table = aws.read(&["dynamodb", "describe-table", "--table-name", &outputs.messages_table])?;
     // A text in the emulator.
     let protection = table["Table"]["DeletionProtectionEnabled"].to_string();
-    if !["null", "false", "\"false\""].contains(&&*protection) {
-        let refusal = format!("the table of messages of the stack {name} has deletion protection");
-        return Err(Failure::new(refusal).advise(advice));
+    if ["null", "false", "\"false\""].contains(&&*protection) {
+        return Ok(());
     }
-    Ok(())
+    let refusal = format!("the table of messages of the stack {name} has deletion protection");
+    Err(Failure::new(refusal).advise(ADVICE))
 }
 
 fn announce(deployed: &Deployed, tests: &Tests<'_>) {
@@ -138,7 +151,8 @@ fn announce(deployed: &Deployed, tests: &Tests<'_>) {
     ));
 }
 
-fn ask() -> Result<(), Failure> {
+/// Asks whether to go on.
+pub(crate) fn ask() -> Result<(), Failure> {
     step::note("Go on? [y/N]");
     let (sender, receiver) = mpsc::channel();
     // Apart, so that Ctrl-C need not wait for a line.

@@ -15,7 +15,7 @@ use crate::{
     figures::{Figures, STAR, duration, goodput, percentile},
     files::{figures, requests, table},
     rig::Rig,
-    run::{Disturbance, Plan, Run, play},
+    run::{self, Disturbance, Plan, Run, play_all},
     schedule::Load,
     timeline::{self, Story},
 };
@@ -61,51 +61,43 @@ fn seconds(options: &Options) -> f64 {
     if options.quick { 3.0 } else { 10.0 }
 }
 
-pub(crate) async fn play_all(rig: &Rig, options: &Options) -> Bursts {
-    let controls = controls(rig, options).await;
-    let mut limited = Vec::new();
+/// All runs that need no other limit of concurrency than the deployed one: the controls first.
+pub(crate) fn plans(options: &Options) -> Vec<Plan> {
+    let mut plans: Vec<_> = [Caller::Once, Caller::Queue].map(|caller| control(options, caller)).into();
     for load in loads(options) {
-        for caller in Caller::ALL {
-            limited.push(play_one(rig, options, *load, caller).await);
-        }
+        plans.extend(Caller::ALL.map(|caller| limited(options, *load, caller)));
     }
-    let concurrency = if options.quick { Vec::new() } else { limited_concurrency(rig, options).await };
+    plans
+}
+
+pub(crate) async fn play(rig: &Rig, options: &Options) -> Bursts {
+    let mut controls = play_all(rig, plans(options)).await;
+    let limited = controls.split_off(2);
+    // How slow the database is only a proxy can say.
+    let alone = options.quick || options.deployed;
+    let concurrency = if alone { Vec::new() } else { limited_concurrency(rig, options).await };
     Bursts { limited, controls, concurrency }
 }
 
 /// Only what the bills need: the highest load.
 pub(crate) async fn play_highest(rig: &Rig, options: &Options) -> Bursts {
-    let mut limited = Vec::new();
-    for caller in [Caller::Retrying, Caller::Queue] {
-        limited.push(play_one(rig, options, 4.0, caller).await);
-    }
-    Bursts { limited, controls: Vec::new(), concurrency: Vec::new() }
+    let plans = [Caller::Retrying, Caller::Queue].map(|caller| limited(options, 4.0, caller));
+    Bursts { limited: play_all(rig, plans.into()).await, controls: Vec::new(), concurrency: Vec::new() }
 }
 
-async fn play_one(rig: &Rig, options: &Options, load: f64, caller: Caller) -> Run {
-    let plan = Plan {
+fn limited(options: &Options, load: f64, caller: Caller) -> Plan {
+    Plan {
         name: format!("burst-{load}x-{}", caller.name()).replace('.', "_"),
         caller,
         load: Load { rate: load * options.capacity, seconds: seconds(options), seed: options.seed },
         capacity: Some(options.capacity),
         disturbances: Vec::new(),
-    };
-    play(rig, plan).await
+    }
 }
 
-async fn controls(rig: &Rig, options: &Options) -> Vec<Run> {
-    let mut runs = Vec::new();
-    for caller in [Caller::Once, Caller::Queue] {
-        let plan = Plan {
-            name: format!("control-{}", caller.name()),
-            caller,
-            load: Load { rate: 4.0 * options.capacity, seconds: seconds(options), seed: options.seed },
-            capacity: None,
-            disturbances: Vec::new(),
-        };
-        runs.push(play(rig, plan).await);
-    }
-    runs
+/// The highest load, without a limit.
+fn control(options: &Options, caller: Caller) -> Plan {
+    Plan { name: format!("control-{}", caller.name()), capacity: None, ..limited(options, 4.0, caller) }
 }
 
 async fn limited_concurrency(rig: &Rig, options: &Options) -> Vec<Run> {
@@ -121,7 +113,7 @@ async fn limited_concurrency(rig: &Rig, options: &Options) -> Vec<Run> {
             capacity: None,
             disturbances: vec![(0.0, Disturbance::Database(Fault::Delay(SLOW_DATABASE)))],
         };
-        runs.push(play(rig, plan).await);
+        runs.push(run::play(rig, plan).await);
         rig.limit_concurrency(None, &deployed).await;
     }
     runs
@@ -157,11 +149,20 @@ pub(crate) fn report(bursts: &Bursts, options: &Options) -> Report {
     let limited = table(&COLUMNS, &bursts.limited.iter().map(row).collect::<Vec<_>>());
     let others: Vec<_> = bursts.controls.iter().chain(&bursts.concurrency).map(row).collect();
     let owners: Vec<_> = bursts.limited.iter().map(owners_row).collect();
+    let slow = if bursts.concurrency.is_empty() {
+        String::new()
+    } else {
+        let ms = SLOW_DATABASE.as_millis();
+        format!(", and with a concurrency of {CONCURRENCY} and a database that takes {ms} ms a request")
+    };
+    let fairness = if options.deployed {
+        "Each owner is a message group of the queue, which is to favour the quiet ones"
+    } else {
+        "The emulator has no fair queues. On AWS, where they are to favour the quiet owners: --stack"
+    };
     let text = format!(
-        "{heading}\n{limited}\nThe same load without a limit (control), and with a concurrency of {CONCURRENCY} and a \
-         database that takes {} ms a request\n{}\nTime to stored by owner, p50 / p99. The emulator has no fair \
-         queues: on AWS they are to favour the quiet owners\n{}{STAR}\n",
-        SLOW_DATABASE.as_millis(),
+        "{heading}\n{limited}\nThe same load without a limit (control){slow}\n{}\n\
+         Time to stored by owner, p50 / p99. {fairness}\n{}{STAR}\n",
         table(&COLUMNS, &others),
         table(&["run", "noisy owner", "quiet owners"], &owners),
     );
@@ -224,7 +225,7 @@ fn row(run: &Run) -> Vec<String> {
         of.to_stored.beside(of.lateness),
         duration(Some(of.last_stored_ms)),
         of.drain_rate.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}")),
-        format!("{:.2}", of.requests_per_stored()),
+        of.requests_per_stored().map_or_else(|| "–".to_owned(), |requests| format!("{requests:.2}")),
     ]
 }
 

@@ -72,6 +72,22 @@ impl Caller {
         request.body(body.to_owned()).build().expect("a request")
     }
 
+    /// How many requests it sends for a message that is always refused, with pauses of average length.
+    pub(crate) fn requests_if_refused(self) -> usize {
+        if self != Self::Retrying {
+            return 1;
+        }
+        let (mut requests, mut waited) = (1, Duration::ZERO);
+        loop {
+            // The API says to wait for a second.
+            waited += Duration::from_secs(1) + pause(requests, 0.5);
+            if waited >= GIVE_UP {
+                return requests;
+            }
+            requests += 1;
+        }
+    }
+
     fn resource(self) -> &'static str {
         match self {
             Self::Once | Self::Retrying => "messages",
@@ -258,6 +274,7 @@ mod tests {
         assert_eq!(longest, [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
         assert_eq!(pause(3, 0.5).as_millis(), 1_000, "jitter");
         assert_eq!(pause(1_000, 1.0), MAX_PAUSE);
+        assert_eq!(Caller::ALL.map(Caller::requests_if_refused), [1, 9, 1]);
     }
 
     #[test]

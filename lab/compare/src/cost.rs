@@ -17,6 +17,7 @@ use crate::{
         write,
     },
     files::{csv, table},
+    rig::Counted,
     run::Run,
 };
 
@@ -55,7 +56,7 @@ impl Prices {
         }
     }
 
-    fn of(&self, name: &str) -> f64 {
+    pub(crate) fn of(&self, name: &str) -> f64 {
         *self.prices.get(name).unwrap_or_else(|| panic!("the price list has no {name}"))
     }
 }
@@ -86,16 +87,17 @@ impl Bill {
         let messages = || run.messages.iter();
         let requests: usize = messages().map(|one| one.requests.len()).sum();
         let stored = messages().filter(|one| one.stored().is_some()).count();
-        let invocations = run.invocations.count as f64;
-        let gb_seconds = run.invocations.billed_ms / 1_000.0 * run.memory_mb / 1_024.0;
-        let logged = run.log_bytes as f64 + PLATFORM_LOG_BYTES * invocations;
+        let counted = counted(run);
+        let invocations = counted.invocations as f64;
+        let gb_seconds = counted.billed_ms / 1_000.0 * counted.memory_mb / 1_024.0;
+        let logged = counted.log_bytes as f64 + PLATFORM_LOG_BYTES * invocations;
         let line = |name, counted, price: &str| Line { name, counted, price: prices.of(price) };
         let mut lines = vec![
             line("API Gateway: requests", requests as f64, "rest_request"),
             line("Lambda: invocations", invocations, "lambda_request"),
             line(GB_SECONDS, gb_seconds, "lambda_gb_second"),
-            line(WRITE_UNITS, run.usage.write_units, "dynamodb_write_unit"),
-            line("DynamoDB: read units", run.usage.read_units, "dynamodb_read_unit"),
+            line(WRITE_UNITS, counted.usage.write_units, "dynamodb_write_unit"),
+            line("DynamoDB: read units", counted.usage.read_units, "dynamodb_read_unit"),
             line("Logs: GB", logged / 1e9, "log_gb"),
         ];
         if run.plan.caller == Caller::Queue {
@@ -129,6 +131,10 @@ impl Bill {
         let counted: f64 = self.lines.iter().filter(|line| line.name == name).map(|line| line.counted).sum();
         counted / self.stored.max(1.0)
     }
+}
+
+fn counted(run: &Run) -> &Counted {
+    run.counted.as_ref().expect("bills are made of runs on this machine")
 }
 
 /// Both ways with a table whose capacity is paid by the hour, in US dollars for a million messages.
@@ -202,7 +208,7 @@ pub(crate) fn report(runs: [&Run; 4], consumers: f64) -> Report {
         .chain(bills.iter().map(|bill| bill.run.as_str()))
         .collect();
 
-    let hourly = ByTheHour::of(&bills[0], &bills[3], consumers, runs[3].memory_mb, &prices);
+    let hourly = ByTheHour::of(&bills[0], &bills[3], consumers, counted(runs[3]).memory_mb, &prices);
     let hourly_rows: Vec<_> = RATES
         .iter()
         .map(|&rate| {

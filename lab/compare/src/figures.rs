@@ -38,9 +38,10 @@ pub(crate) struct Figures {
     pub(crate) last_stored_ms: f64,
     /// Messages stored a second, while more of them waited than a second stores.
     pub(crate) drain_rate: Option<f64>,
-    pub(crate) database_requests: usize,
-    pub(crate) throttled: usize,
-    pub(crate) write_units: f64,
+    /// None on a deployed stack.
+    pub(crate) database_requests: Option<usize>,
+    pub(crate) throttled: Option<usize>,
+    pub(crate) write_units: Option<f64>,
 }
 
 /// The median and the 99th percentile, in milliseconds; none without a value.
@@ -110,6 +111,7 @@ impl Figures {
         };
         let in_doubt = |one: &&Message| one.last().leaves_in_doubt();
         let accepted = all().filter(|one| one.last().is_accepted()).count();
+        let usage = run.counted.as_ref().map(|counted| &counted.usage);
         Self {
             offered: run.messages.len(),
             accepted,
@@ -130,15 +132,15 @@ impl Figures {
             to_notified: Spread::of(all().filter_map(|one| Some(one.notified? - one.due))),
             last_stored_ms: all().filter_map(Message::stored).fold(0.0, f64::max),
             drain_rate: run.plan.capacity.and_then(|capacity| drain_rate(run, capacity)),
-            database_requests: run.usage.requests.values().sum(),
-            throttled: run.usage.throttled_requests + run.usage.throttled_statements,
-            write_units: run.usage.write_units,
+            database_requests: usage.map(|usage| usage.requests.values().sum()),
+            throttled: usage.map(|usage| usage.throttled_requests + usage.throttled_statements),
+            write_units: usage.map(|usage| usage.write_units),
         }
     }
 
     /// Database requests for each stored message.
-    pub(crate) fn requests_per_stored(&self) -> f64 {
-        self.database_requests as f64 / self.stored.max(1) as f64
+    pub(crate) fn requests_per_stored(&self) -> Option<f64> {
+        Some(self.database_requests? as f64 / self.stored.max(1) as f64)
     }
 
     /// The columns of [`Figures::row`].
@@ -199,9 +201,10 @@ impl Figures {
         row.extend(spreads.iter().flat_map(|spread| [number(spread.p50), number(spread.p99)]));
         row.push(number(Some(self.last_stored_ms)));
         row.push(number(self.drain_rate));
-        row.extend([self.database_requests, self.throttled].map(|count| count.to_string()));
-        row.push(number(Some(self.write_units)));
-        row.push(number(Some(self.requests_per_stored())));
+        let count = |count: Option<usize>| count.map_or(String::new(), |count| count.to_string());
+        row.extend([self.database_requests, self.throttled].map(count));
+        row.push(number(self.write_units));
+        row.push(number(self.requests_per_stored()));
         row.push(number(Some(goodput(run))));
         row
     }
@@ -271,10 +274,8 @@ fn drain_rate(run: &Run, capacity: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use fault_proxy::Usage;
-
     use super::*;
-    use crate::{callers::Caller, rig::Invocations, run::Plan, schedule::Load};
+    use crate::{callers::Caller, run::Plan, schedule::Load};
 
     /// A message that was due and sent at one time, with a response 10 ms later.
     pub(crate) fn message(due: f64, status: u16, stored: Option<f64>) -> Message {
@@ -299,11 +300,8 @@ mod tests {
                 disturbances: Vec::new(),
             },
             messages,
-            usage: Usage::default(),
-            invocations: Invocations::default(),
-            memory_mb: 512.0,
             frames: 0,
-            log_bytes: 0,
+            counted: None,
         }
     }
 

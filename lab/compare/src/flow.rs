@@ -9,26 +9,21 @@ use crate::{
     chart::{Axes, BLUE, INK, ORANGE, label_of_log, log, panel, picture, write},
     figures::{Figures, STAR, duration, percentile},
     files::{figures, requests, table},
-    rig::Rig,
-    run::{Message, Plan, Run, play},
+    run::{Message, Plan, Run},
     schedule::Load,
 };
 
-/// Plays the two ways without a limit of capacity.
-pub(crate) async fn play_both(rig: &Rig, options: &Options) -> Vec<Run> {
+/// The two ways, without a limit of capacity.
+pub(crate) fn plans(options: &Options) -> Vec<Plan> {
     let seconds = if options.quick { 8.0 } else { 30.0 };
-    let mut runs = Vec::new();
-    for caller in [Caller::Once, Caller::Queue] {
-        let plan = Plan {
-            name: format!("flow-{}", caller.name()),
-            caller,
-            load: Load { rate: options.rate, seconds, seed: options.seed },
-            capacity: None,
-            disturbances: Vec::new(),
-        };
-        runs.push(play(rig, plan).await);
-    }
-    runs
+    let plan = |caller: Caller| Plan {
+        name: format!("flow-{}", caller.name()),
+        caller,
+        load: Load { rate: options.rate, seconds, seed: options.seed },
+        capacity: None,
+        disturbances: Vec::new(),
+    };
+    [Caller::Once, Caller::Queue].map(plan).into()
 }
 
 pub(crate) fn report(runs: &[Run], options: &Options) -> Report {

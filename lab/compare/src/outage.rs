@@ -11,7 +11,7 @@ use crate::{
     figures::{Figures, STAR, duration},
     files::{figures, requests, table},
     rig::Rig,
-    run::{Disturbance, Plan, Run, play},
+    run::{self, Disturbance, Plan, Run},
     schedule::Load,
     timeline::{self, Story},
 };
@@ -36,28 +36,39 @@ fn rate(options: &Options) -> f64 {
     options.capacity / 2.0
 }
 
-pub(crate) async fn play_all(rig: &Rig, options: &Options) -> Vec<Run> {
-    if options.quick {
+/// What happens to the database and to the function. A deployed stack keeps its processes, and its database fails at
+/// once.
+fn disturbances(options: &Options) -> Vec<(f64, Disturbance)> {
+    let (from, until, _) = times(options);
+    let back = (until, Disturbance::Database(Fault::None));
+    if options.deployed {
+        return vec![(from, Disturbance::Database(Fault::ServerError)), back];
+    }
+    vec![
+        (from, Disturbance::Database(Fault::CutAfter)),
+        (from + RESPONSES_LOST, Disturbance::Database(Fault::ServerError)),
+        (kill_at(from, until), Disturbance::Kill),
+        back,
+    ]
+}
+
+pub(crate) fn plans(options: &Options) -> Vec<Plan> {
+    let (_, _, seconds) = times(options);
+    let plan = |caller: Caller| Plan {
+        name: format!("outage-{}", caller.name()),
+        caller,
+        load: Load { rate: rate(options), seconds, seed: options.seed },
+        capacity: Some(options.capacity),
+        disturbances: disturbances(options),
+    };
+    Caller::ALL.map(plan).into()
+}
+
+pub(crate) async fn play(rig: &Rig, options: &Options) -> Vec<Run> {
+    if options.quick && !options.deployed {
         rig.set_visibility_timeout(QUICK_VISIBILITY_TIMEOUT).await;
     }
-    let (from, until, seconds) = times(options);
-    let mut runs = Vec::new();
-    for caller in Caller::ALL {
-        let plan = Plan {
-            name: format!("outage-{}", caller.name()),
-            caller,
-            load: Load { rate: rate(options), seconds, seed: options.seed },
-            capacity: Some(options.capacity),
-            disturbances: vec![
-                (from, Disturbance::Database(Fault::CutAfter)),
-                (from + RESPONSES_LOST, Disturbance::Database(Fault::ServerError)),
-                (kill_at(from, until), Disturbance::Kill),
-                (until, Disturbance::Database(Fault::None)),
-            ],
-        };
-        runs.push(play(rig, plan).await);
-    }
-    runs
+    run::play_all(rig, plans(options)).await
 }
 
 pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
@@ -93,8 +104,9 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
             row
         })
         .collect();
+    let killed = if options.deployed { "" } else { ", and the function is killed" };
     let title = format!(
-        "The database is unavailable for {} s, and the function is killed: {} messages a second",
+        "The database is unavailable for {} s{killed}: {} messages a second",
         until - from,
         rate(options)
     );
@@ -102,7 +114,7 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         title: &title,
         capacity: Some(options.capacity),
         outage: Some((from, until)),
-        kill: Some(kill_at(from, until)),
+        kill: (!options.deployed).then(|| kill_at(from, until)),
     };
     let pictured: Vec<_> = runs.iter().collect();
     let mut files = requests(runs);

@@ -1,5 +1,5 @@
-//! The stack under test, with a proxy before its tables: what an operator can do to it, and what only an operator
-//! sees.
+//! The stack under test: what its clients use, what an operator can do to it, and what only an operator sees. One on
+//! this machine has a proxy before its tables.
 
 use std::{
     collections::HashMap,
@@ -14,15 +14,15 @@ use std::{
 };
 
 use aws_sdk_sqs::types::QueueAttributeName;
-use e2e::stack::{Stack, processes_with};
-use fault_proxy::{Capacity, FaultProxy};
+use e2e::stack::{Stack, eventually, processes_with};
+use fault_proxy::{Capacity, Fault, FaultProxy, Usage};
 use futures_util::StreamExt;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use reqwest::Method;
-use serde_json::{Value, json};
+use reqwest::{Method, Request};
+use serde_json::{Map, Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_tungstenite::{connect_async, tungstenite::Message as Frame};
 
@@ -40,24 +40,32 @@ const LOG_EVENT_BYTES: usize = 26;
 /// The stack under test.
 pub(crate) struct Rig {
     pub(crate) stack: Stack,
-    pub(crate) proxy: FaultProxy,
+    /// What gives the table a size; a deployed stack's table has one of its own.
+    proxy: Option<FaultProxy>,
     pub(crate) http: reqwest::Client,
-    pub(crate) tokens: Vec<String>,
+    /// The owners' names and tokens. The names are others in each run, and so the messages.
+    owners: Vec<(String, String)>,
+    /// The keys of all messages that may have been stored.
+    sent: Mutex<Vec<String>>,
 }
 
-/// The function that stores what a caller sends.
+/// What can be counted on this machine only: the work of the function that stores what a caller sends.
 #[derive(Clone, Debug)]
-pub(crate) struct Function {
+pub(crate) struct Counted {
+    /// What reached the database.
+    pub(crate) usage: Usage,
+    pub(crate) invocations: usize,
+    pub(crate) billed_ms: f64,
+    pub(crate) memory_mb: f64,
+    pub(crate) log_bytes: usize,
+}
+
+/// What is known when counting begins.
+pub(crate) struct Count {
     name: String,
     log_group: String,
-    pub(crate) memory_mb: f64,
-}
-
-/// How often a function ran, and for how long altogether.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Invocations {
-    pub(crate) count: usize,
-    pub(crate) billed_ms: f64,
+    memory_mb: f64,
+    log_length: u64,
 }
 
 /// The sockets of all owners, and when each message was first notified.
@@ -74,23 +82,53 @@ impl Drop for Sockets {
 }
 
 impl Rig {
-    /// Puts a proxy between the functions and the tables.
-    pub(crate) async fn of(stack: Stack) -> Self {
+    /// A stack on this machine, with a proxy between its functions and its tables.
+    pub(crate) async fn local(stack: Stack) -> Self {
         let proxy = FaultProxy::before(stack.address()).await;
-        let http = fault_proxy::http_client();
-        let tokens = OWNERS.iter().map(|(name, _)| stack.caller_named(name).token).collect();
-        let rig = Self { stack, proxy, http, tokens };
+        let url = proxy.url();
+        let rig = Self { proxy: Some(proxy), ..Self::deployed(stack) };
         rig.yield_to_the_generator();
         for caller in [Caller::Once, Caller::Queue] {
-            let path = rig.configuration(caller);
-            let configuration = rig.stack.rest("lambda", Method::GET, &path, None).await;
-            let mut variables = configuration["Environment"]["Variables"].clone();
-            variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(rig.proxy.url());
-            variables[MARK] = json!(rig.mark(caller));
-            let change = json!({ "Environment": { "Variables": variables } });
-            rig.stack.rest("lambda", Method::PUT, &path, Some(&change)).await;
+            let mark = rig.mark(caller);
+            rig.change_environment(caller, |variables| {
+                variables.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), json!(url));
+                variables.insert(MARK.to_owned(), json!(mark));
+            })
+            .await;
         }
         rig
+    }
+
+    /// A stack as it is deployed.
+    pub(crate) fn deployed(stack: Stack) -> Self {
+        let owners = OWNERS.iter().map(|(name, _)| {
+            let name = format!("{name}-{}", stack.at.run);
+            let token = stack.caller_named(&name).token;
+            (name, token)
+        });
+        let (owners, http) = (owners.collect(), fault_proxy::http_client());
+        Self { stack, proxy: None, http, owners, sent: Mutex::default() }
+    }
+
+    /// The request for a message.
+    pub(crate) fn request(&self, caller: Caller, owner: usize, id: &str, body: &str) -> Request {
+        let (name, token) = &self.owners[owner];
+        self.sent.lock().expect("not poisoned").push(e2e::stack::partition_key(name, id));
+        caller.request(&self.http, &self.stack.at.http_url, token, id, body)
+    }
+
+    /// Looks up a message by the API, and returns the response's status and body.
+    pub(crate) async fn look_up(&self, owner: usize, id: &str) -> (u16, Value) {
+        let url = format!("{}/messages/{id}", self.stack.at.http_url);
+        let sent = self.http.get(url).bearer_auth(&self.owners[owner].1).send().await;
+        let Ok(response) = sent else { return (0, Value::Null) };
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap_or_default()).unwrap_or_default())
+    }
+
+    /// The keys of all messages that may have been stored.
+    pub(crate) fn sent(&self) -> Vec<String> {
+        self.sent.lock().expect("not poisoned").clone()
     }
 
     /// Lowers the priority of the emulator and of the functions that it will start: with few processors, the generator
@@ -110,28 +148,62 @@ impl Rig {
         }
     }
 
-    /// The function that stores what this caller sends.
-    pub(crate) async fn function(&self, caller: Caller) -> Function {
-        let described = self.stack.rest("lambda", Method::GET, &self.configuration(caller), None).await;
-        Function {
-            name: text(&described, "FunctionName").to_owned(),
-            log_group: text(&described["LoggingConfig"], "LogGroup").to_owned(),
-            memory_mb: described["MemorySize"].as_f64().expect("a memory size"),
-        }
+    /// The configuration of the function that stores what this caller sends, once no change of it is under way.
+    pub(crate) async fn configuration(&self, caller: Caller) -> Value {
+        let path = self.configuration_path(caller);
+        eventually(&format!("{path} without a change"), async || {
+            let configuration = self.stack.rest("lambda", Method::GET, &path, None).await;
+            let state = text(&configuration, "LastUpdateStatus").to_owned();
+            if state == "InProgress" { Err(state) } else { Ok(configuration) }
+        })
+        .await
     }
 
-    fn configuration(&self, caller: Caller) -> String {
+    /// Changes the environment variables of that function.
+    pub(crate) async fn change_environment(
+        &self,
+        caller: Caller,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) {
+        let mut variables = self.configuration(caller).await["Environment"]["Variables"].take();
+        change(variables.as_object_mut().expect("variables"));
+        let request = json!({ "Environment": { "Variables": variables } });
+        self.stack.rest("lambda", Method::PUT, &self.configuration_path(caller), Some(&request)).await;
+    }
+
+    fn configuration_path(&self, caller: Caller) -> String {
         format!("{}/configuration", self.stack.function(function_name(caller)))
     }
 
     fn mark(&self, caller: Caller) -> String {
         let way = if caller == Caller::Queue { "queue" } else { "sync" };
-        format!("{}/{way}", self.proxy.url())
+        format!("{}/{way}", self.proxy.as_ref().map(FaultProxy::url).unwrap_or_default())
     }
 
-    /// Limits the table of messages to so many units a second, from a full bucket; or not at all.
-    pub(crate) fn limit(&self, units: Option<f64>) {
-        self.proxy.limit(units.map(|units| Capacity::of(&self.stack.at.messages_table, units)));
+    /// Limits the table of messages to so many write units a second, from a bucket that is full; or not at all. A
+    /// deployed table keeps its limit until all runs are over.
+    pub(crate) async fn limit(&self, units: Option<f64>) {
+        match (&self.proxy, units) {
+            (Some(proxy), _) => {
+                proxy.limit(units.map(|units| Capacity::of(&self.stack.at.messages_table, units)));
+            }
+            (None, Some(units)) => self.provision(units).await,
+            (None, None) => {}
+        }
+    }
+
+    /// This happens to every request to the tables from now on, of the function that stores what this caller sends. On
+    /// a deployed stack, whatever is no fault makes them unavailable.
+    pub(crate) async fn fault(&self, caller: Caller, fault: Fault) {
+        match &self.proxy {
+            Some(proxy) => proxy.always(fault),
+            None => self.make_unavailable(caller, fault != Fault::None).await,
+        }
+    }
+
+    /// How many requests to the database are under way, as far as that is seen.
+    pub(crate) fn under_way(&self) -> usize {
+        self.proxy.as_ref().map_or(0, FaultProxy::under_way)
     }
 
     /// Kills the processes of the function that stores what this caller sends. Returns how many there were.
@@ -182,12 +254,34 @@ impl Rig {
         request.send().await.expect("the stack responds");
     }
 
-    /// The invocations since a time, by the reports that Lambda logs ("Log formats for Lambda").
-    pub(crate) async fn invocations(&self, function: &Function, since_ms: i64) -> Invocations {
-        let mut all = Invocations::default();
+    /// Begins to count the work of the function that stores what this caller sends.
+    pub(crate) async fn begin_count(&self, caller: Caller) -> Option<Count> {
+        self.proxy.as_ref()?.take_usage();
+        let configuration = self.configuration(caller).await;
+        Some(Count {
+            name: text(&configuration, "FunctionName").to_owned(),
+            log_group: text(&configuration["LoggingConfig"], "LogGroup").to_owned(),
+            memory_mb: configuration["MemorySize"].as_f64().expect("a memory size"),
+            log_length: self.function_log().metadata().expect("the functions' log").len(),
+        })
+    }
+
+    /// What was counted since then, from this time on.
+    pub(crate) async fn counted(&self, count: Option<Count>, since_ms: i64) -> Option<Counted> {
+        let (proxy, count) = (self.proxy.as_ref()?, count?);
+        let usage = proxy.take_usage();
+        let (invocations, billed_ms) = self.invocations(&count.log_group, since_ms).await;
+        let log_bytes = self.logged(&count);
+        Some(Counted { usage, invocations, billed_ms, memory_mb: count.memory_mb, log_bytes })
+    }
+
+    /// How often a function ran since a time, and for how many milliseconds altogether, by the reports that Lambda
+    /// logs ("Log formats for Lambda").
+    async fn invocations(&self, log_group: &str, since_ms: i64) -> (usize, f64) {
+        let mut all = (0, 0.0);
         let mut token = Value::Null;
         loop {
-            let mut request = json!({ "logGroupName": function.log_group, "startTime": since_ms,
+            let mut request = json!({ "logGroupName": log_group, "startTime": since_ms,
                                       "filterPattern": "\"REPORT RequestId\"" });
             if token.is_string() {
                 request["nextToken"] = token;
@@ -196,8 +290,8 @@ impl Rig {
             let events = page["events"].as_array().into_iter().flatten();
             for message in events.filter_map(|event| event["message"].as_str()) {
                 if let Some((_, rest)) = message.split_once("Billed Duration: ") {
-                    all.count += 1;
-                    all.billed_ms += rest.split(' ').next().and_then(|ms| ms.parse().ok()).unwrap_or(0.0);
+                    all.0 += 1;
+                    all.1 += rest.split(' ').next().and_then(|ms| ms.parse().ok()).unwrap_or(0.0);
                 }
             }
             token = page["nextToken"].clone();
@@ -207,32 +301,26 @@ impl Rig {
         }
     }
 
-    /// How long the functions' log is.
-    pub(crate) fn log_length(&self) -> u64 {
-        self.function_log().metadata().expect("the functions' log").len()
-    }
-
-    /// How many bytes of log this function has written since then, as CloudWatch Logs counts them.
-    pub(crate) fn logged_since(&self, function: &Function, length: u64) -> usize {
+    /// How many bytes of log the function has written since then, as CloudWatch Logs counts them.
+    fn logged(&self, count: &Count) -> usize {
         let mut file = self.function_log();
         let mut text = Vec::new();
-        file.seek(SeekFrom::Start(length))
+        file.seek(SeekFrom::Start(count.log_length))
             .and_then(|_| file.read_to_end(&mut text))
             .expect("the functions' log");
         let text = String::from_utf8_lossy(&text);
         let lines = text.lines().filter_map(|line| line.split_once('\t'));
-        lines.filter(|(name, _)| *name == function.name).map(|(_, line)| line.len() + LOG_EVENT_BYTES).sum()
+        lines.filter(|(name, _)| *name == count.name).map(|(_, line)| line.len() + LOG_EVENT_BYTES).sum()
     }
 
     fn function_log(&self) -> File {
-        let emulator = self.stack.at.emulator.as_ref().expect("a stack on this machine");
-        File::open(&emulator.function_log).expect("the functions' log")
+        File::open(&self.stack.emulator().function_log).expect("the functions' log")
     }
 
     /// Opens a socket for every owner.
     pub(crate) async fn sockets(&self) -> Sockets {
         let mut sockets = Sockets { listeners: Vec::new(), notified: Arc::default(), frames: Arc::default() };
-        for token in &self.tokens {
+        for (_, token) in &self.owners {
             let url = format!("{}?token={token}", self.stack.at.websocket_url);
             let opened = timeout(SOCKET_LIMIT, connect_async(url)).await.expect("the stack responds");
             let mut stream = opened.expect("a socket").0;

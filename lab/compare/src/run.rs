@@ -1,21 +1,21 @@
 //! One run: a load by one caller on the stack, and everything that was seen of it.
 
 use std::{
-    collections::{HashMap, HashSet},
     sync::{LazyLock, atomic::Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use e2e::stack::{Item, text};
-use fault_proxy::{Fault, Usage};
+use fault_proxy::Fault;
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::{runtime::Runtime, task::spawn_blocking, time::sleep};
 
 use crate::{
     callers::{Caller, LEAD, Request, Sending, milliseconds},
     figures::{Figures, duration, is_late},
-    rig::{Invocations, Rig},
+    rig::{Counted, Rig},
     say,
     schedule::{Load, OWNERS},
 };
@@ -33,6 +33,12 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// The payload of a message, in bytes: its item takes one write unit.
 const PAYLOAD_BYTES: usize = 512;
 
+/// How many messages are looked up at once.
+const LOOK_UPS: usize = 8;
+
+/// How long a message may have no outcome once the queue is empty: within this, a dead letter is recorded.
+const OUTCOME_LIMIT: Duration = Duration::from_secs(90);
+
 /// Where the callers run: beside the proxy, whose work would make them late.
 static CALLERS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
@@ -41,7 +47,7 @@ static CALLERS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a ru
 pub(crate) enum Disturbance {
     /// This happens to every request to the table from then on.
     Database(Fault),
-    /// All processes of the function that stores the messages are killed.
+    /// All processes of the function that stores the messages are killed. Only on this machine.
     Kill,
 }
 
@@ -70,12 +76,11 @@ pub(crate) struct Message {
     pub(crate) notified: Option<f64>,
 }
 
-/// What a message ended as, by the table and the dead-letter queue.
+/// What a message ended as, by its look-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Stored(f64),
     Rejected,
-    /// It failed, or is in the dead-letter queue.
     Failed,
 }
 
@@ -102,13 +107,10 @@ impl Message {
 pub(crate) struct Run {
     pub(crate) plan: Plan,
     pub(crate) messages: Vec<Message>,
-    /// What reached the database.
-    pub(crate) usage: Usage,
-    pub(crate) invocations: Invocations,
-    pub(crate) memory_mb: f64,
     /// Frames that arrived at the sockets.
     pub(crate) frames: usize,
-    pub(crate) log_bytes: usize,
+    /// What can be counted on this machine only.
+    pub(crate) counted: Option<Counted>,
 }
 
 impl Run {
@@ -129,25 +131,31 @@ impl Run {
     }
 }
 
+/// Plays runs, one after the other.
+pub(crate) async fn play_all(rig: &Rig, plans: Vec<Plan>) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for plan in plans {
+        runs.push(play(rig, plan).await);
+    }
+    runs
+}
+
 /// Plays a run. It ends when every caller has an outcome or has given up, and the queue is empty.
 pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     let arrivals = plan.load.arrivals();
     say(&format!("{}: {} messages in {:.0} s", plan.name, arrivals.len(), plan.load.seconds));
-    let function = rig.function(plan.caller).await;
     warm_up(rig, &plan).await;
-    rig.proxy.take_usage();
-    let log_length = rig.log_length();
+    let count = rig.begin_count(plan.caller).await;
     let sockets = rig.sockets().await;
     let ids: Vec<_> = (0..arrivals.len()).map(|number| format!("{}-{number:05}", plan.name)).collect();
     let requests = arrivals.iter().zip(&ids).enumerate();
     let requests =
         requests.map(|(number, (arrival, id))| request(rig, plan.caller, arrival.owner, id, number));
     let requests: Vec<_> = requests.collect();
+    rig.limit(plan.capacity).await;
 
     let (start, start_time) = (Instant::now() + PREPARATION, SystemTime::now() + PREPARATION);
     let epoch_ms = milliseconds(start_time.duration_since(UNIX_EPOCH).expect("after 1970"));
-    // The bucket of the table is full at the beginning of a run.
-    rig.limit(plan.capacity);
     let sendings = requests.into_iter().zip(&arrivals).enumerate();
     let sendings = sendings.map(|(number, (request, arrival))| {
         let (caller, http) = (plan.caller, rig.http.clone());
@@ -169,35 +177,29 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
         requests.push(task.await.expect("a caller"));
     }
     drain(rig, &plan.name, start).await;
-    rig.proxy.always(Fault::None);
-    rig.limit(None);
+    rig.fault(plan.caller, Fault::None).await;
+    rig.limit(None).await;
 
-    let outcomes = outcomes(rig, &plan.name, epoch_ms).await;
+    let counted = rig.counted(count, epoch_ms as i64).await;
     let notified = sockets.notified.lock().expect("not poisoned").clone();
     let messages = ids.into_iter().zip(&arrivals).zip(requests).map(|((id, arrival), requests)| Message {
         owner: arrival.owner,
         due: milliseconds(arrival.at),
         requests,
-        outcome: outcomes.get(&id).copied(),
+        outcome: None,
         notified: notified.get(&id).map(|at| milliseconds(at.saturating_duration_since(start))),
         id,
     });
-    let run = Run {
-        messages: messages.collect(),
-        usage: rig.proxy.take_usage(),
-        invocations: rig.invocations(&function, epoch_ms as i64).await,
-        memory_mb: function.memory_mb,
-        frames: sockets.frames.load(Ordering::Relaxed),
-        log_bytes: rig.logged_since(&function, log_length),
-        plan,
-    };
+    let look_ups = messages.map(|message| look_up(rig, message, epoch_ms));
+    // In the order of their sending.
+    let messages = stream::iter(look_ups).buffered(LOOK_UPS).collect().await;
+    let run = Run { plan, messages, frames: sockets.frames.load(Ordering::Relaxed), counted };
     say(&format!("{}: {}", run.plan.name, Figures::of(&run)));
     run
 }
 
 /// Some messages beforehand: the functions run, and the tokens are known.
 async fn warm_up(rig: &Rig, plan: &Plan) {
-    rig.limit(None);
     let now = Instant::now();
     let tasks: Vec<_> = (0..3 * OWNERS.len())
         .map(|number| {
@@ -217,7 +219,7 @@ async fn warm_up(rig: &Rig, plan: &Plan) {
 }
 
 fn request(rig: &Rig, caller: Caller, owner: usize, id: &str, number: usize) -> reqwest::Request {
-    caller.request(&rig.http, &rig.stack.at.http_url, &rig.tokens[owner], id, &body(number))
+    rig.request(caller, owner, id, &body(number))
 }
 
 /// Does what the plan says, at its time, and ends with a database without faults.
@@ -226,7 +228,7 @@ async fn disturb(rig: &Rig, plan: &Plan, start: Instant) {
         let at = start + Duration::from_secs_f64(*second);
         sleep(at.saturating_duration_since(Instant::now())).await;
         match disturbance {
-            Disturbance::Database(fault) => rig.proxy.always(*fault),
+            Disturbance::Database(fault) => rig.fault(plan.caller, *fault).await,
             Disturbance::Kill => {
                 say(&format!("{}: killed {} processes", plan.name, rig.kill_all(plan.caller)));
             }
@@ -243,7 +245,7 @@ async fn drain(rig: &Rig, name: &str, start: Instant) {
             (depth, changed) = (now, Instant::now());
         }
         assert!(changed.elapsed() < MAX_STANDSTILL, "the queue stands still with {depth} messages");
-        idle = if depth + rig.proxy.under_way() == 0 { idle + 1 } else { 0 };
+        idle = if depth + rig.under_way() == 0 { idle + 1 } else { 0 };
         if printed.elapsed() > PROGRESS {
             printed = Instant::now();
             say(&format!("{name}: {depth} messages in the queue after {} s", start.elapsed().as_secs()));
@@ -252,35 +254,29 @@ async fn drain(rig: &Rig, name: &str, start: Instant) {
     }
 }
 
-/// What the messages of a run ended as, by id.
-async fn outcomes(rig: &Rig, run: &str, epoch_ms: f64) -> HashMap<String, Outcome> {
-    let prefix = format!("{run}-");
-    let mut outcomes = HashMap::new();
-    for item in rig.stack.items().await {
-        let (id, _) = text(&item, "pk").split_once('#').expect("an id and an owner");
-        if id.starts_with(&prefix) {
-            outcomes.insert(id.to_owned(), outcome(&item, epoch_ms));
+/// Asks the API what became of a message. Of one that was accepted it has to know soon.
+async fn look_up(rig: &Rig, mut message: Message, epoch_ms: f64) -> Message {
+    let from = Instant::now();
+    loop {
+        let (status, record) = rig.look_up(message.owner, &message.id).await;
+        message.outcome = (status == 200).then(|| outcome(&record, epoch_ms)).flatten();
+        let is_final = status == 404 && !message.last().is_accepted();
+        if message.outcome.is_some() || is_final || from.elapsed() > OUTCOME_LIMIT {
+            return message;
         }
+        sleep(Duration::from_secs(1)).await;
     }
-    let letters = rig.stack.dead_letters().await;
-    let id_of = |letter: &aws_sdk_sqs::types::Message| {
-        let id = letter.message_attributes()?.get("id")?.string_value()?;
-        id.starts_with(&prefix).then(|| id.to_owned())
-    };
-    for id in letters.iter().filter_map(id_of).collect::<HashSet<_>>() {
-        outcomes.entry(id).or_insert(Outcome::Failed);
-    }
-    outcomes
 }
 
-fn outcome(item: &Item, epoch_ms: f64) -> Outcome {
-    match text(item, "status") {
+fn outcome(record: &Value, epoch_ms: f64) -> Option<Outcome> {
+    match record["status"].as_str()? {
         "stored" => {
-            let at: Timestamp = text(item, "stored_at").parse().expect("a time");
-            Outcome::Stored(at.as_millisecond() as f64 - epoch_ms)
+            let at: Timestamp = record["storedAt"].as_str()?.parse().expect("a time");
+            Some(Outcome::Stored(at.as_millisecond() as f64 - epoch_ms))
         }
-        "rejected" => Outcome::Rejected,
-        _ => Outcome::Failed,
+        "rejected" => Some(Outcome::Rejected),
+        "failed" => Some(Outcome::Failed),
+        _ => None,
     }
 }
 

@@ -191,8 +191,11 @@ impl Response {
         Self { status, headers, text }
     }
 
-    /// The body as JSON.
+    /// The body as JSON; null if there is none.
     pub fn json(&self) -> Value {
+        if self.text.is_empty() {
+            return Value::Null;
+        }
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
     }
 
