@@ -46,7 +46,7 @@ function useToken(token) {
   sessions.set(claimed.owner, session);
   session.socket = new Socket(config.webSocketUrl, token, {
     // What happened while it was closed was sent to nobody.
-    onOpen: () => sender.lookUpAll(messages.unsettled(claimed.owner)),
+    onOpen: () => sender.lookUpAll(messages.toLookUp(claimed.owner)),
     onEvents: (events) => events.forEach((event) => messages.notify(event)),
     onState: () => queueMicrotask(showConnections),
   });

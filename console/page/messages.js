@@ -24,6 +24,9 @@ export const STATUSES = [
 /** Those that something is still to follow on. */
 const OPEN = new Set(["waiting", "sent", "queued"]);
 
+/** Whether a look-up may find another status: an outcome, or what became of a dead letter after a redrive. */
+export const mayHaveChanged = ({ status }) => status === "queued" || status === "failed";
+
 /** Columns that the charts show, and that are kept for the download. */
 const SHOWN_SECONDS = 120;
 const KEPT_SECONDS = 3600;
@@ -170,9 +173,9 @@ export class Messages {
       this.#settle(message, body.status, body);
   }
 
-  /** The queued messages of an owner that nothing is known of, oldest first. */
-  unsettled(owner) {
-    return [...this.#open.queue].filter((message) => message.status === "queued" && message.owner === owner);
+  /** The messages of an owner whose status a look-up may change, oldest first. */
+  toLookUp(owner) {
+    return this.all.filter((message) => message.owner === owner && mayHaveChanged(message));
   }
 
   /** Messages without a response or an outcome, and how long the oldest has been waiting, in milliseconds. */

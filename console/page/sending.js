@@ -2,6 +2,7 @@
 
 import { json, request } from "./api.js";
 import { now } from "./dom.js";
+import { mayHaveChanged } from "./messages.js";
 
 /** A caller that retries well gives up after this long. */
 const RETRY_LIMIT_MS = 30_000;
@@ -9,7 +10,7 @@ const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 8_000;
 /** How many look-ups are under way at once. */
 const MAX_LOOK_UPS = 4;
-/** How long a queued message is left alone before it is looked up though its socket is open. */
+/** How long a message is left alone before it is looked up though its socket is open. */
 const LOOK_UP_AFTER_MS = 60_000;
 
 const PATHS = { sync: "messages", queue: "queue" };
@@ -42,7 +43,7 @@ export class Sender {
     return new Promise((resolve) => this.#enqueue({ message, retry, resolve }));
   }
 
-  /** Looks up messages one after the other, unless they were notified meanwhile. */
+  /** Looks up messages, a few at a time. Those that were settled meanwhile are left out. */
   lookUpAll(messages) {
     for (const message of messages) {
       if (!this.#lookingUp.has(message)) {
@@ -54,13 +55,13 @@ export class Sender {
       this.#nextLookUp();
   }
 
-  /** Looks up messages that have waited for long, each less and less often. */
+  /** Looks up messages whose notification may be missing, each less and less often. */
   lookUpOverdue(owner) {
     const isOverdue = ({ respondedAt, lookUps }) => {
       const since = lookUps.length ? lookUps.at(-1).at : respondedAt;
       return now() - since > LOOK_UP_AFTER_MS * 2 ** Math.min(lookUps.length, 4);
     };
-    this.lookUpAll(this.#messages.unsettled(owner).filter(isOverdue).slice(0, 50));
+    this.lookUpAll(this.#messages.toLookUp(owner).filter(isOverdue).slice(0, 50));
   }
 
   async lookUp(message) {
@@ -82,7 +83,7 @@ export class Sender {
   async #nextLookUp() {
     const message = this.#lookUps.shift();
     if (!message) return;
-    if (message.status === "queued") await this.lookUp(message);
+    if (mayHaveChanged(message)) await this.lookUp(message);
     this.#lookingUp.delete(message);
     this.#nextLookUp();
   }

@@ -133,6 +133,45 @@ async fn while_the_database_is_unavailable_one_design_refuses_and_the_other_wait
 }
 
 #[tokio::test]
+async fn a_redriven_dead_letter_becomes_stored_on_the_page_whether_notified_or_not() {
+    let mut page = Page::open().await;
+    page.stack.redeliver_after(Duration::from_secs(1)).await;
+    let [notified, missed] = ["notified", "missed"].map(unique);
+    for id in [&notified, &missed] {
+        page.stack.block("alice", id).await;
+        page.send("queue", id, r#"{"item":"book"}"#).await;
+    }
+    page.until("all.every(({ status }) => status === 'failed')").await;
+    page.until("$('[data-count=\"queue dead-lettered\"]').textContent === '2'").await;
+    page.until("$('#dead-letters').textContent === '2'").await;
+
+    page.stack.unblock("alice", &notified).await;
+    page.click("#redrive").await;
+    page.until("$('#operator-state').textContent.startsWith('Moved 2 back into the queue')").await;
+    page.until("all[0].status === 'stored' && all[0].lookUps.length === 0").await;
+    // The other one has failed again.
+    let figures = "['queue-waiting', 'queue-delivered', 'dead-letters'].map((id) => $(`#${id}`).textContent)";
+    page.until(&format!("{figures}.join() === '0,0,1'")).await;
+
+    page.network(false);
+    page.until("state() !== 'open'").await;
+    page.stack.unblock("alice", &missed).await;
+    page.click("#redrive").await;
+    page.until("$('#operator-state').textContent.startsWith('Moved 1 back into the queue')").await;
+    eventually("both messages in the table", async || match stored(&mut page, "queue").await.len() {
+        2 => Ok(()),
+        found => Err(found),
+    })
+    .await;
+    assert_eq!(page.get("all[1].status").await, "failed", "nothing told the page");
+    page.network(true);
+    page.until("all[1].status === 'stored'").await;
+    page.until("$('[data-count=\"queue stored\"]').textContent === '2'").await;
+    page.until("$('#dead-letters').textContent === '0'").await;
+    page.close().await;
+}
+
+#[tokio::test]
 async fn a_dropped_socket_is_noticed_and_what_it_missed_is_looked_up() {
     let mut page = Page::open().await;
     page.network(false);

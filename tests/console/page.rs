@@ -25,6 +25,8 @@ impl Page {
     /// Opens the console of the stack, and waits until it is notified.
     pub(crate) async fn open() -> Self {
         let stack = Stack::running();
+        // Another test may have changed it, and failed.
+        stack.redeliver_after(stack.visibility_timeout()).await;
         let path = env::var("INTAKE_STACK").expect("a stack");
         let mut description = Description::read(Path::new(&path)).expect("a description");
         let (relay, network) = relay(stack.address().to_string()).await;

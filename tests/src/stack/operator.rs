@@ -195,9 +195,18 @@ impl Stack {
         REDELIVERY.max_receive_count
     }
 
-    /// The queue's visibility timeout: after this long it delivers a record again that was not acknowledged.
+    /// The queue's visibility timeout, as it is deployed: after this long it delivers a record again that was not
+    /// acknowledged.
     pub fn visibility_timeout(&self) -> Duration {
         REDELIVERY.visibility_timeout
+    }
+
+    /// Changes the queue's visibility timeout, so that a test need not wait for as long as users do.
+    pub async fn redeliver_after(&self, visibility_timeout: Duration) {
+        let set = self.sqs.set_queue_attributes().queue_url(&self.at.queue_url);
+        let seconds = visibility_timeout.as_secs().to_string();
+        let set = set.attributes(QueueAttributeName::VisibilityTimeout, seconds);
+        set.send().await.expect("the queue can be changed");
     }
 
     /// Waits until a record is in the dead-letter queue.
