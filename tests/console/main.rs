@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::stack::{Item, eventually, text, unique};
+use e2e::stack::{Item, eventually, number, text, unique};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -117,18 +117,32 @@ async fn after_a_burst_beyond_the_capacity_the_counts_are_those_of_the_tables() 
 }
 
 #[tokio::test]
-async fn while_the_database_is_unavailable_one_design_refuses_and_the_other_waits() {
+async fn an_outage_makes_one_design_refuse_and_the_other_wait_even_if_a_consumer_is_killed() {
     let mut page = Page::open().await;
-    page.set("#outage-seconds", "4").await;
+    // Longer than the outage: only what the killed consumer held is delivered again.
+    page.stack.redeliver_after(Duration::from_secs(10)).await;
+    page.set("#outage-seconds", "600").await;
     page.click("#outage").await;
     page.until("document.body.classList.contains('outage')").await;
-    let id = unique("outage");
-    page.send("both", &id, r#"{"item":"book"}"#).await;
+    page.send("both", &unique("outage"), r#"{"item":"book"}"#).await;
     assert_eq!(page.get("all[0].attempts[0].response.status").await, 503);
     page.until("$('#responses').textContent.includes('The message was not confirmed as stored')").await;
     assert_eq!(page.get("all[1].attempts[0].response.status").await, 202);
-    page.until("all[1].status === 'stored'").await;
+    page.click("#burst [value=queue]").await;
+    burst(&mut page, 30, 100).await;
+    page.until("Number($('#queue-delivered').textContent) > 1").await;
+    page.click("#kill").await;
+    page.until("/^Killed the consumer process [0-9]+/.test($('#operator-state').textContent)").await;
+    assert_eq!(page.get("all.filter(({ status }) => status === 'queued').length").await, 31);
+    page.click("#outage").await;
     page.until("!document.body.classList.contains('outage')").await;
+
+    page.until("all.every(({ way, status }) => way === 'sync' || status === 'stored')").await;
+    page.until("$('[data-count=\"queue stored\"]').textContent === '31'").await;
+    let items = stored(&mut page, "queue").await;
+    assert_eq!(items.len(), 31, "nothing is lost");
+    let redelivered = items.iter().filter(|item| number(item, "attempts") > 1).count();
+    assert!(redelivered > 0, "what the killed consumer held was delivered again");
     page.close().await;
 }
 
