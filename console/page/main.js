@@ -1,6 +1,6 @@
 // The page: what the parts have to do with each other.
 
-import { claims, isLegalId, json, payloadFault, problem } from "./api.js";
+import { claims, isLegalId, payloadFault } from "./api.js";
 import { Details, responseView } from "./details.js";
 import { announce, byId, count, element, now, setText, size } from "./dom.js";
 import { Flow } from "./flow.js";
@@ -265,7 +265,6 @@ byId("burst").addEventListener("submit", async (event) => {
       owners,
     },
     sender,
-    () => {},
   );
 });
 byId("burst-stop").addEventListener("click", () => burst?.stop());
@@ -362,4 +361,4 @@ else byId("access").open = true;
 byId("burst-owners").value = owner ?? "";
 document.body.dataset.ready = "true";
 // For whoever wants to look closer, and for the tests.
-window.intake = { messages, sessions, config, problem, json };
+window.intake = { messages, sessions };

@@ -136,10 +136,9 @@ export class Burst {
   responded = 0;
 
   /** `plan`: `ways`, `number` and `rate` of each way, `bytes`, `owners`, `retry`. */
-  constructor(plan, sender, onChange) {
+  constructor(plan, sender) {
     this.plan = plan;
     this.total = plan.number * plan.ways.length;
-    this.onChange = onChange;
     const start = now();
     const name = `burst-${Math.floor(start).toString(36).slice(-5)}`;
     let sent = 0;
@@ -151,7 +150,6 @@ export class Burst {
         for (const way of plan.ways) this.#send(sender, way, owner, `${name}-${way}-${sent + 1}`, text);
       }
       if (sent === plan.number) this.stop();
-      onChange();
     }, 20);
   }
 
@@ -162,14 +160,10 @@ export class Burst {
   stop() {
     clearInterval(this.#timer);
     this.#timer = null;
-    this.onChange();
   }
 
   #send(sender, way, owner, id, text) {
     this.offered += 1;
-    sender.send(way, owner, id, text, this.plan.retry).then(() => {
-      this.responded += 1;
-      this.onChange();
-    });
+    sender.send(way, owner, id, text, this.plan.retry).then(() => (this.responded += 1));
   }
 }
