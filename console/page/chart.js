@@ -17,11 +17,10 @@ function svg(tag, attributes, text) {
   return made;
 }
 
-/** The next round number. */
+/** The next round number, at least 2. Its half, which is a label too, is a whole number. */
 export function roundUp(value) {
-  if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+  return [2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 export class Chart {

@@ -46,7 +46,7 @@ function copyButton(name, text) {
   return button;
 }
 
-/** The times of a message, each with how long after it was to be sent. */
+/** The times of a message, each with how long after it was offered. */
 function trace(message) {
   const steps = [];
   const step = (at, what, kind = "") => at && steps.push({ at, what, kind });
@@ -77,7 +77,7 @@ function trace(message) {
       "li",
       {},
       element("time", {}, clock(start)),
-      element("span", {}, "to be sent"),
+      element("span", {}, "offered"),
       element("meter", { value: 0, "aria-hidden": "true" }),
     ),
     steps.map(({ at, what, kind }) =>

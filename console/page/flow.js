@@ -11,11 +11,11 @@ const FLOWS = {
       name: "caller",
       unit: "sent",
       of: (c) => c.offered - c.waiting,
-      sides: [{ unit: "to be sent", of: (c) => c.waiting }],
+      sides: [{ unit: "waiting", of: (c) => c.waiting }],
     },
     {
       name: "API Gateway",
-      unit: "without a response",
+      unit: "in flight",
       of: (c) => c.sent,
       sides: [
         { unit: "refused", kind: "bad", of: (c) => c.refused },
@@ -35,7 +35,7 @@ const FLOWS = {
       name: "caller",
       unit: "sent",
       of: (c) => c.offered - c.waiting,
-      sides: [{ unit: "to be sent", of: (c) => c.waiting }],
+      sides: [{ unit: "waiting", of: (c) => c.waiting }],
     },
     {
       name: "API Gateway",

@@ -175,7 +175,7 @@ function check() {
     isLegalId(id) ? null : "Not legal: an id is 1 to 64 of A–Z a–z 0–9 _ -",
     waysOf("way").length > 1
       ? `Through the queue: ${idFor("queue", WAYS)}`
-      : "Ids are yours: both designs share them.",
+      : "Both designs share your ids: the same id is the same message.",
   );
   show("payload-check", fault, `A JSON object of ${size(new TextEncoder().encode(text).length)}.`);
   function show(id, wrong, fine) {
@@ -274,8 +274,8 @@ function showBurst() {
   const { offered, responded, total, sending } = burst;
   byId("burst-progress").value = offered / total;
   byId("burst-stop").disabled = !sending;
-  const state = sending ? "sending" : offered < total ? "stopped" : responded < offered ? "sent" : "done";
-  const text = `${count(offered)} of ${count(total)} sent, ${count(responded)} with a response: ${state}.`;
+  const state = sending ? "sending" : responded < offered ? "waiting" : offered < total ? "stopped" : "done";
+  const text = `${count(offered)} of ${count(total)} offered, ${count(responded)} with a response: ${state}.`;
   setText(byId("burst-state"), text);
   if (state === "done" && !burst.announced) {
     burst.announced = true;

@@ -82,7 +82,7 @@ export class Operator {
       this.#showCapacity(state.unitsPerSecond);
     }
     const left = Math.ceil(state.outageMs / 1000);
-    setText(byId("outage"), left > 0 ? `End the outage (${left} s)` : "Database unavailable");
+    setText(byId("outage"), left > 0 ? `End the outage (${left} s)` : "Stop the database");
     document.body.classList.toggle("outage", left > 0);
   }
 
