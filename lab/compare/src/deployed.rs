@@ -35,8 +35,8 @@ const SAVED_SECONDS: f64 = 300.0;
 const FILLER: &str = "#compare";
 
 /// Its size, in bytes and in write units.
-const FILLER_BYTES: usize = 100_000;
-const FILLER_UNITS: f64 = 98.0;
+const FILLER_BYTES: usize = 10_000;
+const FILLER_UNITS: f64 = 10.0;
 
 impl Rig {
     /// Gives the table of messages so many write units a second, and uses up what it has saved.
@@ -52,6 +52,7 @@ impl Rig {
                 let tag =
                     json!({ "ResourceArn": table["TableArn"], "Tags": [{ "Key": MARK, "Value": before }] });
                 self.dynamodb("TagResource", &tag).await;
+                *self.capacity_before.lock().expect("not poisoned") = Some(before);
             }
             self.set(wanted).await;
             self.table().await;
@@ -94,6 +95,7 @@ impl Rig {
         }
         let untag = json!({ "ResourceArn": table["TableArn"], "TagKeys": [MARK] });
         self.dynamodb("UntagResource", &untag).await;
+        *self.capacity_before.lock().expect("not poisoned") = None;
         let before =
             before.map_or_else(|| ON_DEMAND.to_owned(), |[_, write]| format!("{write} write units a second"));
         say(&format!("The table is set back: {before}"));
@@ -153,8 +155,13 @@ impl Rig {
         .await
     }
 
-    /// The value of the tag, if the table has it.
+    /// What the capacity was before it was changed, in this run or in one before it; none if it was not.
     async fn capacity_before(&self, table: &Value) -> Option<String> {
+        // A new tag may be missing in the list for some seconds ("TagResource").
+        let known = self.capacity_before.lock().expect("not poisoned").clone();
+        if known.is_some() {
+            return known;
+        }
         let listed = self.dynamodb("ListTagsOfResource", &json!({ "ResourceArn": table["TableArn"] })).await;
         let tag = listed["Tags"].as_array()?.iter().find(|tag| tag["Key"] == MARK)?;
         tag["Value"].as_str().map(str::to_owned)

@@ -47,6 +47,8 @@ pub(crate) struct Rig {
     owners: Vec<(String, String)>,
     /// The keys of all messages that may have been stored.
     sent: Mutex<Vec<String>>,
+    /// What the capacity of a deployed table was before this run has changed it.
+    pub(crate) capacity_before: Mutex<Option<String>>,
 }
 
 /// What can be counted on this machine only: the work of the function that stores what a caller sends.
@@ -107,7 +109,8 @@ impl Rig {
             (name, token)
         });
         let (owners, http) = (owners.collect(), fault_proxy::http_client());
-        Self { stack, proxy: None, http, owners, sent: Mutex::default() }
+        let (sent, capacity_before) = (Mutex::default(), Mutex::default());
+        Self { stack, proxy: None, http, owners, sent, capacity_before }
     }
 
     /// The request for a message.
