@@ -109,7 +109,6 @@ struct Claims {
 
 fn denial(error: &TokenError) -> Denial {
     match error.kind() {
-        ErrorKind::InvalidAlgorithm => Denial::WrongAlgorithm,
         ErrorKind::InvalidSignature => Denial::WrongSignature,
         ErrorKind::ExpiredSignature => Denial::Expired,
         ErrorKind::ImmatureSignature => Denial::NotYetValid,
