@@ -308,8 +308,9 @@ mod tests {
         metrics.count(Metric::Stored, 1);
         metrics.count(Metric::Stored, 2);
         metrics.count(Metric::Conflict, 0);
-        metrics.record(Metric::TimeToStored, 0);
-        metrics.record(Metric::TimeToStored, 12);
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).expect("a time");
+        metrics.time_to_stored(at(1_005), at(1_000));
+        metrics.time_to_stored(at(1_000), at(1_012));
 
         let mut lines = written(metrics);
 
