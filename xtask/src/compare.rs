@@ -147,17 +147,8 @@ fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> 
         let (log, function_log) = (emulator::log(&state), emulator::function_log(&state));
         description["emulator"] = json!({ "endpoint": endpoint, "log": log, "function_log": function_log });
     }
-    let path = state.description();
-    fs::write(&path, format!("{description:#}\n")).map_err(|error| Failure::file("write", &path, &error))?;
-    let cargo = || {
-        let mut command = Command::new("cargo");
-        environment::outer_cargo(&mut command)
-            .env("AWS_REGION", &deployed.region)
-            .env("INTAKE_STACK", &path)
-            .current_dir(workspace::root());
-        command
-    };
-    let mut announce = cargo();
+    let path = state.describe(&description)?;
+    let mut announce = deployed.cargo(&path);
     announce.arg("run").args(PACKAGE).arg("--").args(arguments.passed_on(output)).arg("--announce");
     let announcement = process::run_captured(&mut announce, &state.file("announce.log"))?;
     let Deployed { region, account, .. } = &deployed;
@@ -165,7 +156,7 @@ fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> 
     if !arguments.yes {
         verify::ask()?;
     }
-    play(arguments, cargo(), output)
+    play(arguments, deployed.cargo(&path), output)
 }
 
 fn play(arguments: &CompareArguments, mut cargo: Command, output: &Path) -> Result<(), Failure> {
@@ -176,7 +167,7 @@ fn play(arguments: &CompareArguments, mut cargo: Command, output: &Path) -> Resu
             generator = generator.with_grace(SET_BACK);
         }
         let status = generator.wait()?;
-        if status.success() { Ok(()) } else { Err(Failure::new("see above")) }
+        if status.success() { Ok(()) } else { Err(Failure::new("the comparison failed: see above")) }
     })?;
     step::note(format_args!("Tables, data and pictures are in {}", output.display()));
     Ok(())

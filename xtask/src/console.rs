@@ -53,8 +53,7 @@ pub(crate) fn console(arguments: &ConsoleArguments) -> Result<(), Failure> {
     if !deployed.trusts(&workspace::development_key()?) {
         description["key_file"] = Value::Null;
     }
-    let path = state.description();
-    fs::write(&path, format!("{description:#}\n")).map_err(|error| Failure::file("write", &path, &error))?;
+    let path = state.describe(&description)?;
     let mut console = build.start(&path)?;
     step::say(format_args!("The console of {}, until Ctrl-C: {}", arguments.stack, console.url()));
     while interrupt::wait_for(Duration::from_millis(200), || Ok(None::<()>)).is_ok() {

@@ -126,6 +126,16 @@ impl Deployed {
         keys(self.parameters.get("TokenJwks").map_or("", String::as_str)) == keys(&key.jwks())
     }
 
+    /// The caller's cargo, in the caller's account, for programs that use this stack. It is described in a file.
+    pub(crate) fn cargo(&self, description: &Path) -> Command {
+        let mut command = Command::new("cargo");
+        crate::environment::outer_cargo(&mut command)
+            .env("AWS_REGION", &self.region)
+            .env("INTAKE_STACK", description)
+            .current_dir(workspace::root());
+        command
+    }
+
     /// The description of the stack for the programs that use it.
     pub(crate) fn description(&self) -> Value {
         let Self { name, region, url_suffix, outputs, parameters, resources, .. } = self;

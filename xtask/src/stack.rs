@@ -135,7 +135,7 @@ impl Stack {
             "log": self.emulator_log(),
             "function_log": self.function_log(),
         });
-        write(&self.description(), format!("{description:#}\n"))?;
+        self.state.describe(&description)?;
         self.write_function_environment()?;
         self.write_event()
     }

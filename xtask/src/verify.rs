@@ -13,7 +13,6 @@ use clap::Args;
 
 use crate::{
     deployment::{Aws, Deployed},
-    environment,
     failure::Failure,
     interrupt, process,
     python::Environment,
@@ -67,17 +66,8 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
         check(&aws, &deployed)?;
         Ok(deployed)
     })?;
-    let description = state.description();
-    fs::write(&description, format!("{:#}\n", deployed.description()))
-        .map_err(|error| Failure::file("write", &description, &error))?;
-    let cargo = || {
-        let mut command = Command::new("cargo");
-        environment::outer_cargo(&mut command)
-            .env("AWS_REGION", &deployed.region)
-            .env("INTAKE_STACK", &description)
-            .current_dir(workspace::root());
-        command
-    };
+    let description = state.describe(&deployed.description())?;
+    let cargo = || deployed.cargo(&description);
     let tests = Tests::of(&cargo)?;
     announce(&deployed, &tests);
     let settings = aws.read(&["lambda", "get-account-settings"])?;

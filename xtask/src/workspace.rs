@@ -6,6 +6,7 @@ use std::{
 };
 
 use development_key::DevelopmentKey;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -105,6 +106,14 @@ impl StateFolder {
     /// The file that describes the running stack to other programs.
     pub(crate) fn description(&self) -> PathBuf {
         self.file("stack.json")
+    }
+
+    /// Writes that file, and returns its path.
+    pub(crate) fn describe(&self, description: &Value) -> Result<PathBuf, Failure> {
+        let path = self.description();
+        fs::write(&path, format!("{description:#}\n"))
+            .map_err(|error| Failure::file("write", &path, &error))?;
+        Ok(path)
     }
 
     /// The file with the environment of the functions.

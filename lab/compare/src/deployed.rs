@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 use crate::{callers::Caller, rig::Rig, say};
 
 /// The tag of a table whose capacity was changed. Its value is what the capacity was before.
-const MARK: &str = "intake:compare";
+const TAG: &str = "intake:compare";
 
 /// The value of the tag of a table that was on demand.
 const ON_DEMAND: &str = "on-demand";
 
-/// Sent to nobody: no function has a database there.
+/// An address at which nothing listens in a function.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// What names the address of the database to the SDK ("Service-specific endpoints").
-const ENDPOINT: &str = "AWS_ENDPOINT_URL_DYNAMODB";
+pub(crate) const ENDPOINT: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
 /// What this was before, if it was there.
 const ENDPOINT_BEFORE: &str = "COMPARE_ENDPOINT_BEFORE";
@@ -50,7 +50,7 @@ impl Rig {
                 let before =
                     before.map_or_else(|| ON_DEMAND.to_owned(), |[read, write]| format!("{read} {write}"));
                 let tag =
-                    json!({ "ResourceArn": table["TableArn"], "Tags": [{ "Key": MARK, "Value": before }] });
+                    json!({ "ResourceArn": table["TableArn"], "Tags": [{ "Key": TAG, "Value": before }] });
                 self.dynamodb("TagResource", &tag).await;
                 *self.capacity_before.lock().expect("not poisoned") = Some(before);
             }
@@ -93,7 +93,7 @@ impl Rig {
         if throughput(&table) != before {
             self.set(before).await;
         }
-        let untag = json!({ "ResourceArn": table["TableArn"], "TagKeys": [MARK] });
+        let untag = json!({ "ResourceArn": table["TableArn"], "TagKeys": [TAG] });
         self.dynamodb("UntagResource", &untag).await;
         *self.capacity_before.lock().expect("not poisoned") = None;
         let before =
@@ -163,7 +163,7 @@ impl Rig {
             return known;
         }
         let listed = self.dynamodb("ListTagsOfResource", &json!({ "ResourceArn": table["TableArn"] })).await;
-        let tag = listed["Tags"].as_array()?.iter().find(|tag| tag["Key"] == MARK)?;
+        let tag = listed["Tags"].as_array()?.iter().find(|tag| tag["Key"] == TAG)?;
         tag["Value"].as_str().map(str::to_owned)
     }
 

@@ -118,7 +118,7 @@ pub(crate) struct Report {
     pub(crate) files: Vec<(String, String)>,
 }
 
-/// Notified if something fails that has not the whole run wait for it.
+/// Notified when a task fails: the run may not be waiting for that task yet.
 static FAILED: Notify = Notify::const_new();
 
 fn main() -> ExitCode {
@@ -182,7 +182,9 @@ async fn run(options: &Options, output: &Output) -> bool {
             rig.remove(sent).await;
         });
         if cleaned.catch_unwind().await.is_err() {
-            say("The stack is not cleaned up: the same command does it, as soon as the stack responds");
+            say(
+                "The stack is not set back: run the same command again when it responds. The messages of this run stay",
+            );
             success = false;
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 const RESPONSES_LOST: f64 = 0.5;
 
 /// The queue's visibility timeout in the quick form; otherwise it is as deployed.
-const QUICK_VISIBILITY_TIMEOUT: u32 = 15;
+const QUICK_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// From and until when the database is unavailable, and how long the load lasts, in seconds.
 fn times(options: &Options) -> (f64, f64, f64) {
@@ -66,7 +66,7 @@ pub(crate) fn plans(options: &Options) -> Vec<Plan> {
 
 pub(crate) async fn play(rig: &Rig, options: &Options) -> Vec<Run> {
     if options.quick && !options.deployed {
-        rig.set_visibility_timeout(QUICK_VISIBILITY_TIMEOUT).await;
+        rig.stack.redeliver_after(QUICK_VISIBILITY_TIMEOUT).await;
     }
     run::play_all(rig, plans(options)).await
 }

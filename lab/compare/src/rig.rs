@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_tungstenite::{connect_async, tungstenite::Message as Frame};
 
-use crate::{callers::Caller, schedule::OWNERS};
+use crate::{callers::Caller, deployed::ENDPOINT, schedule::OWNERS};
 
 /// Marks the processes of the functions that go through the proxy.
 const MARK: &str = "COMPARED_THROUGH";
@@ -93,7 +93,7 @@ impl Rig {
         for caller in [Caller::Once, Caller::Queue] {
             let mark = rig.mark(caller);
             rig.change_environment(caller, |variables| {
-                variables.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), json!(url));
+                variables.insert(ENDPOINT.to_owned(), json!(url));
                 variables.insert(MARK.to_owned(), json!(mark));
             })
             .await;
@@ -248,13 +248,6 @@ impl Rig {
         let response = request.set_attribute_names(Some(names.to_vec())).send().await;
         let numbers = response.expect("the stack responds").attributes.unwrap_or_default();
         names.map(|name| numbers[&name].parse::<usize>().expect("a number")).iter().sum()
-    }
-
-    /// After how long the queue delivers again what was not acknowledged.
-    pub(crate) async fn set_visibility_timeout(&self, seconds: u32) {
-        let request = self.stack.sqs.set_queue_attributes().queue_url(&self.stack.at.queue_url);
-        let request = request.attributes(QueueAttributeName::VisibilityTimeout, seconds.to_string());
-        request.send().await.expect("the stack responds");
     }
 
     /// Begins to count the work of the function that stores what this caller sends.
