@@ -121,6 +121,18 @@ async fn connections_that_time_does_not_suffice_for_are_counted() {
 }
 
 #[tokio::test]
+async fn owners_whose_connections_cannot_be_read_are_counted_and_fail_no_message() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.faults.only("Query");
+    consumer.database.faults.always(fault_proxy::Fault::Refuse);
+    let summary = notify(&push(&consumer, AMPLE_TIME), &["alice", "bob"]).await;
+    assert_eq!(summary, PushSummary { failed: 2, ..PushSummary::default() });
+
+    assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert_eq!(consumer.status("alice", "m-1").await, "stored");
+}
+
+#[tokio::test]
 async fn a_gone_connection_that_cannot_be_removed_is_pushed_to_once() {
     let consumer = TestConsumer::start().await;
     consumer.pushes.always("alice-1", PushFault::Status(410));
