@@ -45,7 +45,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// How long a token is good for: a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// Who the page is, unless told otherwise: the same as in the lines that `cargo xtask up` prints.
+/// Who the page is, unless another is given: the same as in the lines that `cargo xtask up` prints.
 const OWNER: &str = "alice";
 
 pub(crate) struct Server {

@@ -177,7 +177,7 @@ async fn a_redriven_dead_letter_becomes_stored_on_the_page_whether_notified_or_n
         found => Err(found),
     })
     .await;
-    assert_eq!(page.get("all[1].status").await, "failed", "nothing told the page");
+    assert_eq!(page.get("all[1].status").await, "failed", "the page was not notified");
     page.network(true);
     page.until("all[1].status === 'stored'").await;
     page.until("$('[data-count=\"queue stored\"]').textContent === '2'").await;
@@ -200,7 +200,7 @@ async fn a_dropped_socket_is_noticed_and_what_it_missed_is_looked_up() {
         }
     })
     .await;
-    assert_eq!(page.get("all[0].status").await, "queued", "nothing told the page");
+    assert_eq!(page.get("all[0].status").await, "queued", "the page was not notified");
     page.network(true);
     page.until("state() === 'open'").await;
     page.until("all[0].status === 'stored' && all[0].lookUps.length > 0 && all[0].notifiedAt === null").await;

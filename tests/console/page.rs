@@ -122,7 +122,7 @@ fn with_names(expression: &str) -> String {
     )
 }
 
-/// Passes connections on, as long as it is told that the network works.
+/// Passes connections on, as long as `true` is sent.
 async fn relay(target: String) -> (String, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();

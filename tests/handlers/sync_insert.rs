@@ -7,7 +7,7 @@ use fault_proxy::Fault;
 use futures_util::future::join_all;
 use intake::{
     message::{Key, MessageId, Owner, Via},
-    rest::Responses,
+    rest::{Caller, Responses},
     state::{Content, Incoming},
 };
 use jiff::Timestamp;
@@ -54,6 +54,13 @@ async fn a_message_is_stored_and_the_response_says_where_it_is() {
     assert_eq!(database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
     assert!(database.text("alice", "m-1", "stored_at").await.parse::<Timestamp>().is_ok());
     assert_eq!(database.faults.taken("PutItem"), 1, "one request is enough");
+}
+
+#[test]
+fn the_gateways_extended_request_id_is_the_correlation_id() {
+    let mut event = put("alice", "m-1", "{}");
+    event["requestContext"]["extendedRequestId"] = json!("Jt2lVHzXIAMEa2A=");
+    assert_eq!(Caller::of(&request(&event)).correlation_id(), Some("Jt2lVHzXIAMEa2A="));
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ pub(crate) fn goodput(run: &Run) -> f64 {
         / run.plan.load.seconds
 }
 
-/// How many messages wait at a time: due, and neither stored nor given up.
+/// How many messages wait at a time: due, and neither stored nor abandoned by the caller.
 pub(crate) fn backlog(run: &Run, at: f64) -> usize {
     run.messages.iter().filter(|one| waits(one, at)).count()
 }

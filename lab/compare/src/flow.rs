@@ -71,7 +71,7 @@ fn draw(runs: &[Run], title: &str) -> String {
             y_label: |_| String::new(),
             x_labels: 5,
             y_labels: 5,
-            left: 12,
+            left: 24,
         };
         let mut panel = panel(&rest, &axes);
         for (place, (name, caller, colour, time)) in rows.into_iter().enumerate() {

@@ -140,7 +140,7 @@ pub(crate) async fn play_all(rig: &Rig, plans: Vec<Plan>) -> Vec<Run> {
     runs
 }
 
-/// Plays a run. It ends when every caller has an outcome or has given up, and the queue is empty.
+/// Plays a run. It ends when every caller has an outcome or has stopped trying, and the queue is empty.
 pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     let arrivals = plan.load.arrivals();
     say(&format!("{}: {} messages in {:.0} s", plan.name, arrivals.len(), plan.load.seconds));

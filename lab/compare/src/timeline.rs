@@ -7,7 +7,7 @@ use crate::{
         Area, Axes, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, label_of_log, label_of_number, legend, log,
         panel, picture, round_up, write,
     },
-    figures::{backlog, oldest},
+    figures::{Figures, backlog, duration, oldest},
     run::{Message, Run},
     schedule::NOISY,
 };
@@ -122,23 +122,24 @@ pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
                         }
                     }
                     2 => {
-                        let mut panel = panel(column, &axes(deepest));
+                        // With room for the text above.
+                        let top = 1.2 * deepest;
+                        let mut panel = panel(column, &axes(top));
                         let waiting = &waiting[place];
                         panel.line(waiting.iter().map(|(at, count, _)| (*at, *count)), PURPLE);
                         let scaled = waiting.iter().map(|(at, _, age)| (*at, age / longest * deepest));
                         panel.line(scaled, ORANGE);
-                        panel.text((end, deepest * 0.94), &format!("{longest} s"), ORANGE, HPos::Right);
+                        panel.text((end, deepest), &format!("{longest} s"), ORANGE, HPos::Right);
                         panel.text(
-                            (end, deepest * 0.50),
+                            (end, deepest / 2.0),
                             &format!("{} s", longest / 2.0),
                             ORANGE,
                             HPos::Right,
                         );
-                        let drained = waiting.iter().rev().find(|(_, count, _)| *count > 0.0);
-                        if let Some((at, ..)) = drained {
-                            let text = format!("done at {at:.0} s");
-                            panel.text((end * 0.86, deepest * 0.94), &text, INK, HPos::Right);
-                        }
+                        let (end_of_run, stored) = (end_of(run), Figures::of(run).stored);
+                        let done = if stored == run.messages.len() { "all stored" } else { "ended" };
+                        let text = format!("{done} at {}", duration(Some(1_000.0 * end_of_run)));
+                        panel.text((end, top * 0.94), &text, INK, HPos::Right);
                     }
                     _ => dots(column, run, Axes { y: (0.0, 5.0), y_label: label_of_log, ..axes(5.0) }),
                 }

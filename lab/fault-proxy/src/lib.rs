@@ -199,7 +199,7 @@ impl FaultProxy {
 /// # Panics
 /// If it cannot be built.
 pub fn http_client() -> reqwest::Client {
-    // In a build of the whole workspace the client has TLS, for the end-to-end tests, and wants to be told whose.
+    // In a build of the whole workspace the client has TLS, for the end-to-end tests, and needs to know whose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
