@@ -133,17 +133,20 @@ async fn owners_whose_connections_cannot_be_read_are_counted_and_fail_no_message
 }
 
 #[tokio::test]
-async fn a_gone_connection_that_cannot_be_removed_is_pushed_to_once() {
+async fn gone_connections_that_cannot_be_removed_are_pushed_to_once() {
     let consumer = TestConsumer::start().await;
-    consumer.pushes.always("alice-1", PushFault::Status(410));
+    consumer.connect("alice", "alice-2").await;
+    for connection in ["alice-1", "alice-2"] {
+        consumer.pushes.always(connection, PushFault::Status(410));
+    }
     consumer.database.faults.only("DeleteItem");
     consumer.database.faults.always(fault_proxy::Fault::Refuse);
     for number in 1..=3 {
         let records = [record(number, "alice", &format!("m-{number}"), "{}")];
         assert!(consumer.consume(&records).await.is_empty());
     }
-    assert_eq!(consumer.connections("alice").await, ["alice-1"]);
-    assert_eq!(consumer.pushes.requests(), ["POST alice-1"]);
+    assert_eq!(consumer.connections("alice").await, ["alice-1", "alice-2"]);
+    assert_eq!(consumer.pushes.requests(), ["POST alice-1", "POST alice-2"]);
 }
 
 #[tokio::test]

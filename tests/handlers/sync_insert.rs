@@ -1,6 +1,6 @@
 use e2e::{
     contract,
-    database::{Database, MESSAGES},
+    database::{Database, MESSAGES, RETENTION_DAYS},
     events::{put, request},
 };
 use fault_proxy::Fault;
@@ -61,6 +61,16 @@ fn the_gateways_extended_request_id_is_the_correlation_id() {
     let mut event = put("alice", "m-1", "{}");
     event["requestContext"]["extendedRequestId"] = json!("Jt2lVHzXIAMEa2A=");
     assert_eq!(Caller::of(&request(&event)).correlation_id(), Some("Jt2lVHzXIAMEa2A="));
+}
+
+#[tokio::test]
+async fn a_message_expires_after_the_retention() {
+    let database = Database::start().await;
+    let expected = Timestamp::now().as_second() + 24 * 3_600 * i64::from(RETENTION_DAYS);
+    assert_eq!(send(&database, &put("alice", "m-1", "{}")).await.status, 201);
+    let item = database.item("alice", "m-1").await.expect("stored");
+    let expires_at: i64 = item["expires_at"].as_n().expect("a number").parse().expect("whole");
+    assert!((expected..=expected + 60).contains(&expires_at), "{expires_at}");
 }
 
 #[tokio::test]

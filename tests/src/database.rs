@@ -27,6 +27,8 @@ use fault_proxy::FaultProxy;
 pub const MESSAGES: &str = "messages";
 /// The name of the table of connections.
 pub const CONNECTIONS: &str = "connections";
+/// How long the functions keep messages.
+pub const RETENTION_DAYS: u16 = 30;
 
 /// A database of one test. The functions reach it through [`Database::faults`], the test itself directly.
 #[derive(Debug)]
@@ -57,14 +59,14 @@ impl Database {
         &self.aws
     }
 
-    /// The table of messages, as the functions see it.
+    /// The table of messages, as the functions see it. It keeps them for [`RETENTION_DAYS`].
     pub fn messages(&self) -> Messages {
         self.messages_within(Duration::from_secs(1))
     }
 
     /// The same, with attempts that may take this long.
     pub fn messages_within(&self, attempt_timeout: Duration) -> Messages {
-        Messages::new(self.aws.dynamodb(attempt_timeout), MESSAGES, None)
+        Messages::new(self.aws.dynamodb(attempt_timeout), MESSAGES, Messages::retention(RETENTION_DAYS))
     }
 
     /// The outcomes by receipt, as the functions see them.
