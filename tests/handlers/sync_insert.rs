@@ -9,6 +9,7 @@ use intake::{
     message::{Key, MessageId, Owner, Via},
     rest::{Caller, Responses},
     state::{Content, Incoming},
+    store::Messages,
 };
 use jiff::Timestamp;
 use lambda_http::http::{HeaderMap, Method};
@@ -71,6 +72,7 @@ async fn a_message_expires_after_the_retention() {
     let item = database.item("alice", "m-1").await.expect("stored");
     let expires_at: i64 = item["expires_at"].as_n().expect("a number").parse().expect("whole");
     assert!((expected..=expected + 60).contains(&expires_at), "{expires_at}");
+    assert_eq!(Messages::retention(0), None, "no days are forever");
 }
 
 #[tokio::test]
