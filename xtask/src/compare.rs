@@ -109,36 +109,19 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         .map_err(|error| Failure::file("write to", &output, &error))?;
 
     arguments.check()?;
-    // Beside the functions: their last steps leave a processor idle.
-    let generator = Process::start(build_generator().stdin(Stdio::null()))?;
+    step::run("Building the load generator", || {
+        let mut command = Command::new("cargo");
+        environment::cargo(&mut command).arg("build").args(PACKAGE).current_dir(workspace::root());
+        process::run_shown(&mut command)
+    })?;
     match &arguments.stack {
-        Some(name) => {
-            finish(generator)?;
-            compare_deployed(arguments, name, &output)
-        }
+        Some(name) => compare_deployed(arguments, name, &output),
         None => {
             let stack = Stack::start("compare", Port::Any, arguments.profile, &[])?;
-            let result = finish(generator).and_then(|()| play(arguments, stack.cargo(), &output));
+            let result = play(arguments, stack.cargo(), &output);
             stack.finish(result)
         }
     }
-}
-
-fn build_generator() -> Command {
-    let mut command = Command::new("cargo");
-    environment::cargo(&mut command).arg("build").args(PACKAGE).current_dir(workspace::root());
-    command
-}
-
-fn finish(generator: Process) -> Result<(), Failure> {
-    step::run("Building the load generator", || {
-        let status = generator.wait()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(Failure::new("the load generator cannot be built: see above"))
-        }
-    })
 }
 
 /// Compares on a stack that is deployed already.
