@@ -3,7 +3,7 @@
 /** How long a caller waits for a response: the API's own limit is 29 seconds. */
 const TIMEOUT_MS = 35_000;
 
-/** Sends a request. What comes back is the response, or `status: 0` and the reason why there is none. */
+/** Sends a request. Returns the response, or `status: 0` and the reason why there is none. */
 export async function request(base, token, method, path, body) {
   const headers = { Authorization: `Bearer ${token}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -1,4 +1,4 @@
-// One message: what was sent, what came back, what became of it, and when.
+// One message: the request, the response, the outcome, and when.
 
 import { curl, json, problem } from "./api.js";
 import { byId, clock, duration, element } from "./dom.js";
@@ -165,7 +165,7 @@ export class Details {
             "Notifications (CloudEvents)",
             message.events.length
               ? code(message.events.map(({ event }) => JSON.stringify(event, null, 2)).join("\n"))
-              : element("p", {}, "None yet. It comes over the WebSocket once there is an outcome."),
+              : element("p", {}, "None yet. It is pushed over the WebSocket once there is an outcome."),
           )
         : null,
       lookUp ? section("Latest look-up", responseView(lookUp.response)) : null,

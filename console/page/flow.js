@@ -18,7 +18,7 @@ const FLOWS = {
       unit: "in flight",
       of: (c) => c.sent,
       sides: [
-        { unit: "refused", kind: "bad", of: (c) => c.refused },
+        { unit: "error", kind: "bad", of: (c) => c.error },
         { unit: "no response", kind: "bad", of: (c) => c.unknown },
       ],
     },
@@ -42,7 +42,7 @@ const FLOWS = {
       unit: "accepted",
       of: (c) => c.accepted,
       sides: [
-        { unit: "refused", kind: "bad", of: (c) => c.refused },
+        { unit: "error", kind: "bad", of: (c) => c.error },
         { unit: "no response", kind: "bad", of: (c) => c.unknown },
       ],
     },

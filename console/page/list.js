@@ -79,7 +79,7 @@ export class List {
     const [, , status, , response, stored] = row.children;
     const last = message.attempts.at(-1)?.response;
     const code = last?.status ? ` ${last.status}` : "";
-    setText(status, message.status === "refused" ? `refused${code}` : message.status);
+    setText(status, message.status === "error" ? `error${code}` : message.status);
     status.className = `status ${message.status}`;
     const { offeredAt, respondedAt, storedAt } = message;
     setText(response, respondedAt === null ? "" : duration(respondedAt - offeredAt));

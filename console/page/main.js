@@ -45,7 +45,7 @@ function useToken(token) {
   const session = { token, expiresAt: claimed.expiresAt, denied: false };
   sessions.set(claimed.owner, session);
   session.socket = new Socket(config.webSocketUrl, token, {
-    // What happened while it was closed was sent to nobody.
+    // Outcomes while it was closed were not pushed.
     onOpen: () => sender.lookUpAll(messages.toLookUp(claimed.owner)),
     onEvents: (events) => events.forEach((event) => messages.notify(event)),
     onState: () => queueMicrotask(showConnections),

@@ -7,8 +7,8 @@ export const WAY_NAMES = { sync: "synchronous", queue: "queue" };
 
 /**
  * The statuses of a message on this page. Beyond the API's own (`queued`, `stored`, `rejected`, `conflict`, `failed`):
- * `waiting` for a free connection or for a retry, `sent`, `refused` (a response without success), and `unknown` (no
- * response).
+ * `waiting` for a free connection or for a retry, `sent`, `error` (any other response without success), and `unknown`
+ * (no response).
  */
 export const STATUSES = [
   "waiting",
@@ -18,13 +18,13 @@ export const STATUSES = [
   "rejected",
   "conflict",
   "failed",
-  "refused",
+  "error",
   "unknown",
 ];
 /** Those that something is still to follow on. */
 const OPEN = new Set(["waiting", "sent", "queued"]);
 
-/** Whether a look-up may find another status: an outcome, or what became of a dead letter after a redrive. */
+/** Whether a look-up may find another status: an outcome, or the outcome of a redriven dead letter. */
 export const mayHaveChanged = ({ status }) => status === "queued" || status === "failed";
 
 /** Columns that the charts show, and that are kept for the download. */
@@ -71,7 +71,7 @@ export class Messages {
   #number = 0;
   #open = { sync: new Set(), queue: new Set() };
   #byReceipt = new Map();
-  /** Notifications that came before the response with their receipt. */
+  /** Notifications that arrived before the response with their receipt. */
   #early = new Map();
   #columns = new Map();
 
@@ -130,7 +130,7 @@ export class Messages {
     column.responseMs.push(message.respondedAt - message.offeredAt);
     message.statusPath = body?.statusPath ?? null;
     if (!accepted) {
-      const status = response.status === 0 ? "unknown" : response.status === 409 ? "conflict" : "refused";
+      const status = response.status === 0 ? "unknown" : response.status === 409 ? "conflict" : "error";
       return this.#become(message, status);
     }
     this.counts[way].accepted += 1;

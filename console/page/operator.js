@@ -35,7 +35,7 @@ export class Operator {
     byId("kill").addEventListener("click", () =>
       this.#do("POST", "kill-consumer", undefined, ({ killed, redeliverySeconds }) =>
         killed
-          ? `Killed the consumer process ${killed}. What it held is delivered again within ${redeliverySeconds} s.`
+          ? `Killed the consumer process ${killed}. What it held is redelivered within ${redeliverySeconds} s.`
           : "No consumer is running: they start when the queue has messages.",
       ),
     );

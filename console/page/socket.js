@@ -79,7 +79,7 @@ export class Socket {
     this.#drop();
     const longest = Math.min(FIRST_PAUSE_MS * 2 ** this.#attempts, LONGEST_PAUSE_MS);
     this.#attempts += 1;
-    // With jitter: after an outage, all clients would come back at once.
+    // With jitter: after an outage, all clients would reconnect at once.
     const pause = longest * (0.5 + Math.random() / 2);
     this.retryAt = Date.now() + pause;
     this.#after(pause, () => this.open());

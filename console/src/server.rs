@@ -1,7 +1,7 @@
 //! The HTTP server of the page.
 //!
 //! Any web page can make a browser send requests to 127.0.0.1. So a request with another `Host` (a name that was made
-//! to point here) or another `Origin` is refused, and whatever acts on the stack needs the key, which is in the
+//! to point here) or another `Origin` is rejected, and whatever acts on the stack needs the key, which is in the
 //! address that the terminal shows and in no cookie.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -45,7 +45,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// How long a token is good for: a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// Who the page is, unless another is given: the same as in the lines that `cargo xtask up` prints.
+/// The owner that the page sends as, unless another is given: the same as in the lines that `cargo xtask up` prints.
 const OWNER: &str = "alice";
 
 pub(crate) struct Server {
@@ -61,22 +61,22 @@ pub(crate) struct Server {
 type Shared = Arc<Server>;
 
 /// A response of an operation that did not succeed.
-struct Refusal(StatusCode, String);
+struct ErrorResponse(StatusCode, String);
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         (self.0, self.1).into_response()
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         Self(StatusCode::BAD_GATEWAY, error.to_string())
     }
 }
 
-fn wrong(text: &str) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, text.to_owned())
+fn wrong(text: &str) -> ErrorResponse {
+    ErrorResponse(StatusCode::BAD_REQUEST, text.to_owned())
 }
 
 impl Server {
@@ -162,12 +162,13 @@ impl Server {
     }
 }
 
-/// Refuses requests of other pages, and adds the headers that keep this one to itself.
+/// Rejects requests of other pages, and adds the headers that keep this one to itself.
 async fn guard(State(server): State<Shared>, request: Request, next: Next) -> Response {
     let mut response = if server.allows(request.headers()) {
         next.run(request).await
     } else {
-        Refusal(StatusCode::FORBIDDEN, "This server serves its own page only.".to_owned()).into_response()
+        ErrorResponse(StatusCode::FORBIDDEN, "This server serves its own page only.".to_owned())
+            .into_response()
     };
     let policy =
         HeaderValue::from_str(&server.policy()).unwrap_or(HeaderValue::from_static("default-src 'none'"));
@@ -195,7 +196,7 @@ async fn require_key(
         next.run(request).await
     } else {
         let advice = "Open the console by the address that the terminal shows: its end is the key to this.";
-        Refusal(StatusCode::UNAUTHORIZED, advice.to_owned()).into_response()
+        ErrorResponse(StatusCode::UNAUTHORIZED, advice.to_owned()).into_response()
     }
 }
 
@@ -204,7 +205,7 @@ fn file(name: &str, kind: &'static str) -> Response {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("page").join(name);
     match std::fs::read(path) {
         Ok(content) => ([(CONTENT_TYPE, kind)], content).into_response(),
-        Err(error) => Refusal(StatusCode::NOT_FOUND, error.to_string()).into_response(),
+        Err(error) => ErrorResponse(StatusCode::NOT_FOUND, error.to_string()).into_response(),
     }
 }
 
@@ -220,7 +221,7 @@ struct WhoseToken {
 async fn token(
     State(server): State<Shared>,
     Json(WhoseToken { owner }): Json<WhoseToken>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     let Description { token_issuer: Some(issuer), token_audience: Some(audience), .. } = &server.description
     else {
         return Err(wrong("The stack does not say whose tokens it trusts."));
@@ -234,13 +235,13 @@ async fn token(
 }
 
 impl Server {
-    fn operator(&self) -> Result<&Operator, Refusal> {
+    fn operator(&self) -> Result<&Operator, ErrorResponse> {
         // Without one, its routes do not exist.
         self.operator.as_ref().ok_or_else(|| wrong("Only a local stack can be operated."))
     }
 }
 
-async fn state(State(server): State<Shared>) -> Result<Json<Value>, Refusal> {
+async fn state(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
     Ok(Json(server.operator()?.state().await?))
 }
 
@@ -253,7 +254,7 @@ struct UnitsPerSecond {
 async fn capacity(
     State(server): State<Shared>,
     Json(UnitsPerSecond { units_per_second }): Json<UnitsPerSecond>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ErrorResponse> {
     if units_per_second.is_some_and(|units| !(1.0..=40_000.0).contains(&units)) {
         return Err(wrong("A capacity is 1 to 40,000 units a second, or null for no limit."));
     }
@@ -269,7 +270,7 @@ struct Seconds {
 async fn outage(
     State(server): State<Shared>,
     Json(Seconds { seconds }): Json<Seconds>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ErrorResponse> {
     if !(1..=600).contains(&seconds) {
         return Err(wrong("An outage takes 1 to 600 seconds."));
     }
@@ -277,19 +278,19 @@ async fn outage(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn end_outage(State(server): State<Shared>) -> Result<StatusCode, Refusal> {
+async fn end_outage(State(server): State<Shared>) -> Result<StatusCode, ErrorResponse> {
     server.operator()?.end_outage();
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn kill_consumer(State(server): State<Shared>) -> Result<Json<Value>, Refusal> {
+async fn kill_consumer(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
     Ok(Json(server.operator()?.kill_consumer().await?))
 }
 
-async fn dead_letters(State(server): State<Shared>) -> Result<Json<Value>, Refusal> {
+async fn dead_letters(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
     Ok(Json(server.operator()?.dead_letters().await?))
 }
 
-async fn redrive(State(server): State<Shared>) -> Result<Json<Value>, Refusal> {
+async fn redrive(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
     Ok(Json(server.operator()?.redrive().await?))
 }

@@ -51,7 +51,7 @@ impl Status {
     }
 }
 
-/// The content of an incoming message, and so what it becomes where nothing is recorded yet.
+/// The content of an incoming message, and so its status if nothing is recorded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A valid message: to be stored.

@@ -46,8 +46,8 @@ async fn a_repeated_a_different_and_an_invalid_message_end_as_the_api_says() {
     for (example, statuses, code) in [
         ("same", ["stored", "stored"], 200),
         ("other", ["conflict", "conflict"], 409),
-        ("invalid", ["refused", "refused"], 400),
-        ("illegal", ["refused", "rejected"], 400),
+        ("invalid", ["error", "error"], 400),
+        ("illegal", ["error", "rejected"], 400),
     ] {
         let before = page.get("all.length").await;
         page.click(&format!("[data-example={example}]")).await;
@@ -105,7 +105,7 @@ async fn after_a_burst_beyond_the_capacity_the_counts_are_those_of_the_tables() 
         let in_table = stored(&mut page, way).await.len() as u64;
         assert_eq!(shown(&mut page, &format!("{way} stored")).await, in_table, "{way}");
     }
-    assert!(shown(&mut page, "sync refused").await > 0, "the capacity was exceeded");
+    assert!(shown(&mut page, "sync error").await > 0, "the capacity was exceeded");
     assert_eq!(shown(&mut page, "queue sent").await, 500);
     let failed = shown(&mut page, "queue dead-lettered").await;
     eventually("the dead letters", async || match page.stack.dead_letters().await.len() - letters {
@@ -117,9 +117,9 @@ async fn after_a_burst_beyond_the_capacity_the_counts_are_those_of_the_tables() 
 }
 
 #[tokio::test]
-async fn an_outage_makes_one_design_refuse_and_the_other_wait_even_if_a_consumer_is_killed() {
+async fn an_outage_makes_one_design_fail_and_the_other_wait_even_if_a_consumer_is_killed() {
     let mut page = Page::open().await;
-    // Longer than the outage: only what the killed consumer held is delivered again.
+    // Longer than the outage: only what the killed consumer held is redelivered.
     page.stack.redeliver_after(Duration::from_secs(10)).await;
     page.set("#outage-seconds", "600").await;
     page.click("#outage").await;
@@ -142,7 +142,7 @@ async fn an_outage_makes_one_design_refuse_and_the_other_wait_even_if_a_consumer
     let items = stored(&mut page, "queue").await;
     assert_eq!(items.len(), 31, "nothing is lost");
     let redelivered = items.iter().filter(|item| number(item, "attempts") > 1).count();
-    assert!(redelivered > 0, "what the killed consumer held was delivered again");
+    assert!(redelivered > 0, "what the killed consumer held was redelivered");
     page.close().await;
 }
 
@@ -193,7 +193,7 @@ async fn a_dropped_socket_is_noticed_and_what_it_missed_is_looked_up() {
     page.send("queue", &unique("missed"), r#"{"item":"book"}"#).await;
     let path = page.get("all[0].statusPath").await;
     let caller = page.stack.caller_named("alice");
-    eventually("the outcome, which is pushed to nobody", async || {
+    eventually("the outcome, which is not pushed", async || {
         match caller.get(path.as_str().unwrap()).await.message_status() {
             status if status == "stored" => Ok(()),
             status => Err(status),

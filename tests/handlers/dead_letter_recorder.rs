@@ -3,19 +3,21 @@
 use std::time::{Duration, SystemTime};
 
 use dead_letter_recorder::DeadLetterRecorder;
-use e2e::{
-    consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
-    database::MESSAGES,
-    events::{delivered, receipt, record},
-    queue::Queue,
-};
 use fault_proxy::Fault;
 use queue_consumer::push::Push;
 use serde_json::{Value, json};
 
 use crate::{
-    queue_consumer::without_attribute,
-    receipts::{look_up, response},
+    fixtures::{
+        consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
+        database::MESSAGES,
+        events::{delivered, receipt, record},
+        queue::Queue,
+    },
+    {
+        queue_consumer::without_attribute,
+        receipts::{look_up, response},
+    },
 };
 
 /// A run ends after so many receives in a row without a letter that needs an outcome.
@@ -85,19 +87,19 @@ async fn a_dead_letter_with_an_outcome_is_looked_up_once_and_left_alone() {
     // Stored in its last delivery, whose response got lost; failed; in conflict.
     let letters = [dead(1, "m-1", r#"{"a":1}"#), dead(2, "m-2", r#"{"a":2}"#), dead(3, "m-1", r#"{"a":3}"#)];
     assert!(consumer.consume(&letters[..1]).await.is_empty());
-    consumer.database.faults.next([Fault::Refuse, Fault::Refuse]);
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
     assert_eq!(consumer.consume(&letters[1..]).await, [receipt(2)].into());
     let (items, notified) = (consumer.database.items(MESSAGES).await.len(), consumer.pushes.requests().len());
     let queue = Queue::start(&letters).await;
     let recorder = recorder(&consumer, &queue);
-    let _ = consumer.database.faults.taken_all();
+    let _ = consumer.database.faults.take_request_count();
 
     assert_eq!(run(&recorder).await, Ok(()));
-    assert_eq!(consumer.database.faults.taken("BatchGetItem"), letters.len());
+    assert_eq!(consumer.database.faults.take_requests_of("BatchGetItem"), letters.len());
     queue.show_all();
     assert_eq!(run(&recorder).await, Ok(()));
 
-    assert_eq!(consumer.database.faults.taken_all(), 0, "nothing is written or looked up again");
+    assert_eq!(consumer.database.faults.take_request_count(), 0, "nothing is written or looked up again");
     assert_eq!(consumer.database.items(MESSAGES).await.len(), items);
     assert_eq!(consumer.pushes.requests().len(), notified);
 }
@@ -108,7 +110,7 @@ async fn a_failure_that_is_recorded_but_not_noted_is_noted() {
     let letter = dead(1, "m-1", r#"{"a":1}"#);
     // As if the consumer had been killed between the record and the note.
     consumer.database.faults.only("BatchWriteItem");
-    consumer.database.faults.always(Fault::Refuse);
+    consumer.database.faults.always(Fault::Reject);
     let rejected = dead(1, "m-1", "no JSON");
     assert_eq!(consumer.consume_within(Duration::from_secs(3), &[rejected]).await, [receipt(1)].into());
     assert_eq!(consumer.status("alice", "m-1").await, "rejected");

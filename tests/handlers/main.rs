@@ -5,6 +5,7 @@
 
 mod authorizer;
 mod dead_letter_recorder;
+mod fixtures;
 mod matrix;
 mod model;
 mod notifications;

@@ -9,12 +9,6 @@ use std::{
     time::Duration,
 };
 
-use e2e::{
-    consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
-    database::{CONNECTIONS, Database, MESSAGES},
-    events::{get, put, read, receipt, record, request},
-    pushes::PushFault,
-};
 use fault_proxy::Fault;
 use intake::rest::Responses;
 use serde_json::json;
@@ -27,7 +21,15 @@ use tokio::{
 };
 use websocket::WebSocket;
 
-use crate::sent::{Sent, assert_stored, items, notifications, notified_as_stored, records, records_of};
+use crate::{
+    fixtures::{
+        consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
+        database::{CONNECTIONS, Database, MESSAGES},
+        events::{get, put, read, receipt, record, request},
+        pushes::PushFault,
+    },
+    sent::{Sent, assert_stored, items, notifications, notified_as_stored, records, records_of},
+};
 
 /// Longer than any attempt may take.
 const TOO_LATE: Duration = Duration::from_secs(ATTEMPT_TIMEOUT.as_secs() + 1);

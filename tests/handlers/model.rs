@@ -3,16 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::{
-    consumer::{MAX_RECEIVE_COUNT, TestConsumer},
-    events::{delivered, put, receipt, record, request},
-};
 use fault_proxy::Fault;
 use intake::rest::Responses;
 use proptest::{prelude::*, sample::Index, test_runner::Config};
 use sync_insert::SyncInsert;
 
-use crate::receipts::response;
+use crate::{
+    fixtures::{
+        consumer::{MAX_RECEIVE_COUNT, TestConsumer},
+        events::{delivered, put, receipt, record, request},
+    },
+    receipts::response,
+};
 
 /// What can happen.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +138,7 @@ async fn run(steps: Vec<Step>) {
                     Delivery::FailsForGood => {
                         // A valid message is tried in a batch and by itself, an invalid one by itself.
                         let attempts = if body == Body::Invalid { 1 } else { 2 };
-                        consumer.database.faults.next(vec![Fault::Refuse; attempts]);
+                        consumer.database.faults.next(vec![Fault::Reject; attempts]);
                         record = delivered(record, MAX_RECEIVE_COUNT);
                         status = "failed";
                     }

@@ -2,12 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use e2e::{
-    consumer::{AMPLE_TIME, TestConsumer},
-    database::MESSAGES,
-    events::{receipt, record},
-    pushes::PushFault,
-};
 use intake::{
     message::{Owner, Receipt},
     notification::Event,
@@ -17,6 +11,13 @@ use jiff::Timestamp;
 use queue_consumer::{
     push::{Notification, Push, PushSummary},
     schedule::Schedule,
+};
+
+use crate::fixtures::{
+    consumer::{AMPLE_TIME, TestConsumer},
+    database::MESSAGES,
+    events::{receipt, record},
+    pushes::PushFault,
 };
 
 /// How many connections of an owner a batch is pushed to.
@@ -124,7 +125,7 @@ async fn connections_that_time_does_not_suffice_for_are_counted() {
 async fn owners_whose_connections_cannot_be_read_are_counted_and_fail_no_message() {
     let consumer = TestConsumer::start().await;
     consumer.database.faults.only("Query");
-    consumer.database.faults.always(fault_proxy::Fault::Refuse);
+    consumer.database.faults.always(fault_proxy::Fault::Reject);
     let summary = notify(&push(&consumer, AMPLE_TIME), &["alice", "bob"]).await;
     assert_eq!(summary, PushSummary { failed: 2, ..PushSummary::default() });
 
@@ -140,13 +141,16 @@ async fn gone_connections_that_cannot_be_removed_are_pushed_to_once() {
         consumer.pushes.always(connection, PushFault::Status(410));
     }
     consumer.database.faults.only("DeleteItem");
-    consumer.database.faults.always(fault_proxy::Fault::Refuse);
+    consumer.database.faults.always(fault_proxy::Fault::Reject);
     for number in 1..=3 {
         let records = [record(number, "alice", &format!("m-{number}"), "{}")];
         assert!(consumer.consume(&records).await.is_empty());
     }
     assert_eq!(consumer.connections("alice").await, ["alice-1", "alice-2"]);
-    assert_eq!(consumer.pushes.requests(), ["POST alice-1", "POST alice-2"]);
+    // They are pushed to at the same time.
+    let mut requests = consumer.pushes.requests();
+    requests.sort();
+    assert_eq!(requests, ["POST alice-1", "POST alice-2"]);
 }
 
 #[tokio::test]

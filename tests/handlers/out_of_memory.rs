@@ -9,18 +9,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use e2e::{
-    consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
-    database::{CONNECTIONS, MESSAGES, aws_at},
-    events::batch,
-};
 use intake::store::{Connections, Messages, Outcomes};
 use jiff::SignedDuration;
 use nix::sys::resource::{Resource, setrlimit};
 use queue_consumer::{Consumer, noting::Notes, push::Push};
 use tokio::task::spawn_blocking;
 
-use crate::sent::{Sent, assert_stored, records};
+use crate::{
+    fixtures::{
+        consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
+        database::{CONNECTIONS, MESSAGES, aws_at},
+        events::batch,
+    },
+    sent::{Sent, assert_stored, records},
+};
 
 /// What the process of [`a_consumer_that_runs_out_of_memory_loses_nothing`] has to know: where the tables are, where
 /// to push to, and how many KiB it has left for a batch.

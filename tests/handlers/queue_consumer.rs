@@ -3,18 +3,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use e2e::{
-    consumer::{MAX_RECEIVE_COUNT, TestConsumer},
-    database::{CONNECTIONS, MESSAGES},
-    events::{delivered, receipt, record},
-    pushes::PushFault,
-};
 use fault_proxy::Fault;
 use intake::message::Payload;
 use serde_json::{Value, json};
 use tokio::{select, time::sleep};
 
-use crate::sent::object_of;
+use crate::{
+    fixtures::{
+        consumer::{MAX_RECEIVE_COUNT, TestConsumer},
+        database::{CONNECTIONS, MESSAGES},
+        events::{delivered, receipt, record},
+        pushes::PushFault,
+    },
+    sent::object_of,
+};
 
 fn receipts<const N: usize>(numbers: [usize; N]) -> BTreeSet<String> {
     numbers.map(receipt).into()
@@ -39,7 +41,7 @@ async fn a_batch_is_stored_in_one_request_and_each_owner_notified_in_one_frame()
         assert_eq!(text("receipt").await, receipt(number));
         assert_eq!(text("received_at").await, "2026-11-22T12:00:00.000Z", "SentTimestamp");
     }
-    assert_eq!(consumer.database.faults.taken("BatchExecuteStatement"), 1);
+    assert_eq!(consumer.database.faults.take_requests_of("BatchExecuteStatement"), 1);
     assert_eq!(consumer.pushes.frames("alice-1").len(), 1);
     let of_alice = ["stored m-0", "stored m-2", "stored m-4", "stored m-6", "stored m-8"];
     assert_eq!(consumer.pushes.outcomes("alice-1"), of_alice);
@@ -53,8 +55,8 @@ async fn a_large_batch_takes_a_request_for_every_25_messages_and_few_frames() {
     let records: Vec<_> =
         (0..1000).map(|number| record(number, "alice", &format!("m-{number}"), "{}")).collect();
     assert!(consumer.consume(&records).await.is_empty());
-    assert_eq!(consumer.database.faults.taken("BatchExecuteStatement"), 40);
-    assert_eq!(consumer.database.faults.taken("PutItem"), 0);
+    assert_eq!(consumer.database.faults.take_requests_of("BatchExecuteStatement"), 40);
+    assert_eq!(consumer.database.faults.take_requests_of("PutItem"), 0);
     assert_eq!(consumer.database.count(MESSAGES).await, 1000);
     let outcomes: Vec<_> = (0..1000).map(|number| format!("stored m-{number}")).collect();
     assert_eq!(consumer.pushes.outcomes("alice-1"), outcomes, "in the order of the batch");
@@ -393,7 +395,7 @@ async fn one_message_that_the_database_rejects_does_not_affect_the_others() {
     let consumer = TestConsumer::start().await;
     let records = [record(1, "alice", "m-1", "{}"), record(2, "alice", "m-2", "{}")];
     // The database rejects the batch as a whole, and then the first message by itself.
-    consumer.database.faults.next([Fault::Refuse, Fault::Refuse]);
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
     assert_eq!(consumer.consume(&records).await.len(), 1);
     assert_eq!(consumer.database.count(MESSAGES).await, 1);
     assert_eq!(consumer.pushes.outcomes("alice-1").len(), 1);
@@ -407,12 +409,12 @@ async fn a_last_delivery_that_fails_is_recorded_as_failed_and_notified_and_a_bat
         delivered(record(2, "alice", "m-2", r#"{"a":2}"#), MAX_RECEIVE_COUNT - 1),
     ];
     // The database rejects the batch, and each message by itself, but not the record of the failure.
-    consumer.database.faults.next([Fault::Refuse, Fault::Refuse, Fault::Refuse]);
+    consumer.database.faults.next([Fault::Reject, Fault::Reject, Fault::Reject]);
     assert_eq!(consumer.consume(&records).await, receipts([1, 2]));
     assert_eq!(consumer.status("alice", "m-1").await, "failed");
     assert_eq!(consumer.database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
     assert!(consumer.database.text("alice", "m-1", "reason").await.contains("in any of its deliveries"));
-    assert_eq!(consumer.status("alice", "m-2").await, "", "it is delivered again");
+    assert_eq!(consumer.status("alice", "m-2").await, "", "it is redelivered");
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["failed m-1"]);
 
     // Redriven from the dead-letter queue, it is stored.
@@ -426,7 +428,7 @@ async fn a_last_delivery_that_took_effect_is_no_failure() {
     let consumer = TestConsumer::start().await;
     let last = [delivered(record(1, "alice", "m-1", r#"{"a":1}"#), MAX_RECEIVE_COUNT)];
     // Stored, but the response is lost; then the database rejects the message until it counts as failed.
-    consumer.database.faults.next([Fault::CutAfter, Fault::Refuse, Fault::Refuse]);
+    consumer.database.faults.next([Fault::CutAfter, Fault::Reject, Fault::Reject]);
     assert!(consumer.consume(&last).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "stored");
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["stored m-1"]);
@@ -436,7 +438,7 @@ async fn a_last_delivery_that_took_effect_is_no_failure() {
 async fn a_rejection_on_the_last_delivery_is_no_failure() {
     let consumer = TestConsumer::start().await;
     let last = [delivered(record(1, "alice", "m-1", "hello"), MAX_RECEIVE_COUNT)];
-    consumer.database.faults.next([Fault::Refuse]);
+    consumer.database.faults.next([Fault::Reject]);
     assert!(consumer.consume(&last).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "rejected");
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["rejected m-1"]);
@@ -467,7 +469,7 @@ async fn a_push_that_fails_is_no_failure_of_the_message() {
         assert_eq!(consumer.status("alice", &id).await, "stored");
     }
     // The connections cannot be read: the batch insert passes, and nothing after it.
-    consumer.database.faults.next([Fault::None, Fault::Refuse]);
+    consumer.database.faults.next([Fault::None, Fault::Reject]);
     assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "stored");
 }

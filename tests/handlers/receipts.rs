@@ -3,15 +3,16 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use e2e::{
-    consumer::{MAX_RECEIVE_COUNT, TestConsumer},
-    events::{delivered, get, receipt, record, request},
-};
 use fault_proxy::Fault;
 use intake::rest::Responses;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;
+
+use crate::fixtures::{
+    consumer::{MAX_RECEIVE_COUNT, TestConsumer},
+    events::{delivered, get, receipt, record, request},
+};
 
 const BODY: &str = r#"{"a":1,"b":2}"#;
 
@@ -167,7 +168,7 @@ async fn a_message_with_an_illegal_id_is_queued_and_then_rejected_by_its_receipt
 
 #[tokio::test]
 async fn the_receipt_of_another_owner_is_like_an_unknown_one() {
-    // A stored message, which its record answers for; a conflict, which has a note; an illegal id.
+    // A stored message, whose outcome is in its record; a conflict, which has a note; an illegal id.
     let consumer = deliver(&[BODY, r#"{"a":2}"#], false).await;
     assert_eq!(consumer.consume(&[record(3, "alice", "a b", "{}")]).await, BTreeSet::new());
     for (id, number) in [("m-1", 1), ("m-1", 2), ("a b", 3), ("m-1", 4)] {
@@ -187,7 +188,7 @@ async fn a_receipt_of_another_id_is_not_found() {
 async fn a_failed_message_stays_failed_by_its_receipt_until_it_is_stored_itself() {
     let consumer = TestConsumer::start().await;
     let first = record(1, "alice", "m-1", BODY);
-    consumer.database.faults.next([Fault::Refuse, Fault::Refuse]);
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
     let failures = consumer.consume(&[delivered(first.clone(), MAX_RECEIVE_COUNT)]).await;
     assert_eq!(failures, [receipt(1)].into());
     assert_outcomes(&consumer, &["failed"], "after its last delivery").await;
@@ -229,7 +230,7 @@ async fn an_outcome_that_cannot_be_noted_is_a_batch_item_failure_and_not_notifie
         ("m-1", r#"{"a":2}"#, "conflict", Fault::Hang),
         ("m-1", "[]", "rejected", Fault::CutBefore),
         ("m-2", "[]", "rejected", Fault::ServerError),
-        ("a b", BODY, "rejected", Fault::Refuse),
+        ("a b", BODY, "rejected", Fault::Reject),
     ] {
         let consumer = deliver(&[BODY], false).await;
         let context = format!("{id} {body} {fault:?}");
@@ -262,10 +263,10 @@ async fn a_new_message_needs_no_note_and_25_others_need_one_request() {
     assert_eq!(consumer.consume(&new).await, BTreeSet::new());
     let again: Vec<_> = new.into_iter().map(|record| delivered(record, 2)).collect();
     assert_eq!(consumer.consume(&again).await, BTreeSet::new());
-    assert_eq!(consumer.database.faults.taken("BatchWriteItem"), 0);
+    assert_eq!(consumer.database.faults.take_requests_of("BatchWriteItem"), 0);
 
     assert_eq!(consumer.consume(&batch(100, r#"{"a":2}"#)).await, BTreeSet::new());
-    assert_eq!(consumer.database.faults.taken("BatchWriteItem"), 2);
+    assert_eq!(consumer.database.faults.take_requests_of("BatchWriteItem"), 2);
 }
 
 #[tokio::test]

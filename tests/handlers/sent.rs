@@ -1,14 +1,15 @@
-//! Messages that a test sends through the queue, and what has to have become of them.
+//! Messages that a test sends through the queue, and the outcomes that they must have.
 
 use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{
+use serde_json::{Value, json};
+
+use crate::fixtures::{
     database::{Database, MESSAGES},
     events::{delivered, receipt, record},
     pushes::Pushes,
 };
-use serde_json::{Value, json};
 
 /// A message sent through the queue.
 pub(crate) struct Sent {

@@ -2,13 +2,14 @@
 
 use std::{fs, path::Path};
 
-use e2e::{
+use intake::rest::Responses;
+use serde_json::json;
+
+use crate::fixtures::{
     consumer::TestConsumer,
     database::Database,
     events::{read, request},
 };
-use intake::rest::Responses;
-use serde_json::json;
 
 fn responses() -> Responses {
     Responses::new("*").expect("an origin")

@@ -1,8 +1,9 @@
 //! What the functions do before the first event.
 
-use e2e::database::{CONNECTIONS, Database, MESSAGES};
 use fault_proxy::Fault;
 use intake::aws::warm_up;
+
+use crate::fixtures::database::{CONNECTIONS, Database, MESSAGES};
 
 #[tokio::test]
 async fn probes_reach_the_tables_and_change_nothing() {
@@ -12,7 +13,7 @@ async fn probes_reach_the_tables_and_change_nothing() {
     messages.probe_read().await.expect("the table can be read");
     connections.probe_write().await.expect("the table can be written");
     connections.probe_read().await.expect("the table can be read");
-    assert_eq!(database.faults.taken_all(), 4);
+    assert_eq!(database.faults.take_request_count(), 4);
     assert_eq!((database.count(MESSAGES).await, database.count(CONNECTIONS).await), (0, 0));
 }
 

@@ -1,8 +1,4 @@
-use e2e::{
-    contract,
-    database::Database,
-    events::{get, put, receipt, request},
-};
+use e2e::contract;
 use fault_proxy::Fault;
 use intake::{
     message::{Key, MessageId, Owner, Payload, Receipt, Via},
@@ -14,6 +10,11 @@ use lambda_http::http::Method;
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;
+
+use crate::fixtures::{
+    database::Database,
+    events::{get, put, receipt, request},
+};
 
 async fn look_up(database: &Database, event: &Value) -> (u16, Value, String) {
     let function =

@@ -1,8 +1,4 @@
-use e2e::{
-    contract,
-    database::{Database, MESSAGES, RETENTION_DAYS},
-    events::{put, request},
-};
+use e2e::contract;
 use fault_proxy::Fault;
 use futures_util::future::join_all;
 use intake::{
@@ -15,6 +11,11 @@ use jiff::Timestamp;
 use lambda_http::http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use sync_insert::SyncInsert;
+
+use crate::fixtures::{
+    database::{Database, MESSAGES, RETENTION_DAYS},
+    events::{put, request},
+};
 
 fn function(database: &Database) -> SyncInsert {
     SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"))
@@ -54,7 +55,7 @@ async fn a_message_is_stored_and_the_response_says_where_it_is() {
     assert_eq!(database.text("alice", "m-1", "via").await, "sync");
     assert_eq!(database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
     assert!(database.text("alice", "m-1", "stored_at").await.parse::<Timestamp>().is_ok());
-    assert_eq!(database.faults.taken("PutItem"), 1, "one request is enough");
+    assert_eq!(database.faults.take_requests_of("PutItem"), 1, "one request is enough");
 }
 
 #[test]
@@ -254,7 +255,7 @@ async fn a_throttled_or_unavailable_database_is_a_503_with_retry_after() {
 #[tokio::test]
 async fn a_database_that_rejects_is_an_internal_error_without_details() {
     let database = Database::start().await;
-    database.faults.always(Fault::Refuse);
+    database.faults.always(Fault::Reject);
     let response = send(&database, &put("alice", "m-1", "{}")).await;
     assert_problem(&response, 500, "internal");
     assert!(!response.body.to_string().contains("Validation"), "{}", response.body);

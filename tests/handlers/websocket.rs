@@ -1,11 +1,12 @@
-use e2e::{
+use fault_proxy::Fault;
+use serde_json::{Value, json};
+use websocket::WebSocket;
+
+use crate::fixtures::{
     database::{CONNECTIONS, Database},
     events::read,
     pushes::{PushFault, Pushes},
 };
-use fault_proxy::Fault;
-use serde_json::{Value, json};
-use websocket::WebSocket;
 
 const CONNECT: &str = include_str!("../../events/websocket-connect.json");
 const DISCONNECT: &str = include_str!("../../events/websocket-disconnect.json");
@@ -107,7 +108,7 @@ async fn a_ping_gets_a_pong_and_any_other_frame_an_error() {
 #[tokio::test]
 async fn a_connection_that_cannot_be_recorded_is_not_opened() {
     let database = Database::start().await;
-    for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang, Fault::Refuse] {
+    for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang, Fault::Reject] {
         database.faults.always(fault);
         let response = handle(&database, read(CONNECT)).await.expect("a response");
         assert_eq!(response["statusCode"], 503, "{fault:?}");

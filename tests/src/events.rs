@@ -1,6 +1,5 @@
 //! The events in `events/`, as they are, and with what a test changes of them.
 
-use lambda_http::Request;
 use serde_json::{Value, json};
 
 /// A request to `PUT /messages/{id}` by an owner.
@@ -49,16 +48,6 @@ pub fn receipt(number: usize) -> String {
 pub fn delivered(mut record: Value, count: u32) -> Value {
     record["attributes"]["ApproximateReceiveCount"] = json!(count.to_string());
     record
-}
-
-/// A batch of records, as the consumer receives it.
-pub fn batch(records: &[Value]) -> queue_consumer::Batch {
-    serde_json::from_value(json!({ "Records": records })).expect("a batch")
-}
-
-/// An event as the functions behind the REST API receive it.
-pub fn request(event: &Value) -> Request {
-    lambda_http::request::from_str(&event.to_string()).expect("a REST event")
 }
 
 /// The text of an event file as JSON.

@@ -142,7 +142,7 @@ async fn the_status_of_a_rejected_handshake() {
         let status = stack.handshake_rejection(&query).await;
         shown.push(format!("{what} {}", status.map_or("accepted".to_owned(), |status| status.to_string())));
     }
-    seen("socket refusals", shown.join(", "));
+    seen("rejected handshakes", shown.join(", "));
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn after_traffic_access_logs_have_lines() {
     if !stack.at.resources.contains_key("AccessLogGroup") {
         return seen("access logs", "cannot be seen here: the parameter AccessLogs is off");
     }
-    let entries = stack.entries("answered").await;
+    let entries = stack.entries("responded").await;
     let lines: Vec<_> = entries.iter().filter(|entry| entry.function == "Access").collect();
     let with_tokens = lines.iter().filter(|entry| entry.line.contains("eyJ")).count();
     seen("access logs", format!("{} lines, {with_tokens} with a token", lines.len()));

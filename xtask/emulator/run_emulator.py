@@ -175,7 +175,7 @@ def name_requests(log):
         entry = {
             "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat().replace("+00:00", "Z"),
             "level": "INFO",
-            "message": "answered",
+            "message": "responded",
             "correlation_id": current.get(),
             "method": method,
             "status": status,

@@ -26,7 +26,7 @@ use crate::{
 const MAX_RATE: f64 = 400.0;
 const MAX_CAPACITY: f64 = MAX_RATE / 4.0;
 
-/// The most that the local stack sustains on two processors beside the generator: callers repeat what was refused.
+/// The most that the local stack sustains on two processors beside the generator: callers repeat what was not accepted.
 const MAX_LOCAL_RATE: f64 = 100.0;
 const MAX_LOCAL_CAPACITY: f64 = MAX_LOCAL_RATE / 4.0;
 
@@ -55,7 +55,7 @@ enum Part {
 /// callers of PUT /messages that never retry, by callers of PUT /messages that retry well, and by callers of PUT /queue.
 /// It prints a table for each claim and writes every request as CSV and the pictures as SVG. In the end it accounts for
 /// every message that was accepted; it fails if one is lost, if the load was not sent on time, or if the stack does not
-/// sustain it without a limit. All of it takes nine minutes, and before it the first build up to ten.
+/// sustain it without a limit. All of it takes nine minutes, and before it the first build some twelve.
 ///
 /// With --stack it measures a stack that is deployed on AWS, whose table gets a provisioned capacity meanwhile, and its
 /// own back in the end; after Ctrl-C, too. What a run that was killed has left is set back by the next one. It says what

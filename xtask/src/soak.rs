@@ -82,7 +82,7 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
     stack.finish(result)
 }
 
-/// After how many seconds, and how often, what failed is delivered again.
+/// After how many seconds, and how often, what failed is redelivered.
 fn redelivery(throttle: Option<u64>) -> (u64, u64) {
     match throttle {
         // While the flood goes on. A fault of seconds ends before the last delivery; one of many seconds does not, so

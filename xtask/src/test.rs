@@ -129,7 +129,7 @@ fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<(), Failure> {
 
 /// Runs the end-to-end tests on a stack of their own, as `cargo xtask verify` does on one on AWS.
 fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
-    // A message that failed is delivered again soon, and not too often: otherwise the tests would wait for minutes.
+    // A message that failed is redelivered soon, and not too often: otherwise the tests would wait for minutes.
     let parameters = [("MaxReceiveCount", "3".to_owned()), ("DeletionProtection", "false".to_owned())];
     let stack = Stack::start("test", Port::Any, profile, &parameters)?;
     let result = stack

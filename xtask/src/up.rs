@@ -18,7 +18,7 @@ use crate::{
 /// The usual port of AWS emulators.
 const PORT: u16 = 4566;
 
-/// What failed is delivered again as soon as the consumer's timeout allows, instead of after three minutes: somebody
+/// What failed is redelivered as soon as the consumer's timeout allows, instead of after three minutes: somebody
 /// is watching.
 pub(crate) const VISIBILITY_TIMEOUT_SECONDS: &str = "30";
 

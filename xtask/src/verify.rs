@@ -103,8 +103,8 @@ pub(crate) fn check_trust(deployed: &Deployed) -> Result<(), Failure> {
     if deployed.trusts(&workspace::development_key()?) {
         return Ok(());
     }
-    let refusal = format!("the stack {} does not trust the development key of this checkout", deployed.name);
-    Err(Failure::new(refusal).advise(ADVICE))
+    let reason = format!("the stack {} does not trust the development key of this checkout", deployed.name);
+    Err(Failure::new(reason).advise(ADVICE))
 }
 
 /// Fails if the messages of the stack are protected.
@@ -116,8 +116,8 @@ pub(crate) fn check_unprotected(aws: &Aws<'_>, deployed: &Deployed) -> Result<()
     if ["null", "false", "\"false\""].contains(&&*protection) {
         return Ok(());
     }
-    let refusal = format!("the table of messages of the stack {name} has deletion protection");
-    Err(Failure::new(refusal).advise(ADVICE))
+    let reason = format!("the table of messages of the stack {name} has deletion protection");
+    Err(Failure::new(reason).advise(ADVICE))
 }
 
 fn announce(deployed: &Deployed, tests: &Tests<'_>) {

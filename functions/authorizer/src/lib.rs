@@ -45,7 +45,7 @@ impl Authorizer {
         self.keys.warm_up(SystemTime::now()).await;
     }
 
-    /// Returns who is calling, as a policy.
+    /// Returns the caller's identity, as a policy.
     ///
     /// A denied WebSocket caller gets a policy that denies (`403`), because an error there would
     /// count as a fault of the function.

@@ -189,7 +189,7 @@ impl Push {
             summary.skipped += result.skipped;
         }
         if summary.skipped > 0 {
-            tracing::warn!(push_skipped = summary.skipped, "time is up before everybody is notified");
+            tracing::warn!(push_skipped = summary.skipped, "time is up before all sockets are notified");
         }
         summary
     }

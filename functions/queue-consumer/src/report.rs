@@ -157,7 +157,7 @@ impl BatchReport {
             message_id = delivery.incoming.key.id.as_str(),
             receipt = delivery.receipt.as_str(),
             attempt = delivery.incoming.attempts,
-            "not settled: to be delivered again"
+            "not settled: to be redelivered"
         );
         self.delivered(delivery.incoming.attempts);
         self.metrics.count(Metric::Retried, 1);
@@ -173,7 +173,7 @@ impl BatchReport {
             message_id = id.as_str(),
             receipt = receipt.as_str(),
             attempt = outcome.attempts,
-            "not noted: to be delivered again"
+            "not noted: to be redelivered"
         );
         self.delivered(outcome.attempts);
         self.metrics.count(Metric::Retried, 1);

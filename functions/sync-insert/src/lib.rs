@@ -124,7 +124,7 @@ fn count(stored: &Result<Recorded, Problem>, received_at: Timestamp) -> Metrics 
 
 /// Whether the body is declared in the spelling for which API Gateway certainly checks it, or not at all, which it
 /// treats as the same. For other types no schema applies ("Request validation for REST APIs in API Gateway"), and
-/// which spellings it takes for other types is not documented.
+/// which spellings it treats as other types is not documented.
 fn is_json(request: &Request) -> bool {
     request.headers().get(CONTENT_TYPE).is_none_or(|declared| declared == "application/json")
 }

@@ -124,7 +124,7 @@ fn stable(results: &Results) -> BTreeMap<String, f64> {
             }
         };
         let whole = |count: Option<u64>| count.map(|count| count as f64);
-        note("instructions to the first answer", whole(case.instructions_first));
+        note("instructions to the first response", whole(case.instructions_first));
         note("instructions of a warm invocation", whole(case.instructions_warm));
         let late = case.handshakes_total - case.handshakes_init;
         note("TLS handshakes before the first event", Some(case.handshakes_init as f64));
@@ -144,7 +144,7 @@ fn stable(results: &Results) -> BTreeMap<String, f64> {
             let thousandths = (ours as f64 / theirs as f64 * 1000.0).round() / 1000.0;
             figures.insert(format!("{name}, {what} against rust-default"), thousandths)
         };
-        ratio("instructions to the first answer", |case| case.instructions_first);
+        ratio("instructions to the first response", |case| case.instructions_first);
         ratio("instructions of a warm invocation", |case| case.instructions_warm);
         if let (Some(binary), Some(zip)) = (case.binary_bytes, case.zip_bytes) {
             figures.insert(format!("{function}, bytes of the program"), binary as f64);

@@ -8,7 +8,7 @@ pub(crate) fn text(options: &Options) -> String {
         let number = plan.load.arrivals().len();
         messages += number as f64;
         // One look-up each.
-        requests += (number * (plan.caller.requests_if_refused() + 1)) as f64;
+        requests += (number * (plan.caller.requests_if_never_accepted() + 1)) as f64;
         if plan.caller == Caller::Queue {
             queued += number as f64;
         }

@@ -122,7 +122,7 @@ async fn limited_concurrency(rig: &Rig, options: &Options) -> Vec<Run> {
 /// Why the bursts do not count: without a limit the same load has to pass, and with one every request has to get a
 /// response soon. Otherwise the stack on this machine is what was measured.
 pub(crate) fn void(bursts: &Bursts) -> Vec<String> {
-    let refused = bursts.controls.iter().filter_map(|run| {
+    let not_stored = bursts.controls.iter().filter_map(|run| {
         let of = Figures::of(run);
         let (stored, offered, name) = (of.stored, of.offered, &run.plan.name);
         (stored < offered)
@@ -140,7 +140,10 @@ pub(crate) fn void(bursts: &Bursts) -> Vec<String> {
         let (name, slowest) = (&run.plan.name, duration(Some(slowest)));
         Some(format!("{name}: a single request took {slowest} (p99), and {without_response} had no response"))
     });
-    refused.chain(slow).map(|why| format!("void: {why}: the stack is the limit, not the database")).collect()
+    not_stored
+        .chain(slow)
+        .map(|why| format!("void: {why}: the stack is the limit, not the database"))
+        .collect()
 }
 
 pub(crate) fn report(bursts: &Bursts, options: &Options) -> Report {
@@ -198,7 +201,7 @@ const COLUMNS: [&str; 13] = [
     "run",
     "offered",
     "accepted",
-    "refused",
+    "not accepted",
     "sent again",
     "stored",
     "lost",
@@ -216,7 +219,7 @@ fn row(run: &Run) -> Vec<String> {
         run.plan.name.clone(),
         of.offered.to_string(),
         of.accepted.to_string(),
-        of.refused.to_string(),
+        of.not_accepted.to_string(),
         of.sent_again.to_string(),
         of.stored.to_string(),
         of.lost.to_string(),

@@ -26,7 +26,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(8);
 /// millisecond late, which is much of a response time: the caller waits awake.
 pub(crate) const LEAD: Duration = Duration::from_millis(1);
 
-/// Who sends a message, and how.
+/// A kind of caller: which design it uses, and whether it retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
     /// `PUT /messages/{id}`, once.
@@ -72,8 +72,8 @@ impl Caller {
         request.body(body.to_owned()).build().expect("a request")
     }
 
-    /// How many requests it sends for a message that is always refused, with pauses of average length.
-    pub(crate) fn requests_if_refused(self) -> usize {
+    /// How many requests it sends for a message that is never accepted, with pauses of average length.
+    pub(crate) fn requests_if_never_accepted(self) -> usize {
         if self != Self::Retrying {
             return 1;
         }
@@ -181,8 +181,8 @@ fn is_worth_retrying(status: Option<u16>) -> bool {
     status.is_none_or(|status| status == StatusCode::TOO_MANY_REQUESTS.as_u16() || status >= 500)
 }
 
-/// The pause after so many requests: a random part of a time that doubles, so that callers that were refused
-/// together do not come back together.
+/// The pause after so many requests: a random part of a time that doubles, so that callers whose requests
+/// failed together do not send again together.
 fn pause(requests: usize, part: f64) -> Duration {
     let doublings = u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     MAX_PAUSE.min(FIRST_PAUSE * 2_u32.pow(doublings)).mul_f64(part)
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_retrying_caller_waits_as_told_and_sends_again() {
+    async fn a_retrying_caller_waits_for_retry_after_and_sends_again() {
         let (url, _) = server(1).await;
         let requests = send(Caller::Retrying, &url, Duration::ZERO).await;
         assert_eq!(statuses(&requests), [Some(503), Some(201)]);
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(longest, [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
         assert_eq!(pause(3, 0.5).as_millis(), 1_000, "jitter");
         assert_eq!(pause(1_000, 1.0), MAX_PAUSE);
-        assert_eq!(Caller::ALL.map(Caller::requests_if_refused), [1, 9, 1]);
+        assert_eq!(Caller::ALL.map(Caller::requests_if_never_accepted), [1, 9, 1]);
     }
 
     #[test]

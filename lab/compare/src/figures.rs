@@ -15,14 +15,14 @@ pub(crate) struct Figures {
     /// Messages with a 2xx response in the end.
     pub(crate) accepted: usize,
     /// Messages without one.
-    pub(crate) refused: usize,
+    pub(crate) not_accepted: usize,
     /// Requests beyond the first of a message.
     pub(crate) sent_again: usize,
     pub(crate) stored: usize,
     pub(crate) failed: usize,
     /// Accepted, and no outcome.
     pub(crate) lost: usize,
-    /// The caller has no response that tells what happened.
+    /// No response says whether the message is stored.
     pub(crate) in_doubt: usize,
     /// Those of them that are stored.
     pub(crate) in_doubt_stored: usize,
@@ -115,7 +115,7 @@ impl Figures {
         Self {
             offered: run.messages.len(),
             accepted,
-            refused: run.messages.len() - accepted,
+            not_accepted: run.messages.len() - accepted,
             sent_again: all().map(|one| one.requests.len() - 1).sum(),
             stored: all().filter(|one| one.stored().is_some()).count(),
             failed: all()
@@ -147,7 +147,7 @@ impl Figures {
     pub(crate) const COLUMNS: [&str; 28] = [
         "offered",
         "accepted",
-        "refused",
+        "not_accepted",
         "sent_again",
         "stored",
         "failed",
@@ -180,7 +180,7 @@ impl Figures {
         let counts = [
             self.offered,
             self.accepted,
-            self.refused,
+            self.not_accepted,
             self.sent_again,
             self.stored,
             self.failed,
@@ -247,8 +247,8 @@ pub(crate) fn oldest(run: &Run, at: f64) -> f64 {
 }
 
 fn waits(message: &Message, at: f64) -> bool {
-    let gave_up = |request: Request| if request.is_accepted() { f64::INFINITY } else { request.responded };
-    let end = message.stored().unwrap_or_else(|| gave_up(message.last()));
+    let abandoned = |request: Request| if request.is_accepted() { f64::INFINITY } else { request.responded };
+    let end = message.stored().unwrap_or_else(|| abandoned(message.last()));
     message.due <= at && at < end
 }
 
@@ -320,12 +320,12 @@ mod tests {
         let run = run(messages);
         assert_eq!(run.lost().collect::<Vec<_>>(), ["m-1"]);
         let figures = Figures::of(&run);
-        assert_eq!((figures.accepted, figures.refused, figures.lost, figures.in_doubt), (2, 1, 1, 1));
+        assert_eq!((figures.accepted, figures.not_accepted, figures.lost, figures.in_doubt), (2, 1, 1, 1));
         assert_eq!(figures.row(&run).len(), Figures::COLUMNS.len());
     }
 
     #[test]
-    fn a_message_waits_until_it_is_stored_or_given_up() {
+    fn a_message_waits_until_it_is_stored_or_abandoned() {
         let run = run(vec![message(0.0, 202, Some(500.0)), message(100.0, 503, None)]);
         assert_eq!([50.0, 105.0, 200.0, 500.0].map(|at| backlog(&run, at)), [1, 2, 1, 0]);
         assert_eq!(oldest(&run, 200.0), 200.0);

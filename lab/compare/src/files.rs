@@ -45,7 +45,7 @@ pub(crate) fn csv(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>)
     text
 }
 
-/// A file for each run, with every request and what became of its message. Times are milliseconds from the start of
+/// A file for each run, with every request and the outcome of its message. Times are milliseconds from the start of
 /// the run.
 pub(crate) fn requests<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<(String, String)> {
     let file = |run: &Run| format!("{REQUESTS}/{}.csv", run.plan.name);

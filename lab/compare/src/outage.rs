@@ -19,7 +19,7 @@ use crate::{
 /// At first the database does what it is asked, and its response is lost: that is what leaves callers in doubt.
 const RESPONSES_LOST: f64 = 0.5;
 
-/// The queue's visibility timeout meanwhile: the least that the template allows. What a killed consumer had taken is
+/// The queue's visibility timeout meanwhile: the least that the template allows. What a killed consumer had received is
 /// hidden for so long, and with the deployed one this run would wait for three minutes.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -78,7 +78,7 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         "run",
         "offered",
         "accepted",
-        "refused",
+        "not accepted",
         "sent again",
         "stored",
         "lost",
@@ -91,7 +91,7 @@ pub(crate) fn report(runs: &[Run], options: &Options) -> Report {
         .iter()
         .map(|run| {
             let of = Figures::of(run);
-            let counts = [of.offered, of.accepted, of.refused, of.sent_again, of.stored, of.lost];
+            let counts = [of.offered, of.accepted, of.not_accepted, of.sent_again, of.stored, of.lost];
             let mut row = vec![run.plan.name.clone()];
             row.extend(counts.iter().map(ToString::to_string));
             row.push(format!("{} ({})", of.in_doubt, of.in_doubt_stored));

@@ -254,7 +254,7 @@ async fn drain(rig: &Rig, name: &str, start: Instant) {
     }
 }
 
-/// Asks the API what became of a message. Of one that was accepted it has to know soon.
+/// Looks up the outcome of a message. Of one that was accepted it has to know soon.
 async fn look_up(rig: &Rig, mut message: Message, epoch_ms: f64) -> Message {
     let from = Instant::now();
     loop {

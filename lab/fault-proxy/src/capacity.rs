@@ -2,7 +2,7 @@
 //!
 //! What a request consumes is on the page "DynamoDB read and write operations", the size of an item on "DynamoDB
 //! item sizes and formats", what happens above the capacity on "DynamoDB provisioned capacity mode" and "DynamoDB
-//! burst and adaptive capacity". Three things are simpler here: an overwritten or refused item counts as large as
+//! burst and adaptive capacity". Three things are simpler here: an overwritten or rejected item counts as large as
 //! the one that is written; a `BatchWriteItem` or `BatchGetItem` is throttled as a whole; and there are no
 //! partitions.
 

@@ -44,7 +44,7 @@ pub enum Fault {
     /// The database responds with 500.
     ServerError,
     /// The database rejects the request for good.
-    Refuse,
+    Reject,
     /// The connection is cut before the request reaches the database.
     CutBefore,
     /// The connection is cut after the request took effect.
@@ -169,9 +169,9 @@ impl FaultProxy {
         state.chance = fastrand::Rng::with_seed(seed);
     }
 
-    /// The number of requests since the last call of this, of [`FaultProxy::take_usage`], or of [`FaultProxy::taken`]
+    /// The number of requests since the last call of this, of [`FaultProxy::take_usage`], or of [`FaultProxy::take_requests_of`]
     /// for their operation.
-    pub fn taken_all(&self) -> usize {
+    pub fn take_request_count(&self) -> usize {
         std::mem::take(&mut self.state.lock().expect("not poisoned").usage.requests).values().sum()
     }
 
@@ -189,7 +189,7 @@ impl FaultProxy {
     }
 
     /// The number of requests for an operation since the last call of this.
-    pub fn taken(&self, operation: &str) -> usize {
+    pub fn take_requests_of(&self, operation: &str) -> usize {
         self.state.lock().expect("not poisoned").usage.requests.remove(operation).unwrap_or_default()
     }
 }
@@ -296,7 +296,7 @@ async fn respond(
         }
         Fault::ThrottleStatements => pass.await,
         Fault::ServerError => Some(error(500, "InternalServerError", "An internal error.")),
-        Fault::Refuse => Some(error(400, "ValidationException", "The request is not valid.")),
+        Fault::Reject => Some(error(400, "ValidationException", "The request is not valid.")),
         Fault::CutBefore => None,
         Fault::CutAfter => {
             pass.await;

@@ -85,7 +85,7 @@ fn inserts(count: usize) -> Value {
     json!({ "Statements": (0..count).map(insert).collect::<Vec<_>>() })
 }
 
-/// "DynamoDB provisioned capacity mode". So slow that no unit comes back during the test.
+/// "DynamoDB provisioned capacity mode". So slow that no unit is added during the test.
 #[tokio::test]
 async fn a_request_above_the_capacity_is_throttled() {
     let client = Client::before(database().await).await;

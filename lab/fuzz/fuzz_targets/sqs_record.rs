@@ -59,7 +59,7 @@ fn any_record(record: &RawValue) -> bool {
     name.is_some()
 }
 
-/// A record as SQS writes it, with anything that its sender put in.
+/// A record as SQS writes it, with anything that a client may send.
 #[derive(Arbitrary, Debug)]
 struct Record<'a> {
     message_id: Text<'a>,

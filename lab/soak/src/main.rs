@@ -176,7 +176,8 @@ async fn drain(watch: &Watch<'_, impl Fn(&str)>, proxies: &[&FaultProxy]) {
                 last = (Instant::now(), queue);
             }
             assert!(last.0.elapsed() < MAX_STANDSTILL, "the queue stands still with {queue:?}");
-            let busy: usize = proxies.iter().map(|proxy| proxy.taken_all() + proxy.under_way()).sum();
+            let busy: usize =
+                proxies.iter().map(|proxy| proxy.take_request_count() + proxy.under_way()).sum();
             idle = if queue.total() + busy == 0 { idle + 1 } else { 0 };
             idle == 5
         })

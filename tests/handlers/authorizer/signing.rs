@@ -227,7 +227,7 @@ pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Denial> {
         .block_on(verifier.verify(token, keys, SystemTime::now()));
     match result {
         Ok(caller) => Ok(caller.owner.as_str().to_owned()),
-        Err(VerificationError::Denied(refusal)) => Err(refusal),
+        Err(VerificationError::Denied(denial)) => Err(denial),
         Err(VerificationError::KeysUnavailable) => panic!("inline keys are always available"),
     }
 }
