@@ -1,4 +1,4 @@
-// What this page has sent and what became known of it: every message, the counts, and a column of numbers a second.
+// What this page has sent, with the known outcomes: every message, the counts, and a column of numbers a second.
 
 import { now } from "./dom.js";
 

@@ -22,7 +22,7 @@ export class Sender {
   #config;
   #token;
   #waiting = { sync: [], queue: [] };
-  /** The address of each request that could be under way and is not. */
+  /** The free connections of each design, each as the base URL to use. */
   #free;
   #lookUps = [];
   #lookingUp = new Set();

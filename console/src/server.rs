@@ -140,8 +140,8 @@ impl Server {
         let is_local = self.operator.is_some();
         let can_mint = self.development_key.is_some();
         let token_help = if can_mint {
-            "This stack trusts the development key of this machine, so this page gets its tokens by itself. To be \
-             somebody else, paste the output of `cargo xtask token --owner NAME`."
+            "This stack trusts the development key of this machine, so this page gets its tokens by itself. To send \
+             as another owner, paste the output of `cargo xtask token --owner NAME`."
         } else {
             "Paste a token of the issuer that this stack trusts. Its claim sub is the owner that you are."
         };
@@ -214,17 +214,17 @@ async fn config(State(server): State<Shared>) -> Json<Value> {
 }
 
 #[derive(Deserialize)]
-struct WhoseToken {
+struct TokenRequest {
     owner: String,
 }
 
 async fn token(
     State(server): State<Shared>,
-    Json(WhoseToken { owner }): Json<WhoseToken>,
+    Json(TokenRequest { owner }): Json<TokenRequest>,
 ) -> Result<Json<Value>, ErrorResponse> {
     let Description { token_issuer: Some(issuer), token_audience: Some(audience), .. } = &server.description
     else {
-        return Err(wrong("The stack does not say whose tokens it trusts."));
+        return Err(wrong("The stack does not name the issuer that it trusts."));
     };
     let key = server
         .development_key

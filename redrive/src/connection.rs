@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::problem::{Problem, last_cause};
 
-/// A dead-letter queue and the queue that its messages go back to.
+/// A dead-letter queue and the queue that its messages are redriven to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queues {
     /// The URL of the dead-letter queue.
@@ -28,7 +28,7 @@ pub struct Queues {
 }
 
 /// A deployed stack, with the credentials, region and endpoint of the environment and the chosen profile, as any
-/// AWS tool takes them. They find the queues; `role`, an ARN, moves the messages.
+/// AWS tool uses them. They find the queues; `role`, an ARN, moves the messages.
 ///
 /// # Errors
 /// [`Problem`] if there are no credentials, no region or no such queues, or the role cannot be assumed.

@@ -37,7 +37,7 @@ impl DeadLetter {
         self.text("owner").filter(|owner| Owner::parse(*owner).is_ok())
     }
 
-    /// Whether it is an unattributed record, which the consumer can neither store nor report to anybody.
+    /// Whether it is an unattributed record, which the consumer can neither store nor report to an owner.
     pub fn is_unattributed(&self) -> bool {
         self.id().is_none() || self.owner().is_none()
     }

@@ -104,7 +104,7 @@ fn line(letter: &DeadLetter, outcome: &Outcome) -> String {
         Outcome::Unattributed => "would stay: unattributed",
         _ => "would be moved",
     };
-    // Anybody may have sent these: nothing in them may move the cursor.
+    // They may come from any client: without control characters, which would reach the terminal.
     let text = |text: Option<&str>| text.unwrap_or("-").escape_debug().to_string();
     let age = letter.age().map_or_else(|| "-".to_owned(), |age| format!("{:.1}", age.as_secs_f64() / 3600.0));
     let (id, owner) = (text(letter.id()), text(letter.owner()));

@@ -237,7 +237,7 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// Which way a message came.
+/// How a message was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {

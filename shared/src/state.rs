@@ -104,13 +104,13 @@ impl Content {
 pub struct Incoming {
     /// Id and owner.
     pub key: Key,
-    /// Which way it came.
+    /// How it was sent.
     pub via: Via,
     /// Which delivery this is, from 1; none if the queue does not say.
     pub attempts: Option<u32>,
     /// When it was accepted.
     pub received_at: Timestamp,
-    /// The receipt that its client got with the `202`; none if it came in a synchronous request.
+    /// The receipt that its client got with the `202`; none if it was sent in a synchronous request.
     pub receipt: Option<Receipt>,
     /// What was sent.
     pub content: Content,
@@ -123,7 +123,7 @@ pub struct Record {
     pub status: Status,
     /// The text that was sent.
     pub text: String,
-    /// Which way it came.
+    /// How it was sent.
     pub via: Via,
     /// How many deliveries it took, if that is known.
     pub attempts: Option<u32>,
@@ -131,7 +131,7 @@ pub struct Record {
     pub received_at: Timestamp,
     /// When it was stored, if it was.
     pub stored_at: Option<Timestamp>,
-    /// The receipt that its client got; none if it came in a synchronous request.
+    /// The receipt that its client got; none if it was sent in a synchronous request.
     pub receipt: Option<Receipt>,
     /// Why it was not stored, if it was not.
     pub reason: Option<String>,
@@ -161,7 +161,7 @@ pub fn transition(current: Option<(Status, &str)>, incoming: &Content) -> Transi
     }
 }
 
-/// [`transition`]'s `Record` as a DynamoDB condition, so that looking and writing are one step.
+/// [`transition`]'s `Record` as a DynamoDB condition, so that the check and the write are one step.
 /// `#status` is the attribute with the status, `:stored` the text of [`Status::Stored`].
 pub const RECORD_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored";
 

@@ -1,4 +1,4 @@
-//! Whose notifications wait for whose: an owner's sockets delay neither storing nor, for long, another owner.
+//! The order of notifications: an owner's sockets never delay storing, and delay another owner only briefly.
 
 use std::time::{Duration, SystemTime};
 

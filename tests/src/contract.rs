@@ -168,7 +168,7 @@ fn members(body: &str) -> Result<Value, String> {
     Ok(members.into_iter().map(|(name, raw)| (name, value(raw))).collect())
 }
 
-/// What deviates, and where. Of several schemas, the one that comes closest tells most.
+/// What deviates, and where. Of several alternative schemas, the error is that of the closest match.
 fn text(error: &ValidationError<'_>) -> String {
     match error.kind() {
         ValidationErrorKind::OneOfNotValid { context } => {

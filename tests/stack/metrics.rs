@@ -212,7 +212,7 @@ fn counts(log: &str) -> Counts {
 fn sum(line: &Map<String, Value>, metric: Metric) -> u64 {
     let value = &line[metric.name()];
     let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
-    assert!((1..=100).contains(&values.len()), "CloudWatch takes up to 100 values, not {}", values.len());
+    assert!((1..=100).contains(&values.len()), "CloudWatch accepts at most 100 values, not {}", values.len());
     let numbers = values.iter().map(|value| value.as_u64().expect("a whole number"));
     if metric == Metric::TimeToStored { values.len() as u64 } else { numbers.sum() }
 }

@@ -131,7 +131,7 @@ def as_json(text):
 
 
 def select_subprotocols_as_aws_does():
-    """Tells a WebSocket client which of its subprotocols the function has selected."""
+    """Returns to a WebSocket client which of its subprotocols the function has selected."""
     handle, invoke = apigateway.handle_websocket, apigateway._invoke_ws_lambda
     selected = contextvars.ContextVar("selected_subprotocol")
 

@@ -22,11 +22,11 @@ use crate::{
     workspace::{self, StateFolder},
 };
 
-/// The most that the generator sends, in messages a second. A burst is up to four times the capacity.
+/// The generator's limit, in messages a second. A burst is up to four times the capacity.
 const MAX_RATE: f64 = 400.0;
 const MAX_CAPACITY: f64 = MAX_RATE / 4.0;
 
-/// The most that the local stack sustains on two processors beside the generator: callers repeat what was not accepted.
+/// The limit of the local stack on two processors beside the generator: callers repeat what was not accepted.
 const MAX_LOCAL_RATE: f64 = 100.0;
 const MAX_LOCAL_CAPACITY: f64 = MAX_LOCAL_RATE / 4.0;
 
@@ -52,15 +52,15 @@ enum Part {
 /// Measures and draws both designs under the same load.
 ///
 /// It starts a stack of its own, with a table of limited capacity, and plays one schedule of arrivals three times: by
-/// callers of PUT /messages that never retry, by callers of PUT /messages that retry well, and by callers of PUT /queue.
-/// It prints a table for each claim and writes every request as CSV and the pictures as SVG. In the end it accounts for
-/// every message that was accepted; it fails if one is lost, if the load was not sent on time, or if the stack does not
-/// sustain it without a limit. All of it takes nine minutes, and before it the first build some twelve.
+/// callers of PUT /messages that never retry, by callers of PUT /messages that retry well, and by callers of PUT
+/// /queue. It prints a table for each claim and writes every request as CSV and the pictures as SVG. In the end it
+/// accounts for every message that was accepted; it fails if one is lost, if the load was not sent on time, or if the
+/// stack does not sustain it without a limit. All of it takes nine minutes, and before it the first build some twelve.
 ///
-/// With --stack it measures a stack that is deployed on AWS, whose table gets a provisioned capacity meanwhile, and its
-/// own back in the end; after Ctrl-C, too. What a run that was killed has left is set back by the next one. It says what
-/// it will send, change and cost, and asks. The stack has to be one for `cargo xtask verify`. Not there are the kills,
-/// the limited concurrency and the bills, for which only the local stack can be seen into.
+/// With --stack it measures a stack that is deployed on AWS. It gives the table a provisioned capacity meanwhile, and
+/// its own back in the end; after Ctrl-C, too. The next run sets back what a killed one has left. It says what it will
+/// send, change and cost, and asks. The stack has to be one for `cargo xtask verify`. The kills, the limited
+/// concurrency and the bills need the local stack.
 ///
 /// For example: cargo xtask compare burst --capacity 20 --seed 7
 #[derive(Args, Debug)]
@@ -128,7 +128,7 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
 fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> Result<(), Failure> {
     let state = StateFolder::claim("compare")?;
     let environment = Environment::run()?;
-    // Which is set by someone who tries this on the local stack.
+    // Set if this runs against the local stack.
     let endpoint = env::var("AWS_ENDPOINT_URL").ok();
     let aws = Aws { environment: &environment, state: &state, endpoint: endpoint.as_deref() };
     let deployed = step::run("Reading the stack", || {

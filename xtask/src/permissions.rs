@@ -40,9 +40,9 @@ fn permissions(template: &Value) -> Vec<String> {
     for (name, resource) in template["Resources"].as_object().into_iter().flatten() {
         let properties = &resource["Properties"];
         if resource["Type"] == "AWS::Lambda::Permission" {
-            let [who, action, function, source] =
+            let [principal, action, function, source] =
                 ["Principal", "Action", "FunctionName", "SourceArn"].map(|name| text(&properties[name]));
-            found.push(format!("{who} {action} {function} if {source}"));
+            found.push(format!("{principal} {action} {function} if {source}"));
         }
         // What these allow is written elsewhere.
         let managed = values(&properties["ManagedPolicyArns"]);
@@ -70,10 +70,10 @@ fn add_statements(value: &Value, owner: &str, found: &mut Vec<String>) {
         let deny = if statement["Effect"] == "Allow" { "" } else { "deny " };
         let condition = statement.get("Condition").map(|condition| format!(" if {}", text(condition)));
         let condition = condition.unwrap_or_default();
-        for who in part("Principal") {
+        for principal in part("Principal") {
             for action in part("Action") {
                 for resource in part("Resource") {
-                    found.push(format!("{deny}{who} {action} {resource}{condition}"));
+                    found.push(format!("{deny}{principal} {action} {resource}{condition}"));
                 }
             }
         }

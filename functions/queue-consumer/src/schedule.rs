@@ -11,7 +11,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The time assumed where there is no deadline.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Until when each part of the work may take. The parts are shares of the time left, so that they fit
+/// The deadline of each part of the work. The parts are shares of the time left, so that they fit
 /// whatever the function's timeout is: with 30 seconds, 21 for storing, 3 for recording failures, 3 for noting
 /// outcomes, at most 1.5 for notifications and 1.5 for the response. What is done early leaves the
 /// notifications their whole budget.

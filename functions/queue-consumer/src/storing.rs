@@ -19,7 +19,7 @@ pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 4;
 /// payloads three times: as they were sent, as parameters, and written out.
 const MAX_CONCURRENT_BYTES: usize = 1024 * 1024;
 
-/// How far one message has come.
+/// How far the work on one message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Not recorded; whether earlier attempts took effect is unknown.

@@ -119,8 +119,8 @@ async fn limited_concurrency(rig: &Rig, options: &Options) -> Vec<Run> {
     runs
 }
 
-/// Why the bursts do not count: without a limit the same load has to pass, and with one every request has to get a
-/// response soon. Otherwise the stack on this machine is what was measured.
+/// Why the bursts are void, if they are. Without a limit the stack has to store the whole load; with one, every request
+/// has to get a response soon. Otherwise this machine was the limit, not the database.
 pub(crate) fn void(bursts: &Bursts) -> Vec<String> {
     let not_stored = bursts.controls.iter().filter_map(|run| {
         let of = Figures::of(run);

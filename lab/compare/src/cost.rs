@@ -165,12 +165,12 @@ impl ByTheHour {
         }
     }
 
-    /// The table holds the peak.
+    /// The table is sized for the peak.
     fn sync(&self, peak_to_average: f64) -> f64 {
         self.sync + self.sync_units * peak_to_average * self.write_unit
     }
 
-    /// The table holds the drain, and all consumers wait for it. Whatever the peak.
+    /// The table is sized for the drain, whatever the peak, and all consumers wait for it.
     fn queue(&self, rate: f64) -> f64 {
         self.queue + self.queue_units * DRAIN * self.write_unit + self.waiting / rate
     }

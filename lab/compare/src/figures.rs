@@ -59,8 +59,8 @@ impl Spread {
 }
 
 impl Spread {
-    /// The times with a star at each that the generator's lateness is more than a twentieth of: it is in them, so that
-    /// the stack was quicker.
+    /// The times, each with a star if the generator's lateness is more than 5 % of it. They include that lateness: the
+    /// stack was quicker.
     pub(crate) fn beside(self, lateness: Self) -> String {
         let figure = |time: Option<f64>, late: Option<f64>| {
             let star = if is_late(time, late) { "*" } else { "" };
@@ -252,8 +252,8 @@ fn waits(message: &Message, at: f64) -> bool {
     message.due <= at && at < end
 }
 
-/// Messages stored a second while a backlog of more than two seconds' capacity waited, from the second second on:
-/// the first has the units that were in the bucket before.
+/// Messages stored a second while the backlog is more than two seconds of capacity. The first second does not count: it
+/// has the units that were in the bucket before.
 fn drain_rate(run: &Run, capacity: f64) -> Option<f64> {
     let end = run.messages.iter().filter_map(Message::stored).fold(0.0, f64::max);
     let mut seconds = 0;

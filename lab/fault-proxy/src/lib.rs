@@ -169,8 +169,8 @@ impl FaultProxy {
         state.chance = fastrand::Rng::with_seed(seed);
     }
 
-    /// The number of requests since the last call of this, of [`FaultProxy::take_usage`], or of [`FaultProxy::take_requests_of`]
-    /// for their operation.
+    /// The number of requests since the last call of this, of [`FaultProxy::take_usage`], or of
+    /// [`FaultProxy::take_requests_of`] for their operation.
     pub fn take_request_count(&self) -> usize {
         std::mem::take(&mut self.state.lock().expect("not poisoned").usage.requests).values().sum()
     }
@@ -199,7 +199,7 @@ impl FaultProxy {
 /// # Panics
 /// If it cannot be built.
 pub fn http_client() -> reqwest::Client {
-    // In a build of the whole workspace the client has TLS, for the end-to-end tests, and needs to know whose.
+    // A build of the whole workspace enables TLS in this client, for the end-to-end tests; then it needs to know which.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }

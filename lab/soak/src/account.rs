@@ -63,7 +63,8 @@ impl<'a> Index<'a> {
         Self { evidence, by_key, by_receipt: receipts.collect(), letters: letters.collect() }
     }
 
-    /// The messages that a receipt may belong to. One without a `202` can have any receipt that is not another's.
+    /// The messages that a receipt may belong to. One without a `202` may be queued under any receipt that no other
+    /// message has.
     fn with_receipt(&self, key: &Key, receipt: &str) -> Vec<&'a Sent> {
         match self.by_receipt.get(receipt) {
             Some(sent) => vec![*sent],

@@ -84,7 +84,7 @@ impl Messages {
         read.map(|_| ()).map_err(StoreError::from_sdk)
     }
 
-    /// Takes an incoming message to the state that [`transition`] decides, in one conditional write.
+    /// Records an incoming message as [`transition`] decides, in one conditional write.
     ///
     /// # Errors
     /// [`StoreError`]; whether the write took effect is then unknown, and repeating it is safe.

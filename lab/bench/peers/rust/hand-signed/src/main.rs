@@ -48,7 +48,7 @@ struct Authorizer {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct ProxyResponse {
     status_code: u16,
     body: String,
 }
@@ -69,25 +69,25 @@ async fn main() -> Result<(), Error> {
     run(service_fn(|event: LambdaEvent<Event>| handle(&dynamodb, event.payload))).await
 }
 
-async fn handle(dynamodb: &DynamoDb, event: Event) -> Result<Answer, Error> {
+async fn handle(dynamodb: &DynamoDb, event: Event) -> Result<ProxyResponse, Error> {
     let id = event.path_parameters.id;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !(1..=64).contains(&id.len()) || !id.bytes().all(legal) {
-        return Ok(Answer { status_code: 400, body: json!({ "message": "illegal id" }).to_string() });
+        return Ok(ProxyResponse { status_code: 400, body: json!({ "message": "illegal id" }).to_string() });
     }
     let is_object = event.body.trim_start().starts_with('{');
     if !is_object || serde_json::from_str::<IgnoredAny>(&event.body).is_err() {
         let body = json!({ "message": "the body is not a JSON object" }).to_string();
-        return Ok(Answer { status_code: 400, body });
+        return Ok(ProxyResponse { status_code: 400, body });
     }
     let stored = dynamodb.put(&id, &event.request_context.authorizer.principal_id, &event.body).await?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", json!({ "level": "INFO", "message": "stored", "message_id": id }))?;
     Ok(if stored {
-        Answer { status_code: 201, body: json!({ "id": id, "status": "stored" }).to_string() }
+        ProxyResponse { status_code: 201, body: json!({ "id": id, "status": "stored" }).to_string() }
     } else {
         let message = "there is a message with this id";
-        Answer { status_code: 409, body: json!({ "message": message }).to_string() }
+        ProxyResponse { status_code: 409, body: json!({ "message": message }).to_string() }
     })
 }
 
