@@ -40,7 +40,8 @@ const RESPONSES: [(&str, RGBColor); 4] =
     [("2xx", GREEN), ("429", ORANGE), ("5xx", RED), ("no response", GREY)];
 
 pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
-    let end = round_up(runs.iter().map(|run| end_of(run)).fold(0.0, f64::max) + 1.0);
+    // With room for the axis on the right behind the curves.
+    let end = round_up(1.12 * runs.iter().map(|run| end_of(run)).fold(0.0, f64::max));
     let seconds: Vec<_> = runs.iter().map(|run| seconds_of(run, end)).collect();
     let most = |count: &dyn Fn(&Second) -> usize| {
         let all = seconds.iter().flatten().map(count).max().unwrap_or(0) as f64;
