@@ -14,10 +14,8 @@ use crate::{
         events::{delivered, receipt, record},
         queue::Queue,
     },
-    {
-        queue_consumer::without_attribute,
-        receipts::{look_up, response},
-    },
+    queue_consumer::without_attribute,
+    receipts::{look_up, response},
 };
 
 /// A run ends after so many receives in a row without a letter that needs an outcome.

@@ -22,10 +22,8 @@ use crate::{
         database::MESSAGES,
         events::{receipt, record},
     },
-    {
-        queue_consumer::without_attribute,
-        sent::{Sent, assert_stored, items, notified_as_stored, object_of, records, records_of},
-    },
+    queue_consumer::without_attribute,
+    sent::{Sent, assert_stored, items, notified_as_stored, object_of, records, records_of},
 };
 
 #[tokio::test]

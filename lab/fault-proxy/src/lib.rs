@@ -199,7 +199,7 @@ impl FaultProxy {
 /// # Panics
 /// If it cannot be built.
 pub fn http_client() -> reqwest::Client {
-    // A build of the whole workspace enables TLS in this client, for the end-to-end tests; then it needs to know which.
+    // A build of the whole workspace enables TLS here, for the end-to-end tests: then a crypto provider is needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
