@@ -18,7 +18,7 @@ use axum::{
     routing::{get, post, put},
 };
 use development_key::DevelopmentKey;
-use intake::message::Owner;
+use intake_domain::message::Owner;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use aws_sdk_sqs::{
         MessageSystemAttributeValue,
     },
 };
-use intake::message::{Owner, Receipt};
+use intake_domain::message::{Owner, Receipt};
 
 /// A message as it was received from a dead-letter queue.
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use dead_letter_recorder::DeadLetterRecorder;
 use fault_proxy::Fault;
-use queue_consumer::push::Push;
+use intake_platform::push::Push;
 use serde_json::{Value, json};
 
 use crate::{
     fixtures::{
-        consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
+        consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
         database::MESSAGES,
         events::{delivered, receipt, record},
         queue::Queue,
@@ -31,9 +31,7 @@ fn recorder(consumer: &TestConsumer, queue: &Queue) -> DeadLetterRecorder {
     DeadLetterRecorder::new(
         queue.client(),
         queue.url(),
-        database.messages(),
-        database.outcomes(),
-        database.notes_within(ATTEMPT_TIMEOUT),
+        database.settler(database.messages()),
         Push::new(database.aws(), &pushes.url(), database.connections(), AMPLE_TIME),
     )
 }

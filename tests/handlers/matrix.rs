@@ -10,7 +10,7 @@ use std::{
 };
 
 use fault_proxy::Fault;
-use intake::rest::Responses;
+use intake_platform::rest::Responses;
 use serde_json::json;
 use status_lookup::StatusLookup;
 use sync_insert::SyncInsert;

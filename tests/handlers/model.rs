@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fault_proxy::Fault;
-use intake::rest::Responses;
+use intake_platform::rest::Responses;
 use proptest::{prelude::*, sample::Index, test_runner::Config};
 use sync_insert::SyncInsert;
 

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use intake::{
+use intake_domain::{
     message::{Owner, Receipt},
-    notification::Event,
     state::{Outcome, Status},
 };
-use jiff::Timestamp;
-use queue_consumer::{
-    push::{Notification, Push, PushSummary},
+use intake_platform::{
+    delivery::Settled,
+    push::{Push, PushSummary},
     schedule::Schedule,
 };
+use jiff::Timestamp;
 
 use crate::fixtures::{
     consumer::{AMPLE_TIME, TestConsumer},
@@ -23,7 +23,7 @@ use crate::fixtures::{
 /// How many connections of an owner a batch is pushed to.
 const MAX_CONNECTIONS: usize = 100;
 
-fn notification(owner: &str) -> Notification {
+fn settled(number: usize, owner: &str) -> Settled {
     let outcome = Outcome {
         status: Status::Stored,
         attempts: Some(1),
@@ -31,9 +31,16 @@ fn notification(owner: &str) -> Notification {
         stored_at: Some(Timestamp::UNIX_EPOCH),
         reason: None,
     };
-    let receipt = Receipt::parse(&receipt(1)).expect("a receipt");
-    let event = Event::new("m-1", &receipt, &outcome);
-    Notification { owner: Owner::parse(owner).expect("legal"), event, correlation_id: None }
+    Settled {
+        record_id: receipt(number),
+        owner: Owner::parse(owner).expect("legal"),
+        id: "m-1".to_owned(),
+        receipt: Receipt::parse(&receipt(number)).expect("a receipt"),
+        correlation_id: None,
+        outcome,
+        is_duplicate: false,
+        is_kept_under_receipt: false,
+    }
 }
 
 fn push(consumer: &TestConsumer, budget: Duration) -> Push {
@@ -42,8 +49,8 @@ fn push(consumer: &TestConsumer, budget: Duration) -> Push {
 }
 
 async fn notify(push: &Push, owners: &[&str]) -> PushSummary {
-    let notifications: Vec<_> = owners.iter().map(|owner| notification(owner)).collect();
-    push.notify(&notifications, Schedule::until(SystemTime::now() + AMPLE_TIME)).await
+    let settled: Vec<_> = owners.iter().enumerate().map(|(number, owner)| settled(number, owner)).collect();
+    push.notify(&settled, Schedule::until(SystemTime::now() + AMPLE_TIME)).await
 }
 
 #[tokio::test]

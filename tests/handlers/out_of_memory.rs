@@ -9,10 +9,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use intake::store::{Connections, Messages, Outcomes};
+use intake_platform::{
+    push::Push,
+    settling::Settler,
+    tables::{Connections, Messages, Outcomes},
+};
 use jiff::SignedDuration;
 use nix::sys::resource::{Resource, setrlimit};
-use queue_consumer::{Consumer, noting::Notes, push::Push};
+use queue_consumer::Consumer;
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -75,9 +79,10 @@ async fn consumer_with_little_memory() {
     let aws = aws_at(given(ENDPOINT), "nowhere");
     let database = aws.dynamodb(Duration::from_secs(5));
     let messages = Messages::new(database.clone(), MESSAGES, None);
-    let notes = Notes::new(Outcomes::new(database.clone(), MESSAGES), SignedDuration::from_hours(24));
+    let outcomes = Outcomes::new(database.clone(), MESSAGES);
+    let settler = Settler::new(messages.clone(), outcomes, SignedDuration::from_hours(24));
     let push = Push::new(&aws, &given(PUSH_ENDPOINT), Connections::new(database, CONNECTIONS), AMPLE_TIME);
-    let consumer = Consumer::new(messages.clone(), notes, push, MAX_RECEIVE_COUNT);
+    let consumer = Consumer::new(settler, push, MAX_RECEIVE_COUNT);
     let batch = batch(&records(&largest(), 1));
     messages.probe_write().await.expect("connected");
 

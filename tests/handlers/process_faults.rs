@@ -12,7 +12,8 @@ use aws_sdk_dynamodb::{
     error::BoxError,
 };
 use fault_proxy::Fault;
-use intake::{message::Payload, store::messages::Messages};
+use intake_domain::message::Payload;
+use intake_platform::tables::Messages;
 use serde_json::{Value, json};
 use tokio::{join, select, time::sleep};
 

@@ -4,7 +4,7 @@ use std::{
 };
 
 use fault_proxy::Fault;
-use intake::message::Payload;
+use intake_domain::message::Payload;
 use serde_json::{Value, json};
 use tokio::{select, time::sleep};
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use fault_proxy::Fault;
-use intake::rest::Responses;
+use intake_platform::rest::Responses;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use status_lookup::StatusLookup;

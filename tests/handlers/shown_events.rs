@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use intake::rest::Responses;
+use intake_platform::rest::Responses;
 use serde_json::json;
 
 use crate::fixtures::{

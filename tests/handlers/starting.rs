@@ -1,7 +1,7 @@
 //! What the functions do before the first event.
 
 use fault_proxy::Fault;
-use intake::aws::warm_up;
+use intake_platform::aws::warm_up;
 
 use crate::fixtures::database::{CONNECTIONS, Database, MESSAGES};
 

@@ -1,10 +1,10 @@
 use e2e::contract;
 use fault_proxy::Fault;
-use intake::{
-    message::{Key, MessageId, Owner, Payload, Receipt, Via},
-    rest::Responses,
+use intake_domain::{
+    message::{MessageId, Owner, Payload, Receipt, Via},
     state::{Content, Incoming},
 };
+use intake_platform::rest::Responses;
 use jiff::Timestamp;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
@@ -27,16 +27,16 @@ async fn look_up(database: &Database, event: &Value) -> (u16, Value, String) {
 }
 
 async fn record(database: &Database, id: &str, number: usize, content: Content) {
-    let key = Key { id: MessageId::parse(id).expect("legal"), owner: Owner::parse("alice").expect("legal") };
     let incoming = Incoming {
-        key,
+        owner: Owner::parse("alice").expect("legal"),
+        id: MessageId::parse(id),
         via: Via::Queue,
         attempts: Some(2),
         received_at: Timestamp::from_second(1_800_000_000).expect("in range"),
         receipt: Some(Receipt::parse(&receipt(number)).expect("a receipt")),
         content,
     };
-    database.messages().record(&incoming).await.expect("recorded");
+    database.messages().write(&incoming).await.expect("written");
 }
 
 fn valid(text: &str) -> Content {
@@ -87,7 +87,7 @@ async fn a_rejected_message_is_returned_with_the_reason_and_the_received_text() 
 async fn a_failed_message_is_returned_with_the_reason_and_its_payload() {
     let database = Database::start().await;
     let payload = Payload::parse(r#"{"a":1}"#).expect("valid");
-    record(&database, "m-1", 1, Content::Exhausted { payload, reason: "throttled".into() }).await;
+    record(&database, "m-1", 1, Content::Failed { payload, reason: "throttled" }).await;
     let (status, body, _) = look_up(&database, &get("alice", "m-1", None)).await;
     assert_eq!((status, &body["status"]), (200, &json!("failed")));
     assert_eq!((&body["reason"], &body["payload"]), (&json!("throttled"), &json!({ "a": 1 })));

@@ -1,11 +1,13 @@
 use e2e::contract;
 use fault_proxy::Fault;
 use futures_util::future::join_all;
-use intake::{
-    message::{Key, MessageId, Owner, Via},
-    rest::{Caller, Responses},
+use intake_domain::{
+    message::{MessageId, Owner, Payload, Via},
     state::{Content, Incoming},
-    store::Messages,
+};
+use intake_platform::{
+    rest::{Caller, Responses},
+    tables::Messages,
 };
 use jiff::Timestamp;
 use lambda_http::http::{HeaderMap, Method};
@@ -133,17 +135,21 @@ async fn two_owners_may_use_the_same_id() {
 #[tokio::test]
 async fn a_rejected_or_failed_id_can_be_stored() {
     let database = Database::start().await;
-    let payload = intake::message::Payload::parse("{}").expect("valid");
+    let payload = Payload::parse("{}").expect("valid");
     for (id, content) in [
         ("m-1", Content::Invalid { text: "[]".into(), reason: "not an object".into() }),
-        ("m-2", Content::Exhausted { payload, reason: "throttled".into() }),
+        ("m-2", Content::Failed { payload, reason: "throttled" }),
     ] {
-        let key =
-            Key { id: MessageId::parse(id).expect("legal"), owner: Owner::parse("alice").expect("legal") };
-        let received_at = Timestamp::now();
-        let incoming =
-            Incoming { key, via: Via::Queue, attempts: Some(5), received_at, receipt: None, content };
-        database.messages().record(&incoming).await.expect("recorded");
+        let incoming = Incoming {
+            owner: Owner::parse("alice").expect("legal"),
+            id: MessageId::parse(id),
+            via: Via::Queue,
+            attempts: Some(5),
+            received_at: Timestamp::now(),
+            receipt: None,
+            content,
+        };
+        database.messages().write(&incoming).await.expect("written");
         assert_eq!(send(&database, &put("alice", id, r#"{"a":1}"#)).await.status, 201);
         assert_eq!(database.text("alice", id, "status").await, "stored");
         assert_eq!(database.text("alice", id, "reason").await, "", "the reason is gone");

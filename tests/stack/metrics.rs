@@ -6,7 +6,7 @@ use e2e::{
     events::record,
     stack::{Record, Response, Stack, eventually, processes_with, unique},
 };
-use intake::metrics::{DIMENSION, Metric, NAMESPACE};
+use intake_platform::metrics::{DIMENSION, Metric, NAMESPACE};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -199,7 +199,7 @@ fn counts(log: &str) -> Counts {
         let logical =
             FUNCTIONS.iter().find(|logical| function.contains(**logical)).expect("a function of ours");
         for described in directive["Metrics"].as_array().expect("metrics") {
-            let metric = Metric::ALL.into_iter().find(|metric| described["Name"] == metric.name());
+            let metric = Metric::ALL.iter().copied().find(|metric| described["Name"] == metric.name());
             let metric = metric.unwrap_or_else(|| panic!("{described} is no metric of ours"));
             assert_eq!(described["Unit"], metric.unit());
             *counts.entry(((*logical).to_owned(), metric.name())).or_default() += sum(&line, metric);

@@ -1,6 +1,6 @@
 //! The configuration of the authorizer, from its environment.
 
-use intake::configuration::{ConfigurationError, optional, required};
+use intake_platform::configuration::{ConfigurationError, optional, required};
 
 use crate::{Authorizer, key_source::KeySource, token::TokenVerifier};
 

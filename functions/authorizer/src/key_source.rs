@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use intake::telemetry;
+use intake_platform::telemetry;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use thiserror::Error;
 use tokio::{

@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use intake::{
+use intake_platform::{
     metrics::{Metric, Metrics},
     telemetry::CorrelationId,
 };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use authorizer::{Authorizer, configuration};
-use intake::telemetry;
+use intake_platform::telemetry;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 // One thread: Lambda hands a process one event at a time.

@@ -1,7 +1,7 @@
 //! The response to API Gateway: a principal and a policy.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use intake::message::Owner;
+use intake_domain::message::Owner;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use intake::telemetry::CorrelationId;
+use intake_platform::telemetry::CorrelationId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

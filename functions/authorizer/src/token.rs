@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use intake::message::Owner;
+use intake_domain::message::Owner;
 use jsonwebtoken::{
     Algorithm, Validation, decode, decode_header,
     errors::{Error as TokenError, ErrorKind},

@@ -4,6 +4,14 @@
 //! unavailable, the message reaches the dead-letter queue without an outcome, and its look-up would say `queued`
 //! until the queue drops it. This function runs every minute, does for such messages what the consumer could not
 //! do, and leaves them in the dead-letter queue, from where a redrive returns them.
+//!
+//! The story of a run:
+//!
+//! 1. Dead letters are received, ten at a time. They are hidden for a moment and come back by themselves: nothing is
+//!    deleted here.
+//! 2. Each is parsed as the consumer parses records, and its outcome is looked up as a client would.
+//! 3. Those without an outcome are recorded as failed, and settled as the consumer settles its last deliveries.
+//! 4. Their owners are notified.
 
 use std::{
     collections::HashSet,
@@ -16,35 +24,32 @@ use aws_sdk_sqs::{
     Client,
     types::{Message, MessageSystemAttributeName},
 };
-use intake::{
+use intake_domain::state::Status;
+use intake_platform::{
+    delivery::Delivery,
     metrics::{Metric, Metrics},
-    state::{Note, Record, Status},
-    store::{Messages, Outcomes, outcomes::Found},
+    push::Push,
+    record::parse,
+    schedule::Schedule,
+    settling::Settler,
+    tables::outcomes::Found,
     telemetry::with_causes,
 };
 use lambda_runtime::Error;
-use queue_consumer::{
-    delivery::{Delivery, ParsedRecord, parse},
-    noting::Notes,
-    push::Push,
-    report::Settlement,
-    schedule::Schedule,
-    storing::store,
-};
 use tokio::time::Instant;
 
 /// What SQS returns from one receive at most.
 const BATCH: i32 = 10;
 
-/// How long received letters stay hidden, in seconds. Long enough that one run seldom sees a letter twice, short
-/// enough that a redrive can wait for it.
+/// How long received messages stay hidden, in seconds. Long enough that one run seldom sees one twice, short enough
+/// that a redrive can wait for it.
 const VISIBILITY_TIMEOUT: i32 = 10;
 
-/// A run ends after so many receives in a row without a letter that needs an outcome, so that a full dead-letter
+/// A run ends after so many receives in a row without a message that needs an outcome, so that a full dead-letter
 /// queue costs no more than these each minute.
 const MAX_IDLE_RECEIVES: u32 = 100;
 
-/// How many receipts a process remembers to have an outcome.
+/// How many records a process remembers to have an outcome.
 const MAX_REMEMBERED: usize = 100_000;
 
 /// The function, with what it needs for every run.
@@ -52,32 +57,29 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct DeadLetterRecorder {
     queue: Client,
     dead_letter_queue_url: String,
-    messages: Messages,
-    outcomes: Outcomes,
-    notes: Notes,
+    settler: Settler,
     push: Push,
-    /// Records whose outcome was found or recorded before: their letters need no look-up.
+    /// Records whose outcome was found or recorded before: they need no look-up.
     done: Mutex<HashSet<String>>,
 }
 
 impl DeadLetterRecorder {
-    /// A function that receives from this queue, records into these tables and pushes to these sockets.
+    /// A function that receives from this queue, settles through `settler` and notifies through `push`.
     pub fn new(
         queue: Client,
         dead_letter_queue_url: impl Into<String>,
-        messages: Messages,
-        outcomes: Outcomes,
-        notes: Notes,
+        settler: Settler,
         push: Push,
     ) -> Self {
         let dead_letter_queue_url = dead_letter_queue_url.into();
-        Self { queue, dead_letter_queue_url, messages, outcomes, notes, push, done: Mutex::default() }
+        Self { queue, dead_letter_queue_url, settler, push, done: Mutex::default() }
     }
 
-    /// Runs once: until the queue shows no letters any more, none of them needs an outcome, or time is up.
+    /// Runs once: until the queue shows no messages any more, none of them needs an outcome, or time is up.
     ///
     /// # Errors
-    /// If the queue cannot be read, or a letter still has no outcome: the next run tries again.
+    /// If the queue cannot be read, or a message still has no outcome: the next run tries again. As an error of the
+    /// function it reaches the alarm.
     pub async fn run(&self, deadline: SystemTime) -> Result<(), Error> {
         let schedule = Schedule::until(deadline);
         let mut metrics = Metrics::default();
@@ -85,14 +87,14 @@ impl DeadLetterRecorder {
         let mut unrecorded = 0;
         let mut received = HashSet::new();
         while idle_receives < MAX_IDLE_RECEIVES && Instant::now() < schedule.storing {
-            let letters = self.receive().await?;
-            if letters.is_empty() {
+            let records = self.receive().await?;
+            if records.is_empty() {
                 break;
             }
-            // Letters that show a second time in one run have been dealt with.
-            let letters: Vec<_> =
-                letters.into_iter().filter(|letter| received.insert(letter.message_id.clone())).collect();
-            let (open, failed) = self.without_outcome(letters).await;
+            // What shows a second time in one run has been dealt with.
+            let records: Vec<_> =
+                records.into_iter().filter(|record| received.insert(record.message_id.clone())).collect();
+            let (open, failed) = self.without_outcome(records).await;
             unrecorded += failed;
             idle_receives = if open.is_empty() { idle_receives + 1 } else { 0 };
             if !open.is_empty() {
@@ -120,67 +122,39 @@ impl DeadLetterRecorder {
         Ok(received.messages.unwrap_or_default().into_iter().map(as_record).collect())
     }
 
-    /// The letters whose look-up would say `queued`; and how many could not be looked up. Unattributed records are not
+    /// The deliveries whose look-up would say `queued`; and how many could not be looked up. Unattributed records are not
     /// among them, because no client can look them up.
-    async fn without_outcome(&self, letters: Vec<SqsMessage>) -> (Vec<ParsedRecord>, usize) {
+    async fn without_outcome(&self, records: Vec<SqsMessage>) -> (Vec<Delivery>, usize) {
         let (mut open, mut failed) = (Vec::new(), 0);
-        for record in letters.into_iter().map(parse) {
-            let found = match &record {
-                ParsedRecord::Unattributed(_) => continue,
-                _ if self.is_done(record.record_id()) => continue,
-                ParsedRecord::Message(Delivery { receipt, incoming, .. }) => {
-                    self.outcomes.find(Some(&incoming.key), &incoming.key.owner, receipt).await
-                }
-                ParsedRecord::IllegalId(illegal) => {
-                    let Note { owner, receipt, .. } = &illegal.note;
-                    self.outcomes.find(None, owner, receipt).await
-                }
-            };
-            match found {
-                Ok(found) if is_settled(&found) => self.remember(record.record_id()),
-                Ok(_) => open.push(record),
+        for delivery in records.into_iter().flat_map(parse) {
+            if self.is_done(&delivery.record_id) {
+                continue;
+            }
+            match self.settler.find_outcome(&delivery).await {
+                Ok(found) if is_final(&found) => self.remember(&delivery.record_id),
+                Ok(_) => open.push(delivery),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
                     failed += 1;
                 }
-                // The item under its key was not written by Intake: its failure can still be noted.
-                Err(_) => open.push(record),
+                // The item under its key was not written by Intake: its outcome can still be kept under its receipt.
+                Err(_) => open.push(delivery),
             }
         }
         (open, failed)
     }
 
-    /// Records and notes outcomes, and notifies the owners. Returns how many letters have no outcome yet.
-    async fn record(&self, open: Vec<ParsedRecord>, schedule: Schedule, metrics: &mut Metrics) -> usize {
-        let number = open.len();
-        let mut deliveries = Vec::new();
-        let mut settlements = Vec::new();
-        for record in open {
-            match record {
-                ParsedRecord::Message(delivery) => deliveries.push(delivery.exhausted()),
-                ParsedRecord::IllegalId(illegal) => settlements.push(Settlement::of_illegal_id(illegal)),
-                ParsedRecord::Unattributed(_) => {}
-            }
+    /// Records outcomes, and notifies the owners. Returns how many have no outcome yet.
+    async fn record(&self, open: Vec<Delivery>, schedule: Schedule, metrics: &mut Metrics) -> usize {
+        let failed = open.into_iter().map(Delivery::failed).collect();
+        let (settled, unsettled) = self.settler.settle(Vec::new(), failed, schedule).await;
+        for one in &settled {
+            one.log();
+            self.remember(&one.record_id);
+            metrics.count(Metric::Failed, usize::from(one.outcome.status == Status::Failed));
         }
-        let recorded = store(&self.messages, &deliveries, schedule.recording_failures).await;
-        let recorded = deliveries.into_iter().zip(recorded);
-        settlements.extend(
-            recorded.filter_map(|(delivery, progress)| Settlement::of_exhausted(delivery, progress).ok()),
-        );
-
-        let notes: Vec<_> = settlements.iter().filter_map(Settlement::note).collect();
-        let mut noted = self.notes.write(&notes, schedule.noting).await.into_iter();
-        let mut notifications = Vec::new();
-        for settlement in settlements {
-            if settlement.note().is_none() || noted.next() == Some(true) {
-                settlement.log();
-                self.remember(settlement.record_id());
-                metrics.count(Metric::Failed, usize::from(settlement.status() == Status::Failed));
-                notifications.push(settlement.notification());
-            }
-        }
-        self.push.notify(&notifications, schedule).await.count(metrics);
-        number - notifications.len()
+        self.push.notify(&settled, schedule).await.count(metrics);
+        unsettled.len()
     }
 
     fn is_done(&self, record_id: &str) -> bool {
@@ -196,7 +170,7 @@ impl DeadLetterRecorder {
     }
 }
 
-/// A received message in the form in which Lambda passes records on.
+/// A received message in the form in which Lambda passes records on, so that one parser serves both functions.
 fn as_record(message: Message) -> SqsMessage {
     let system = message.attributes.unwrap_or_default();
     let attributes = message.message_attributes.unwrap_or_default().into_iter().map(|(name, value)| {
@@ -213,8 +187,8 @@ fn as_record(message: Message) -> SqsMessage {
     record
 }
 
-/// Whether the outcome stays: a note does, and so does a stored message; another record may be replaced.
-fn is_settled(found: &Found) -> bool {
-    let is_stored = |record: &Record| record.status == Status::Stored;
-    found.note.is_some() || found.record.as_ref().is_some_and(is_stored)
+/// Whether the outcome stays: one under the receipt does, and so does a stored message; another may be replaced.
+fn is_final(found: &Found) -> bool {
+    let stored = found.message.as_ref().filter(|message| message.outcome.status == Status::Stored);
+    found.under_receipt.is_some() || stored.is_some()
 }

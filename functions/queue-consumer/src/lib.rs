@@ -1,31 +1,35 @@
 //! Stores batches of queued messages, reports each that was not stored, and notifies the owners.
 //!
-//! A record is done when its outcome can be looked up: its message is recorded, or the outcome is noted under its
-//! receipt. Every other record, and every one with the outcome `failed`, is a batch item failure: SQS delivers it again,
+//! The story of a batch:
+//!
+//! 1. Each record is parsed by itself into a delivery. One without an owner or an id is *unattributed*: no client can
+//!    be told, so it goes to the dead-letter queue, for an operator.
+//! 2. The deliveries are stored, 25 in a request. A message has then been written, or was stored before, or another one
+//!    is stored under its id.
+//! 3. What could not be stored is delivered again later; if this was the last delivery, it is recorded as failed.
+//! 4. An outcome that the message in the table does not hold is kept under its receipt.
+//! 5. The owners of everything that is settled are notified over their sockets.
+//! 6. The response names the records that SQS has to keep.
+//!
+//! A record is acknowledged when its outcome can be looked up, and not before: until then it is the only copy of the
+//! message. Every other record, and every one with the outcome `failed`, is a batch item failure: SQS redelivers it,
 //! and after the last delivery moves it to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
 
-pub mod delivery;
-pub mod noting;
-pub mod push;
-pub mod report;
-mod rounds;
-pub mod schedule;
-pub mod storing;
+mod report;
 
 use std::time::SystemTime;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
-use intake::store::Messages;
+use intake_platform::{
+    delivery::is_last,
+    push::Push,
+    record::{ParsedRecord, parse_each},
+    schedule::Schedule,
+    settling::Settler,
+};
 use serde::Deserialize;
 
-use crate::{
-    delivery::{ParsedRecord, parse_each},
-    noting::Notes,
-    push::Push,
-    report::{BatchReport, Settlement},
-    schedule::Schedule,
-    storing::{Progress, store},
-};
+use crate::report::BatchReport;
 
 /// A batch as Lambda passes it on. Each record is parsed by itself, so that one that cannot be parsed does not affect
 /// the others. Only a record without a message id makes the batch unreadable, and Lambda delivers all of it again.
@@ -39,69 +43,52 @@ pub struct Batch {
 /// The function, with what it needs for every batch.
 #[derive(Clone, Debug)]
 pub struct Consumer {
-    messages: Messages,
-    notes: Notes,
+    settler: Settler,
     push: Push,
     max_receive_count: u32,
 }
 
 impl Consumer {
-    /// A function that stores and notes into these tables and pushes to these sockets. `max_receive_count` is that of
-    /// the queue: a delivery that reaches it is the last one.
-    pub fn new(messages: Messages, notes: Notes, push: Push, max_receive_count: u32) -> Self {
-        Self { messages, notes, push, max_receive_count }
+    /// A function that stores through `settler` and notifies through `push`. `max_receive_count` is that of the queue:
+    /// a delivery that reaches it is the last one.
+    pub fn new(settler: Settler, push: Push, max_receive_count: u32) -> Self {
+        Self { settler, push, max_receive_count }
     }
 
-    /// Handles one batch, and returns which records SQS has to deliver again. It ends before `deadline`, when Lambda
+    /// Handles one batch, and returns which records SQS has to redeliver. It ends before `deadline`, when Lambda
     /// would kill it: records that are not settled by then are among them.
     pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> SqsBatchResponse {
         let schedule = Schedule::until(deadline);
-        let mut report = BatchReport::of(batch.records.len());
+        let mut report = BatchReport::of(batch.records.len(), self.max_receive_count);
 
         let mut deliveries = Vec::with_capacity(batch.records.len());
-        let mut settlements = Vec::new();
         for record in batch.records {
             match record {
-                ParsedRecord::Message(delivery) => deliveries.push(delivery),
-                ParsedRecord::IllegalId(illegal) => settlements.push(Settlement::of_illegal_id(illegal)),
-                ParsedRecord::Unattributed(record) => report.unattributed(record, self.max_receive_count),
+                Ok(delivery) => deliveries.push(delivery),
+                Err(unattributed) => report.unattributed(unattributed),
             }
         }
 
-        let stored = store(&self.messages, &deliveries, schedule.storing).await;
-        let mut exhausted = Vec::new();
-        for (delivery, progress) in deliveries.into_iter().zip(stored) {
-            let is_last =
-                delivery.incoming.attempts.is_some_and(|attempts| attempts >= self.max_receive_count);
-            match progress {
-                Progress::Recorded(recorded) => settlements.push(Settlement::of(delivery, recorded)),
-                _ if is_last => exhausted.push(delivery.exhausted()),
-                _ => report.retry(&delivery),
+        let (mut settled, mut failed) = (Vec::new(), Vec::new());
+        let stored = self.settler.store(&deliveries, schedule.storing).await;
+        for (delivery, stored) in deliveries.into_iter().zip(stored) {
+            match delivery.settle(stored) {
+                Ok(one) => settled.push(one),
+                Err(delivery) if is_last(delivery.incoming.attempts, self.max_receive_count) => {
+                    failed.push(delivery.failed());
+                }
+                Err(delivery) => report.unsettled((*delivery).into()),
             }
         }
 
-        // What could not be stored on its last delivery is recorded as failed; or it turns out now that it is
-        // stored, by a write whose response got lost.
-        let failed = store(&self.messages, &exhausted, schedule.recording_failures).await;
-        for (delivery, progress) in exhausted.into_iter().zip(failed) {
-            match Settlement::of_exhausted(delivery, progress) {
-                Ok(settlement) => settlements.push(settlement),
-                Err(delivery) => report.unrecorded(&delivery),
-            }
-        }
+        // From here on the outcomes are known, and are written down before anybody is told: a client that was notified
+        // must find what it was notified of.
+        let (settled, unsettled) = self.settler.settle(settled, failed, schedule).await;
+        settled.iter().for_each(|one| report.settled(one));
+        unsettled.into_iter().for_each(|one| report.unsettled(one));
 
-        // Before a delivery is acknowledged, its outcome can be looked up.
-        let notes: Vec<_> = settlements.iter().filter_map(Settlement::note).collect();
-        let mut noted = self.notes.write(&notes, schedule.noting).await.into_iter();
-        for settlement in settlements {
-            if settlement.note().is_none() || noted.next() == Some(true) {
-                report.settled(settlement);
-            } else {
-                report.not_noted(&settlement);
-            }
-        }
-
-        let pushed = self.push.notify(&report.take_notifications(), schedule).await;
+        // Last, and for a few seconds at most: a consumer that notifies stores nothing.
+        let pushed = self.push.notify(&settled, schedule).await;
         report.response(pushed)
     }
 }

@@ -2,19 +2,9 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use intake::{
-    aws::Aws,
-    configuration::{number, required},
-    store::{Connections, Messages, Outcomes},
-    telemetry,
-};
-use jiff::SignedDuration;
+use intake_platform::{aws::Aws, configuration::number, push::Push, settling::Settler, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use queue_consumer::{
-    Consumer,
-    noting::Notes,
-    push::{self, Push},
-};
+use queue_consumer::Consumer;
 
 /// Long enough for 25 messages of 256 KiB in one request, short enough for several attempts in 30 seconds.
 const DATABASE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,17 +16,13 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
+    // Clients are built once, before the first event: they keep their connections from one batch to the next.
     let aws = Aws::from_env()?;
     let database = aws.dynamodb(DATABASE_ATTEMPT_TIMEOUT);
-    let retention = Messages::retention(number("MESSAGE_RETENTION_DAYS")?);
-    let table = required("MESSAGES_TABLE")?;
-    let messages = Messages::new(database.clone(), &table, retention);
-    let note_retention = SignedDuration::from_hours(24 * i64::from(number::<u16>("RECEIPT_RETENTION_DAYS")?));
-    let notes = Notes::new(Outcomes::new(database.clone(), table), note_retention);
-    let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
-    let push = Push::new(&aws, &required("WEBSOCKET_ENDPOINT")?, connections, push::BUDGET);
+    let settler = Settler::from_env(&database)?;
+    let push = Push::from_env(&aws, database)?;
     push.warm_up().await;
-    let function = &Consumer::new(messages, notes, push, number("MAX_RECEIVE_COUNT")?);
+    let function = &Consumer::new(settler, push, number("MAX_RECEIVE_COUNT")?);
     run(service_fn(|event: LambdaEvent<_>| {
         let deadline = event.context.deadline();
         async move { Ok::<_, Error>(function.handle(event.payload, deadline).await) }

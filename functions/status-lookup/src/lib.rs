@@ -1,13 +1,25 @@
 //! `GET /messages/{id}`: the state of a message; with `?receipt=…`, the outcome of that one request.
+//!
+//! The story of a request:
+//!
+//! 1. Without a receipt, the item of the message is read: its current state, whichever request brought it there.
+//! 2. With a receipt, the item of the message and what is kept under the receipt are read in one request. The message
+//!    holds the outcome if it names the receipt.
+//! 3. A receipt with neither is `queued`: that status is written nowhere, because writing it would couple the way into
+//!    the queue to the database.
 
-use intake::{
+use intake_domain::{
     message::{MessageId, Receipt, Via},
+    state::{Message, Outcome, Status, optional_to_the_millisecond},
+};
+use intake_platform::{
     metrics::Metrics,
-    notification::{optional_to_the_millisecond, truncated},
     problem::Problem,
-    rest::{Caller, Responses, store_problem},
-    state::{Note, Outcome, Record, Status},
-    store::{Messages, Outcomes, outcomes::Found},
+    rest::{Caller, Responses, table_problem},
+    tables::{
+        Messages, Outcomes,
+        outcomes::{Found, UnderReceipt},
+    },
 };
 use jiff::Timestamp;
 use lambda_http::{Body, Error, Request, RequestExt, Response, http::StatusCode};
@@ -50,9 +62,11 @@ struct MessageStatus<'a> {
 
 /// What a look-up found.
 enum LookedUp {
-    Record(Record),
-    Note(Note),
-    /// A receipt has no outcome. `queued` is written nowhere: it is the status of every such receipt.
+    /// The message, which is about the request that was asked for.
+    Message(Message),
+    /// What is kept under the receipt.
+    UnderReceipt(Receipt, UnderReceipt),
+    /// A receipt has no outcome yet.
     Queued(Receipt),
 }
 
@@ -72,10 +86,10 @@ impl StatusLookup {
         let caller = Caller::of(&request);
         match self.look_up(&caller, &request).await {
             Ok(looked_up) => {
-                let id = shown_id(&caller);
+                let id = caller.id_as_sent();
                 let status = match &looked_up {
-                    LookedUp::Record(record) => recorded(id, record)?,
-                    LookedUp::Note(note) => noted(note),
+                    LookedUp::Message(message) => of_message(id, message)?,
+                    LookedUp::UnderReceipt(receipt, found) => of_receipt(receipt, found),
                     LookedUp::Queued(receipt) => queued(id, receipt),
                 };
                 tracing::info!(
@@ -109,62 +123,60 @@ impl StatusLookup {
     }
 
     async fn by_id(&self, caller: &Caller) -> Result<LookedUp, Problem> {
-        let found = self.messages.find(&caller.key()?).await.map_err(|error| store_problem(&error))?;
-        found.map(LookedUp::Record).ok_or_else(|| {
+        let found = self.messages.find(caller.key()?).await.map_err(|error| table_problem(&error))?;
+        found.map(LookedUp::Message).ok_or_else(|| {
             Problem::not_found(
                 "You have no message with this id. If it was queued a moment ago, ask with its receipt.",
             )
         })
     }
 
-    /// The id may be illegal: then only a note can hold the outcome.
+    /// The id may be illegal: then only the receipt can have the outcome.
     async fn by_receipt(&self, caller: &Caller, receipt: Receipt) -> Result<LookedUp, Problem> {
         let (owner, key) = (caller.owner()?, caller.key().ok());
-        let found = self.outcomes.find(key.as_ref(), owner, &receipt).await;
-        match found.map_err(|error| store_problem(&error))? {
-            Found { record: Some(record), .. } => Ok(LookedUp::Record(record)),
-            // An illegal id is noted as the queue delivered it, which need not be how the path has it.
-            Found { note: Some(note), .. } if MessageId::parse(&*note.id).is_ok() && note.id != caller.id => {
+        let found = self.outcomes.find(key, owner, &receipt).await;
+        match found.map_err(|error| table_problem(&error))? {
+            Found { message: Some(message), .. } => Ok(LookedUp::Message(message)),
+            // An illegal id is kept as the queue delivered it, which need not be how the path has it.
+            Found { under_receipt: Some(found), .. }
+                if MessageId::parse(&*found.id).is_ok() && found.id != caller.id_as_sent() =>
+            {
                 Err(Problem::not_found("This receipt belongs to another of your messages."))
             }
-            Found { note: Some(note), .. } => Ok(LookedUp::Note(note)),
+            Found { under_receipt: Some(found), .. } => Ok(LookedUp::UnderReceipt(receipt, found)),
             Found { .. } => Ok(LookedUp::Queued(receipt)),
         }
     }
 }
 
-/// The id in the path; of an illegal one, which may have any length, the beginning.
-fn shown_id(caller: &Caller) -> &str {
-    truncated(&caller.id, intake::notification::MAX_SUBJECT_BYTES)
-}
-
-fn recorded<'a>(id: &'a str, record: &'a Record) -> Result<MessageStatus<'a>, Error> {
-    let is_message = record.status != Status::Rejected;
-    let payload = is_message.then(|| serde_json::from_str(&record.text)).transpose()?;
+fn of_message<'a>(id: &'a str, message: &'a Message) -> Result<MessageStatus<'a>, Error> {
+    let Message { outcome, text, via, receipt } = message;
+    // What was rejected need not be JSON, and is shown as the text that it is.
+    let is_payload = outcome.status != Status::Rejected;
+    let payload = is_payload.then(|| serde_json::from_str(text)).transpose()?;
     Ok(MessageStatus {
-        id,
-        status: record.status.as_str(),
-        via: Some(record.via),
-        attempts: record.attempts,
-        received_at: Some(record.received_at),
-        stored_at: record.stored_at,
-        receipt: record.receipt.as_ref().map(Receipt::as_str),
-        reason: record.reason.as_deref(),
+        receipt: receipt.as_ref().map(Receipt::as_str),
         payload,
-        text: (!is_message).then_some(&record.text),
+        text: (!is_payload).then_some(text),
+        ..of_outcome(id, *via, outcome)
     })
 }
 
-fn noted(note: &Note) -> MessageStatus<'_> {
-    let Outcome { status, attempts, received_at, stored_at, reason } = &note.outcome;
+fn of_receipt<'a>(receipt: &'a Receipt, found: &'a UnderReceipt) -> MessageStatus<'a> {
+    let receipt = Some(receipt.as_str());
+    MessageStatus { receipt, ..of_outcome(&found.id, Via::Queue, &found.outcome) }
+}
+
+fn of_outcome<'a>(id: &'a str, via: Via, outcome: &'a Outcome) -> MessageStatus<'a> {
+    let Outcome { status, attempts, received_at, stored_at, reason } = outcome;
     MessageStatus {
-        id: &note.id,
+        id,
         status: status.as_str(),
-        via: Some(Via::Queue),
+        via: Some(via),
         attempts: *attempts,
         received_at: Some(*received_at),
         stored_at: *stored_at,
-        receipt: Some(note.receipt.as_str()),
+        receipt: None,
         reason: reason.as_deref(),
         payload: None,
         text: None,

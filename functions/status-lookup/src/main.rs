@@ -2,11 +2,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use intake::{
+use intake_platform::{
     aws::{Aws, warm_up},
     configuration::required,
     rest::Responses,
-    store::{Messages, Outcomes},
+    tables::{Messages, Outcomes},
     telemetry,
 };
 use lambda_http::{Error, run, service_fn};

@@ -1,12 +1,24 @@
 //! `PUT /messages/{id}`: stores a message, and responds with success only after that took effect.
+//!
+//! The story of a request:
+//!
+//! 1. API Gateway has asked the authorizer who the caller is. The owner comes from there, the id from the path.
+//! 2. The body is checked, and kept as the text that was sent.
+//! 3. One conditional write stores it, unless something is stored under its id already.
+//! 4. The response says which it was: `201` stored now, `200` the same payload was stored before, `409` another one is.
+//!
+//! The caller may repeat a request whenever it has no response: the id makes that safe. That is why no failure has to be
+//! undone here, and why a `503` says "send it again" although the write may have taken effect.
 
-use intake::{
+use intake_domain::{
     message::{InvalidPayload, Payload, Via},
+    state::{Content, Effect, Incoming, Status},
+};
+use intake_platform::{
     metrics::{Metric, Metrics},
     problem::Problem,
-    rest::{Caller, Responses, store_problem},
-    state::{Content, Incoming, Recorded, Status},
-    store::Messages,
+    rest::{Caller, Responses, table_problem},
+    tables::Messages,
 };
 use jiff::Timestamp;
 use lambda_http::{
@@ -48,13 +60,14 @@ impl SyncInsert {
         let stored = self.store(&caller, &request, received_at).await;
         count(&stored, received_at).write();
         match stored {
-            Ok(recorded) => {
-                let status = match recorded {
-                    Recorded::Written(_) => StatusCode::CREATED,
+            Ok(effect) => {
+                let status = match effect {
+                    Effect::Written(_) => StatusCode::CREATED,
                     _ => StatusCode::OK,
                 };
-                let status_path = format!("/messages/{}", caller.id);
-                self.responses.json(status, &Stored { id: &caller.id, status: Status::Stored, status_path })
+                let id = caller.id_as_sent();
+                let status_path = format!("/messages/{id}");
+                self.responses.json(status, &Stored { id, status: Status::Stored, status_path })
             }
             Err(problem) => {
                 let Problem { status, kind, .. } = problem;
@@ -74,39 +87,43 @@ impl SyncInsert {
         caller: &Caller,
         request: &Request,
         received_at: Timestamp,
-    ) -> Result<Recorded, Problem> {
+    ) -> Result<Effect, Problem> {
+        // In this order: a caller with a wrong id and a wrong body learns of the id, as at the queue, where API Gateway
+        // sees the path before the body.
         let key = caller.key()?;
         if !is_json(request) {
             let detail = "Send the message as Content-Type: application/json, spelled like this, in UTF-8.";
             return Err(Problem::unsupported_media_type(detail));
         }
         let incoming = Incoming {
-            key,
+            owner: key.owner.clone(),
+            id: Ok(key.id.clone()),
             via: Via::Sync,
             attempts: Some(1),
             received_at,
             receipt: None,
             content: Content::Valid(payload(request.body())?),
         };
-        let recorded = self.messages.record(&incoming).await.map_err(|error| store_problem(&error))?;
-        let outcome = match recorded {
-            Recorded::Written(_) => "stored",
-            Recorded::Redelivered(_) | Recorded::Duplicate(_) => "duplicate",
-            Recorded::Conflict => "conflict",
+        let effect = self.messages.write(&incoming).await.map_err(|error| table_problem(&error))?;
+        let outcome = match effect {
+            Effect::Written(_) => "stored",
+            Effect::Redelivered(_) | Effect::Duplicate(_) => "duplicate",
+            Effect::Conflict => "conflict",
         };
-        tracing::info!(correlation_id = caller.correlation_id(), message_id = caller.id, outcome, "settled");
-        match incoming.outcome(recorded).reason {
-            None => Ok(recorded),
+        let message_id = caller.id_as_sent();
+        tracing::info!(correlation_id = caller.correlation_id(), message_id, outcome, "settled");
+        match incoming.outcome(effect).reason {
+            None => Ok(effect),
             Some(reason) => Err(Problem::conflict(reason)),
         }
     }
 }
 
 /// What a request adds to the metrics.
-fn count(stored: &Result<Recorded, Problem>, received_at: Timestamp) -> Metrics {
+fn count(stored: &Result<Effect, Problem>, received_at: Timestamp) -> Metrics {
     let mut metrics = Metrics::default();
     let outcome = match stored {
-        Ok(Recorded::Written(stored_at)) => {
+        Ok(Effect::Written(stored_at)) => {
             metrics.time_to_stored(received_at, *stored_at);
             Metric::Stored
         }
@@ -129,6 +146,7 @@ fn is_json(request: &Request) -> bool {
     request.headers().get(CONTENT_TYPE).is_none_or(|declared| declared == "application/json")
 }
 
+/// The payload, kept as text: as a JSON value it would lose the order of its keys and the digits of large numbers.
 fn payload(body: &Body) -> Result<Payload, Problem> {
     let text = match body {
         Body::Text(text) => text.as_str(),

@@ -2,11 +2,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use intake::{
+use intake_platform::{
     aws::{Aws, warm_up},
     configuration::{number, required},
     rest::Responses,
-    store::Messages,
+    tables::Messages,
     telemetry,
 };
 use lambda_http::{Error, run, service_fn};
@@ -22,6 +22,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
+    // Once for all requests, and before the first: the connection to DynamoDB is open when a caller waits for it.
     let retention = Messages::retention(number("MESSAGE_RETENTION_DAYS")?);
     let database = Aws::from_env()?.dynamodb(ATTEMPT_TIMEOUT);
     let messages = Messages::new(database, required("MESSAGES_TABLE")?, retention);

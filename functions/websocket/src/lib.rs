@@ -1,5 +1,13 @@
 //! The WebSocket API: keeps the table of connections. Clients send nothing but pings, which keep an idle socket open.
 //!
+//! The story of a socket:
+//!
+//! 1. `$connect`: the authorizer has found out the owner. The connection is added to the table, from which a push learns
+//!    where an owner listens, and an owner's oldest connections beyond the limit are closed.
+//! 2. `$default`: a ping gets its pong. API Gateway closes a socket on which nothing passes for ten minutes.
+//! 3. `$disconnect`: the connection is removed. API Gateway does not promise to call it, so that connections expire, too,
+//!    and a push that finds one gone removes it.
+//!
 //! A client that passes its token as a subprotocol also offers the subprotocol [`SUBPROTOCOL`], which is selected: a
 //! browser closes a socket for which none of those it offered was.
 //!
@@ -8,12 +16,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_apigatewaymanagement::{Client, Config, config::BehaviorVersion};
-use intake::{
-    aws::{self, Aws},
-    message::Owner,
+use intake_domain::message::Owner;
+use intake_platform::{
+    aws::Aws,
     metrics::{Metric, Metrics},
-    store::Connections,
+    tables::Connections,
     telemetry::with_causes,
 };
 use jiff::Timestamp;
@@ -30,7 +37,7 @@ const SUBPROTOCOL_HEADER: &str = "Sec-WebSocket-Protocol";
 /// The used part of a WebSocket event ("Integration request for WebSocket APIs").
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event {
+pub struct SocketEvent {
     request_context: RequestContext,
     /// On `$connect` only.
     #[serde(default)]
@@ -98,7 +105,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// If the event names no owner.
-    pub async fn handle(&self, event: Event) -> Result<Response, Error> {
+    pub async fn handle(&self, event: SocketEvent) -> Result<Response, Error> {
         let connection_id = event.request_context.connection_id.as_str();
         // A client chooses the route of its frames, which may have any name, but not the event's type.
         let event_type = event.request_context.event_type.as_str();
@@ -152,7 +159,7 @@ impl WebSocket {
         connections.retain(|connection| connection.id != newest);
         connections.sort_by_key(|connection| connection.opened_at);
         // Built when it is needed, which is seldom: every start would pay for it.
-        let client = self.management_client();
+        let client = self.aws.sockets(&self.endpoint, CLOSE_TIMEOUT);
         for connection in connections.iter().take(excess) {
             let connection_id = connection.id.as_str();
             let closed = client.delete_connection().connection_id(connection_id).send().await;
@@ -169,18 +176,6 @@ impl WebSocket {
         }
     }
 
-    fn management_client(&self) -> Client {
-        let config = Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(self.aws.region())
-            .credentials_provider(self.aws.credentials())
-            .http_client(self.aws.http_client())
-            .timeout_config(aws::timeouts(CLOSE_TIMEOUT))
-            .retry_config(aws::retries())
-            .endpoint_url(&self.endpoint);
-        Client::from_conf(config.build())
-    }
-
     async fn disconnect(&self, owner: &Owner, connection_id: &str) -> Response {
         // It is closed either way. What stays in the table expires, or is removed when a push finds it gone.
         if let Err(error) = self.connections.remove(owner, connection_id).await {
@@ -191,21 +186,21 @@ impl WebSocket {
 }
 
 /// The header that selects our subprotocol, if the client offers it.
-fn selected_subprotocol(event: &Event) -> Option<HashMap<&'static str, &'static str>> {
+fn selected_subprotocol(event: &SocketEvent) -> Option<HashMap<&'static str, &'static str>> {
     let (_, offered) =
         event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(SUBPROTOCOL_HEADER))?;
     let is_offered = offered.split(',').any(|one| one.trim_matches([' ', '\t']) == SUBPROTOCOL);
     is_offered.then(|| HashMap::from([(SUBPROTOCOL_HEADER, SUBPROTOCOL)]))
 }
 
-fn owner(event: &Event) -> Result<Owner, Error> {
+fn owner(event: &SocketEvent) -> Result<Owner, Error> {
     let authorizer = event.request_context.authorizer.as_ref();
     let authorizer = authorizer.ok_or("there is no owner: is the authorizer attached to $connect?")?;
     Ok(Owner::parse(authorizer.principal_id.as_str())?)
 }
 
 /// Until when the token is valid that opened the socket, in seconds since 1970.
-fn valid_until(event: &Event) -> Option<i64> {
+fn valid_until(event: &SocketEvent) -> Option<i64> {
     event.request_context.authorizer.as_ref()?.valid_until.as_ref()?.parse().ok()
 }
 

@@ -2,10 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use intake::{
+use intake_platform::{
     aws::{Aws, warm_up},
     configuration::{number, required},
-    store::Connections,
+    tables::Connections,
     telemetry,
 };
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};

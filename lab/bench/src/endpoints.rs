@@ -44,7 +44,7 @@ pub(crate) const CONNECTION: &str = "connection-of-";
 const SYSTEM_ROOTS: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// The root certificates that the functions trust.
-const AMAZON_ROOTS: &str = include_str!("../../../shared/src/amazon-roots.pem");
+const AMAZON_ROOTS: &str = include_str!("../../../shared/platform/src/amazon-roots.pem");
 
 /// A certificate authority for one run, and the files that make contestants trust it. Each file holds as many other
 /// root certificates as its reader has to read on AWS.

@@ -6,7 +6,7 @@ use std::{
     fmt,
 };
 
-use intake::message::Payload;
+use intake_domain::message::Payload;
 
 use crate::{
     evidence::{Evidence, Key, Letter, LookUp, Notification, Outcome, Record, Sent},

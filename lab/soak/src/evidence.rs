@@ -8,7 +8,7 @@ use std::{
 
 use aws_sdk_sqs::types::Message;
 use e2e::stack::{Item, text};
-use intake::notification::truncated;
+use intake_domain::message::truncated;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 

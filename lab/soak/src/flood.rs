@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use e2e::stack::Queued;
 use fastrand::Rng;
-use intake::message::Payload;
+use intake_domain::message::Payload;
 use tokio::time::{interval, sleep};
 
 use crate::{

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::{net::TcpStream, sync::Mutex};
 use tokio_rustls::TlsConnector;
 
-const AMAZON_ROOTS: &[u8] = include_bytes!("../../../../../../shared/src/amazon-roots.pem");
+const AMAZON_ROOTS: &[u8] = include_bytes!("../../../../../../shared/platform/src/amazon-roots.pem");
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

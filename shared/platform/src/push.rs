@@ -7,27 +7,24 @@ use std::{
 };
 
 use aws_sdk_apigatewaymanagement::{
-    Client, Config,
-    config::{BehaviorVersion, StalledStreamProtectionConfig},
-    error::SdkError,
-    operation::post_to_connection::PostToConnectionError,
-    primitives::Blob,
+    Client, error::SdkError, operation::post_to_connection::PostToConnectionError, primitives::Blob,
 };
 use futures_util::{StreamExt, stream};
-use intake::{
-    aws::{self, Aws},
-    message::Owner,
-    metrics::{Metric, Metrics},
-    notification::{Event, frames},
-    store::{Connections, connections::Connection},
-    telemetry::{CorrelationId, with_causes},
-};
+use intake_domain::{event::Event, message::Owner};
 use tokio::{join, time::timeout_at};
 
-use crate::schedule::Schedule;
+use crate::{
+    aws::{self, Aws},
+    configuration::{ConfigurationError, required},
+    delivery::Settled,
+    metrics::{Metric, Metrics},
+    schedule::Schedule,
+    tables::{Connections, connections::Connection},
+    telemetry::{CorrelationId, with_causes},
+};
 
 /// How long the notifications of a batch may take, however much time is left: a consumer that notifies stores nothing.
-pub const BUDGET: Duration = Duration::from_secs(3);
+const BUDGET: Duration = Duration::from_secs(3);
 
 /// A push is small and API Gateway is near: an attempt that takes longer will not succeed.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -56,17 +53,6 @@ pub struct Push {
     budget: Duration,
 }
 
-/// A notification of an owner.
-#[derive(Clone, Debug)]
-pub struct Notification {
-    /// The owner.
-    pub owner: Owner,
-    /// The event.
-    pub event: Event,
-    /// Joins the log lines of the message; none if the gateway sent none.
-    pub correlation_id: Option<CorrelationId>,
-}
-
 /// The results of the pushes of a batch, counted by connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PushSummary {
@@ -93,7 +79,7 @@ impl PushSummary {
 /// The notifications of one owner, and the connections to push them to.
 struct Recipient<'a> {
     owner: &'a Owner,
-    notifications: &'a [&'a Notification],
+    settled: &'a [&'a Settled],
     frames: Vec<String>,
     connections: Vec<Connection>,
 }
@@ -107,18 +93,19 @@ enum Pushed {
 }
 
 impl Push {
+    /// Reads `CONNECTIONS_TABLE` and `WEBSOCKET_ENDPOINT`.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] that names the variable.
+    pub fn from_env(aws: &Aws, database: aws_sdk_dynamodb::Client) -> Result<Self, ConfigurationError> {
+        let connections = Connections::new(database, required("CONNECTIONS_TABLE")?);
+        Ok(Self::new(aws, &required("WEBSOCKET_ENDPOINT")?, connections, BUDGET))
+    }
+
     /// Pushes through the WebSocket API whose `@connections` are at `endpoint`, for at most `budget` a batch.
     pub fn new(aws: &Aws, endpoint: &str, connections: Connections, budget: Duration) -> Self {
-        let config = Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(aws.region())
-            .credentials_provider(aws.credentials())
-            .http_client(aws.http_client())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .timeout_config(aws::timeouts(ATTEMPT_TIMEOUT))
-            .retry_config(aws::retries())
-            .endpoint_url(endpoint);
-        Self { client: Client::from_conf(config.build()), connections, gone: Arc::default(), budget }
+        let client = aws.sockets(endpoint, ATTEMPT_TIMEOUT);
+        Self { client, connections, gone: Arc::default(), budget }
     }
 
     /// Opens connections to the table and to the sockets while the function starts: two of each, because a
@@ -140,19 +127,23 @@ impl Push {
         }
     }
 
-    /// Pushes to each owner its events, in their order and in as few frames as they fit in. One connection of each
-    /// owner comes before the second of any, so that no owner's sockets use up the time of another's.
-    pub async fn notify(&self, notifications: &[Notification], schedule: Schedule) -> PushSummary {
+    /// Pushes to each owner the events of what is settled, in their order and in as few frames as they fit in. One
+    /// connection of each owner comes before the second of any, so that no owner's sockets use up the time of
+    /// another's. What is there twice, because its record was in the batch twice, is pushed once.
+    pub async fn notify(&self, settled: &[Settled], schedule: Schedule) -> PushSummary {
         let until = schedule.notifying(self.budget);
-        let mut by_owner = BTreeMap::<&Owner, Vec<&Notification>>::new();
-        for notification in notifications {
-            by_owner.entry(&notification.owner).or_default().push(notification);
+        let mut known = HashSet::new();
+        let mut by_owner = BTreeMap::<&Owner, Vec<&Settled>>::new();
+        for one in settled {
+            if known.insert((&one.receipt, one.outcome.status)) {
+                by_owner.entry(&one.owner).or_default().push(one);
+            }
         }
         let mut summary = PushSummary::default();
 
         let mut recipients = Vec::with_capacity(by_owner.len());
         let mut finding = stream::iter(&by_owner)
-            .map(|(owner, notifications)| self.recipient(owner, notifications))
+            .map(|(owner, settled)| self.recipient(owner, settled))
             .buffer_unordered(MAX_CONCURRENT_PUSHES);
         let mut found = 0;
         while let Ok(Some(recipient)) = timeout_at(until, finding.next()).await {
@@ -167,13 +158,13 @@ impl Push {
         let turns = in_turns(&recipients);
         let mut results = vec![PushSummary::default(); recipients.len()];
         let mut pushing = stream::iter(&turns)
-            .map(|&(place, connection)| {
-                let recipient = &recipients[place];
-                async move { (place, self.push(recipient.owner, &recipient.frames, connection).await) }
+            .map(|&(index, connection)| {
+                let recipient = &recipients[index];
+                async move { (index, self.push(recipient.owner, &recipient.frames, connection).await) }
             })
             .buffer_unordered(MAX_CONCURRENT_PUSHES);
-        while let Ok(Some((place, pushed))) = timeout_at(until, pushing.next()).await {
-            let result = &mut results[place];
+        while let Ok(Some((index, pushed))) = timeout_at(until, pushing.next()).await {
+            let result = &mut results[index];
             match pushed {
                 Pushed::Done => result.pushed += 1,
                 Pushed::Gone => result.gone += 1,
@@ -182,7 +173,7 @@ impl Push {
         }
         for (recipient, mut result) in recipients.iter().zip(results) {
             result.skipped = recipient.connections.len() - result.pushed - result.gone - result.failed;
-            log(recipient.notifications, result);
+            log(recipient.settled, result);
             summary.pushed += result.pushed;
             summary.gone += result.gone;
             summary.failed += result.failed;
@@ -195,12 +186,9 @@ impl Push {
     }
 
     /// What to push to an owner, and where; none if that cannot be found out.
-    async fn recipient<'a>(
-        &self,
-        owner: &'a Owner,
-        notifications: &'a [&'a Notification],
-    ) -> Option<Recipient<'a>> {
-        let frames = frames(notifications.iter().map(|notification| &notification.event))
+    async fn recipient<'a>(&self, owner: &'a Owner, settled: &'a [&'a Settled]) -> Option<Recipient<'a>> {
+        let events = settled.iter().map(|one| Event::new(&one.id, &one.receipt, &one.outcome));
+        let frames = frames(events)
             .inspect_err(|error| tracing::error!(error = with_causes(error), "events cannot be written"));
         let connections = self.connections.of(owner, MAX_CONNECTIONS).await.inspect_err(|error| {
             tracing::warn!(error = with_causes(error), "connections cannot be read");
@@ -208,7 +196,7 @@ impl Push {
         let mut connections = connections.ok()?;
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !gone.contains(&connection.id));
-        Some(Recipient { owner, notifications, frames: frames.ok()?, connections })
+        Some(Recipient { owner, settled, frames: frames.ok()?, connections })
     }
 
     /// Pushes frames to one connection, and removes it if it is gone.
@@ -246,26 +234,98 @@ impl Push {
     }
 }
 
-/// All connections of all recipients, each with its recipient's place: the first of each, then the second of each,
+/// All connections of all recipients, each with its recipient's index: the first of each, then the second of each,
 /// and so on.
 fn in_turns<'a>(recipients: &'a [Recipient<'_>]) -> Vec<(usize, &'a Connection)> {
     let longest = recipients.iter().map(|recipient| recipient.connections.len()).max().unwrap_or_default();
     let turn = |turn: usize| {
         let all = recipients.iter().enumerate();
-        all.filter_map(move |(place, recipient)| Some((place, recipient.connections.get(turn)?)))
+        all.filter_map(move |(index, recipient)| Some((index, recipient.connections.get(turn)?)))
     };
     (0..longest).flat_map(turn).collect()
 }
 
 /// A line for each event, unless its owner has no connection.
-fn log(notifications: &[&Notification], summary: PushSummary) {
+fn log(settled: &[&Settled], summary: PushSummary) {
     if summary == PushSummary::default() {
         return;
     }
     let PushSummary { pushed, gone, failed: push_failed, skipped: push_skipped } = summary;
-    for Notification { event, correlation_id, .. } in notifications {
+    for Settled { correlation_id, receipt, outcome, .. } in settled {
         let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
-        let (receipt, outcome) = (event.receipt(), event.status().as_str());
+        let (receipt, outcome) = (receipt.as_str(), outcome.status.as_str());
         tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, push_skipped, "notified");
+    }
+}
+
+/// The limit of a frame, in bytes ("Quotas for configuring and running a WebSocket API in API Gateway":
+/// a frame has at most 32 KB).
+const MAX_FRAME_BYTES: usize = 32 * 1024;
+
+/// Packs events into as few frames as they fit in, in their order. Each is a JSON array. An error is one of writing
+/// JSON, which these fields do not cause.
+fn frames<'a>(events: impl Iterator<Item = Event<'a>>) -> serde_json::Result<Vec<String>> {
+    let mut frames: Vec<String> = Vec::new();
+    for event in events {
+        let event = serde_json::to_string(&event)?;
+        match frames.last_mut() {
+            Some(frame) if frame.len() + event.len() + ",]".len() <= MAX_FRAME_BYTES => {
+                frame.push(',');
+                frame.push_str(&event);
+            }
+            _ => frames.push(format!("[{event}")),
+        }
+    }
+    for frame in &mut frames {
+        frame.push(']');
+    }
+    Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use intake_domain::{
+        message::Receipt,
+        state::{Outcome, Status},
+    };
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn no_events_make_no_frames() {
+        assert!(frames(std::iter::empty()).expect("serializes").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn frames_hold_every_event_in_order_and_are_never_too_long(
+            subjects in prop::collection::vec(any::<String>(), 0..300),
+            reason_bytes in 0..600_usize,
+        ) {
+            let receipt = Receipt::parse("5fea7756-0ea4-451a-a703-a558b933e274").expect("a receipt");
+            let outcome = Outcome {
+                status: Status::Failed,
+                attempts: Some(1),
+                received_at: Timestamp::UNIX_EPOCH,
+                stored_at: None,
+                reason: Some("r".repeat(reason_bytes)),
+            };
+            let events: Vec<_> =
+                subjects.iter().map(|subject| Event::new(subject, &receipt, &outcome)).collect();
+            let frames = frames(events.iter().cloned()).expect("serializes");
+            let mut received = Vec::new();
+            for frame in &frames {
+                prop_assert!(frame.len() <= MAX_FRAME_BYTES);
+                let array: Vec<serde_json::Value> = serde_json::from_str(frame).expect("an array");
+                received.extend(array);
+            }
+            let sent: Vec<_> = events
+                .iter()
+                .map(|event| serde_json::to_value(event).expect("serializes"))
+                .collect();
+            prop_assert_eq!(received, sent);
+        }
     }
 }

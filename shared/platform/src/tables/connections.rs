@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use intake_domain::message::Owner;
 use jiff::Timestamp;
 
 use super::{
-    StoreError,
+    TableError,
     item::{Item, number, text},
 };
-use crate::message::Owner;
 
 /// How long a connection is kept: API Gateway closes a WebSocket after at most two hours ("Quotas for
 /// configuring and running a WebSocket API"), and does not promise to report it.
@@ -53,8 +53,8 @@ impl Connections {
     /// that the connection is not used any more, whether or not its socket is open.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be written.
-    pub async fn add(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Result<(), StoreError> {
+    /// [`TableError`] if the table cannot be written.
+    pub async fn add(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Result<(), TableError> {
         let now = Timestamp::now();
         let expires_at = valid_until.min(now.as_second() + MAX_AGE.as_secs().cast_signed());
         self.client
@@ -67,34 +67,34 @@ impl Connections {
             .send()
             .await
             .map(|_| ())
-            .map_err(StoreError::from_sdk)
+            .map_err(TableError::from_sdk)
     }
 
     /// A probe for [`warm_up`](crate::aws::warm_up): deletes a connection that never was.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be written.
-    pub async fn probe_write(&self) -> Result<(), StoreError> {
+    /// [`TableError`] if the table cannot be written.
+    pub async fn probe_write(&self) -> Result<(), TableError> {
         self.delete(PROBE_OWNER, PROBE_CONNECTION).await
     }
 
     /// A probe for [`warm_up`](crate::aws::warm_up): queries an owner without connections.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn probe_read(&self) -> Result<(), StoreError> {
+    /// [`TableError`] if the table cannot be read.
+    pub async fn probe_read(&self) -> Result<(), TableError> {
         self.query(PROBE_OWNER, 1).await.map(|_| ())
     }
 
     /// Removes a connection. It need not be there.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be written.
-    pub async fn remove(&self, owner: &Owner, connection_id: &str) -> Result<(), StoreError> {
+    /// [`TableError`] if the table cannot be written.
+    pub async fn remove(&self, owner: &Owner, connection_id: &str) -> Result<(), TableError> {
         self.delete(owner.as_str(), connection_id).await
     }
 
-    async fn delete(&self, owner: &str, connection_id: &str) -> Result<(), StoreError> {
+    async fn delete(&self, owner: &str, connection_id: &str) -> Result<(), TableError> {
         self.client
             .delete_item()
             .table_name(&self.table)
@@ -103,19 +103,19 @@ impl Connections {
             .send()
             .await
             .map(|_| ())
-            .map_err(StoreError::from_sdk)
+            .map_err(TableError::from_sdk)
     }
 
     /// Up to `limit` connections of an owner that may still be open and whose tokens are still valid. DynamoDB deletes
     /// expired items only within days ("Using time to live"), so they are left out here.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn of(&self, owner: &Owner, limit: usize) -> Result<Vec<Connection>, StoreError> {
+    /// [`TableError`] if the table cannot be read.
+    pub async fn of(&self, owner: &Owner, limit: usize) -> Result<Vec<Connection>, TableError> {
         self.query(owner.as_str(), limit).await
     }
 
-    async fn query(&self, owner: &str, limit: usize) -> Result<Vec<Connection>, StoreError> {
+    async fn query(&self, owner: &str, limit: usize) -> Result<Vec<Connection>, TableError> {
         let mut pages = self
             .client
             .query()
@@ -134,7 +134,7 @@ impl Connections {
         let mut connections = Vec::new();
         while connections.len() < limit {
             let Some(page) = pages.next().await else { break };
-            let page = page.map_err(StoreError::from_sdk)?;
+            let page = page.map_err(TableError::from_sdk)?;
             connections.extend(page.items().iter().filter_map(connection_of));
         }
         connections.truncate(limit);

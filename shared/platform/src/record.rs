@@ -1,59 +1,29 @@
-//! From an SQS record to a message.
+//! From an SQS record to a delivery.
+//!
+//! `aws_lambda_events` has a type for a whole batch. It is not used here, because a batch is then parsed as a whole, and
+//! one record that it cannot parse would fail the others with it, again and again, until all of them are dead letters.
 
 use std::{fmt, panic::catch_unwind};
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
-use intake::{
-    message::{Key, MessageId, Owner, Payload, Receipt, Via},
-    notification::{MAX_SUBJECT_BYTES, truncated},
-    state::{Content, Incoming, Note, Outcome, Status},
-    telemetry::CorrelationId,
+use intake_domain::{
+    message::{MessageId, Owner, Payload, Receipt, Via, truncated},
+    state::{Content, Incoming},
 };
 use jiff::Timestamp;
-use lambda_runtime::Error;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, SeqAccess, Visitor},
+    de::{SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-/// A record that was parsed by itself.
-#[derive(Clone, Debug)]
-pub enum ParsedRecord {
-    /// A message with an owner and a legal id.
-    Message(Delivery),
-    /// A message with an owner, but an illegal id: no message can have that, so only its outcome is noted.
-    IllegalId(IllegalId),
-    /// A record without an id, a valid owner or a valid receipt. Its outcome belongs to no client; an operator finds it
-    /// in the dead-letter queue.
-    Unattributed(Unattributed),
-}
+use crate::{delivery::Delivery, telemetry::CorrelationId};
 
-/// One delivery of a message.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The queue's name for the record, also in the response to Lambda.
-    pub record_id: String,
-    /// The receipt that the client got: the record id, unless the message was redriven.
-    pub receipt: Receipt,
-    /// Joins the log lines of the message; none if the gateway sent none.
-    pub correlation_id: Option<CorrelationId>,
-    /// The message.
-    pub incoming: Incoming,
-}
+/// What a record was parsed into.
+pub type ParsedRecord = Result<Delivery, Unattributed>;
 
-/// A message with an illegal id.
-#[derive(Clone, Debug)]
-pub struct IllegalId {
-    /// The queue's name for the record, also in the response to Lambda.
-    pub record_id: String,
-    /// Its outcome, which is certain: it is rejected.
-    pub note: Note,
-    /// Joins the log lines of the message; none if the gateway sent none.
-    pub correlation_id: Option<CorrelationId>,
-}
-
-/// A record without an id, a valid owner or a valid receipt.
+/// A record without an id, a valid owner or a valid receipt. Its outcome belongs to no client; an operator finds it
+/// in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
     /// The queue's name for the record.
@@ -64,33 +34,12 @@ pub struct Unattributed {
     pub attempts: Option<u32>,
 }
 
-impl ParsedRecord {
-    /// The queue's name for the record.
-    pub fn record_id(&self) -> &str {
-        match self {
-            Self::Message(delivery) => &delivery.record_id,
-            Self::IllegalId(illegal) => &illegal.record_id,
-            Self::Unattributed(unattributed) => &unattributed.record_id,
-        }
-    }
-}
-
-impl Delivery {
-    /// The same message after its last delivery has failed.
-    #[must_use]
-    pub fn exhausted(mut self) -> Self {
-        if let Content::Valid(payload) = self.incoming.content {
-            let reason = "The message was not confirmed as stored in any of its deliveries: the database was \
-                          throttled or unavailable. It is in the dead-letter queue.";
-            self.incoming.content = Content::Exhausted { payload, reason: reason.to_owned() };
-        }
-        self
-    }
-}
-
 /// Parses the records of a batch one by one, each as soon as it is cut out of the event: a batch can have
 /// megabytes, which should not be in memory more often than needed.
-pub(crate) fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRecord>, D::Error> {
+///
+/// # Errors
+/// If a record has no message id: the response to Lambda could not name it, so the batch fails as a whole.
+pub fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRecord>, D::Error> {
     struct Records;
 
     impl<'de> Visitor<'de> for Records {
@@ -103,7 +52,7 @@ pub(crate) fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Pa
         fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Self::Value, A::Error> {
             let mut all = Vec::new();
             while let Some(record) = records.next_element::<Box<RawValue>>()? {
-                all.push(read(&record).map_err(A::Error::custom)?);
+                all.push(read(&record).map_err(serde::de::Error::custom)?);
             }
             Ok(all)
         }
@@ -115,37 +64,49 @@ pub(crate) fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<Pa
 /// Reads a record by itself: whatever is wrong with it, even a panic, does not affect the others.
 ///
 /// # Errors
-/// If it has no message id: the response to Lambda could not name the record, so the batch fails as a whole.
-pub fn read(record: &RawValue) -> Result<ParsedRecord, Error> {
+/// If it has no message id.
+pub fn read(record: &RawValue) -> serde_json::Result<ParsedRecord> {
     isolated(record, parse)
 }
 
-fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> Result<ParsedRecord, Error> {
+fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> serde_json::Result<ParsedRecord> {
     #[derive(Deserialize)]
     struct Named {
         #[serde(rename = "messageId")]
         message_id: String,
     }
+    // A panic unwinds up to here, because the release profile does not abort.
     let reason = match catch_unwind(|| serde_json::from_str(record.get()).map(parse)) {
-        Ok(Ok(parsed)) if !parsed.record_id().is_empty() => return Ok(parsed),
+        Ok(Ok(parsed)) if !record_id(&parsed).is_empty() => return Ok(parsed),
         Ok(_) => "it does not have the form of an SQS record",
         Err(_) => "parsing it failed with a panic",
     };
+    // Lambda wants to know which record failed: the name is the least that has to be there.
     let Named { message_id } = serde_json::from_str(record.get())?;
     if message_id.is_empty() {
-        return Err("a record has an empty message id".into());
+        return Err(serde::de::Error::custom("a record has an empty message id"));
     }
-    Ok(ParsedRecord::Unattributed(Unattributed { record_id: message_id, reason, attempts: None }))
+    Ok(Err(Unattributed { record_id: message_id, reason, attempts: None }))
+}
+
+fn record_id(parsed: &ParsedRecord) -> &str {
+    match parsed {
+        Ok(delivery) => &delivery.record_id,
+        Err(unattributed) => &unattributed.record_id,
+    }
 }
 
 /// Parses a record.
+///
+/// # Errors
+/// [`Unattributed`], which is no failure of the parser: such a record exists and has to be reported, too.
 pub fn parse(record: SqsMessage) -> ParsedRecord {
     let record_id = record.message_id.unwrap_or_default();
     let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
     let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
-    let unattributed =
-        |record_id, reason| ParsedRecord::Unattributed(Unattributed { record_id, reason, attempts });
+    let unattributed = |record_id, reason| Err(Unattributed { record_id, reason, attempts });
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
+
     // A redriven message has a new record id and keeps the receipt that its client got.
     let receipt = text("receipt").and_then(|receipt| Receipt::parse(receipt).ok());
     let Some(receipt) = receipt.or_else(|| Receipt::parse(&record_id).ok()) else {
@@ -154,9 +115,10 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
     let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
         return unattributed(record_id, "it has no valid attribute 'owner'");
     };
-    let Some(id) = text("id") else {
+    let Some(id) = text("id").map(MessageId::parse) else {
         return unattributed(record_id, "it has no attribute 'id'");
     };
+
     let correlation_id = text("correlation_id").and_then(CorrelationId::parse);
     // A redriven message keeps the time when it was accepted, too.
     let received_at = text("received_at").and_then(|time| time.parse().ok());
@@ -164,28 +126,25 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
         .or_else(|| number("SentTimestamp"))
         .and_then(|time| Timestamp::from_millisecond(time).ok())
         .unwrap_or_else(Timestamp::now);
-    match MessageId::parse(id) {
-        Ok(id) => ParsedRecord::Message(Delivery {
-            record_id,
-            receipt: receipt.clone(),
-            correlation_id,
-            incoming: Incoming {
-                key: Key { id, owner },
-                via: Via::Queue,
-                attempts,
-                received_at,
-                receipt: Some(receipt),
-                content: content(record.body.as_deref().unwrap_or_default()),
-            },
-        }),
-        Err(error) => {
-            let (status, reason) = (Status::Rejected, Some(error.to_string()));
-            let outcome = Outcome { status, attempts, received_at, stored_at: None, reason };
-            let id = truncated(id, MAX_SUBJECT_BYTES).to_owned();
-            let note = Note { owner, receipt, id, outcome };
-            ParsedRecord::IllegalId(IllegalId { record_id, note, correlation_id })
-        }
-    }
+    let content = match &id {
+        Ok(_) => content(record.body.as_deref().unwrap_or_default()),
+        // No item can have its key: of such a message only the outcome is kept, under its receipt.
+        Err(error) => Content::Invalid { text: String::new(), reason: error.to_string() },
+    };
+    Ok(Delivery {
+        record_id,
+        receipt: receipt.clone(),
+        correlation_id,
+        incoming: Incoming {
+            owner,
+            id,
+            via: Via::Queue,
+            attempts,
+            received_at,
+            receipt: Some(receipt),
+            content,
+        },
+    })
 }
 
 /// The value of an attribute of the type that the gateway sends.
@@ -219,7 +178,7 @@ mod tests {
     fn a_panic_affects_one_record_only() {
         let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
         let parsed = isolated(&record, |_| panic!("on purpose")).expect("it has a message id");
-        assert!(matches!(parsed, ParsedRecord::Unattributed(record) if record.reason.contains("panic")));
+        assert!(parsed.is_err_and(|record| record.reason.contains("panic")));
     }
 
     #[test]
@@ -242,7 +201,7 @@ mod tests {
                 message["messageAttributes"]["correlation_id"] = sent;
             }
             let parsed = read(&record(&message.to_string())).expect("it has a message id");
-            let ParsedRecord::Message(delivery) = parsed else { panic!("{message} is {parsed:?}") };
+            let delivery = parsed.unwrap_or_else(|record| panic!("{message} is {record:?}"));
             assert_eq!(delivery.correlation_id.as_ref().map(CorrelationId::as_str), expected, "{message}");
         }
     }
@@ -255,7 +214,7 @@ mod tests {
             r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
         ] {
             let parsed = read(&record(json)).expect("it has a message id");
-            assert!(matches!(parsed, ParsedRecord::Unattributed(_)), "{json}");
+            assert!(parsed.is_err(), "{json}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Requests and responses of the REST API, as the functions behind it share them.
 
+use intake_domain::message::{InvalidMessageId, Key, MessageId, Owner, id_as_sent};
 use lambda_http::{
     Body, Error, Request, RequestExt, Response,
     aws_lambda_events::apigw::ApiGatewayProxyRequestContext,
@@ -16,17 +17,16 @@ use serde::Serialize;
 
 use crate::{
     configuration::{ConfigurationError, required},
-    message::{Key, MessageId, Owner},
     problem::Problem,
-    store::StoreError,
+    tables::TableError,
     telemetry::{CorrelationId, with_causes},
 };
 
 /// The caller of a request, and the message that it is about.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The id in the path, which need not be a legal one.
-    pub id: String,
+    /// The id in the path.
+    pub id: Result<MessageId, InvalidMessageId>,
     /// Joins the request's log lines.
     pub correlation_id: Option<CorrelationId>,
     owner: Option<Owner>,
@@ -35,7 +35,7 @@ pub struct Caller {
 impl Caller {
     /// Reads the path and the authorizer's context of a request.
     pub fn of(request: &Request) -> Self {
-        let id = request.path_parameters().first("id").unwrap_or_default().to_owned();
+        let id = MessageId::parse(request.path_parameters().first("id").unwrap_or_default());
         let Some(context) = context(request) else {
             return Self { id, correlation_id: None, owner: None };
         };
@@ -64,10 +64,15 @@ impl Caller {
     ///
     /// # Errors
     /// A [`Problem`] if the id is illegal, or the request bypassed the authorizer.
-    pub fn key(&self) -> Result<Key, Problem> {
-        let owner = self.owner()?.clone();
-        let id = MessageId::parse(&*self.id).map_err(|error| Problem::invalid_id(error.to_string()))?;
-        Ok(Key { id, owner })
+    pub fn key(&self) -> Result<Key<'_>, Problem> {
+        let owner = self.owner()?;
+        let id = self.id.as_ref().map_err(|invalid| Problem::invalid_id(invalid.to_string()))?;
+        Ok(Key { owner, id })
+    }
+
+    /// The id in the path, legal or not.
+    pub fn id_as_sent(&self) -> &str {
+        id_as_sent(&self.id)
     }
 
     /// The correlation id for a log line.
@@ -85,7 +90,7 @@ fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
 }
 
 /// The problem for a caller when the table could not be read or written. The log gets the cause.
-pub fn store_problem(error: &StoreError) -> Problem {
+pub fn table_problem(error: &TableError) -> Problem {
     if error.is_transient() {
         tracing::warn!(error = with_causes(error), "the table is unavailable");
         Problem::unavailable()

@@ -8,15 +8,15 @@ use std::{error::Error, fs, time::Duration};
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Region, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
+    retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::{
     Connector, HttpClientError,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
-
+use aws_types::SdkConfig;
 use tokio::time;
 
 use crate::{
@@ -54,7 +54,7 @@ impl Aws {
             None,
             "environment",
         );
-        let endpoint = optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| optional("AWS_ENDPOINT_URL"));
+        let endpoint = endpoint("DYNAMODB");
         let invalid = |expected: &str| ConfigurationError::Invalid {
             name: "AWS_CA_BUNDLE".to_owned(),
             expected: expected.to_owned(),
@@ -94,32 +94,44 @@ impl Aws {
 
     /// A DynamoDB client whose attempts end after `attempt_timeout`.
     pub fn dynamodb(&self, attempt_timeout: Duration) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::Config::builder()
+        aws_sdk_dynamodb::Client::new(&self.config(self.dynamodb_endpoint.clone(), attempt_timeout))
+    }
+
+    /// A client for the sockets of the WebSocket API whose `@connections` are at `endpoint`.
+    pub fn sockets(&self, endpoint: &str, attempt_timeout: Duration) -> aws_sdk_apigatewaymanagement::Client {
+        let config = self.config(Some(endpoint.to_owned()), attempt_timeout);
+        aws_sdk_apigatewaymanagement::Client::new(&config)
+    }
+
+    /// What the client of any service is built from: at its own endpoint unless one is given, with attempts that end
+    /// after `attempt_timeout`, of which there are three with jittered backoff from 50 ms up.
+    pub fn config(&self, endpoint: Option<String>, attempt_timeout: Duration) -> SdkConfig {
+        let retries = RetryConfig::standard()
+            .with_max_attempts(3)
+            .with_initial_backoff(Duration::from_millis(50))
+            .with_max_backoff(Duration::from_secs(1));
+        // The next attempt opens another connection, also after a frozen environment woke up with a dead one.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(attempt_timeout)
+            .build();
+        let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(self.region.clone())
-            .credentials_provider(self.credentials.clone())
+            .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
             .http_client(self.http_client.clone())
+            // Requests and responses are small, and each attempt has a timeout of its own.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .timeout_config(timeouts(attempt_timeout))
-            .retry_config(retries());
-        config.set_endpoint_url(self.dynamodb_endpoint.clone());
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        config.set_endpoint_url(endpoint);
+        config.build()
     }
+}
 
-    /// The region that the functions run in.
-    pub fn region(&self) -> Region {
-        self.region.clone()
-    }
-
-    /// The credentials of the function's role.
-    pub fn credentials(&self) -> Credentials {
-        self.credentials.clone()
-    }
-
-    /// The one HTTP client, with its connection pool.
-    pub fn http_client(&self) -> SharedHttpClient {
-        self.http_client.clone()
-    }
+/// The endpoint that the environment names for a service, such as `DYNAMODB`: that of the local stack. None on AWS.
+pub fn endpoint(service: &str) -> Option<String> {
+    optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| optional("AWS_ENDPOINT_URL"))
 }
 
 /// How long a function waits for its connections while it starts. Lambda allows 10 seconds.
@@ -140,17 +152,3 @@ pub async fn warm_up<T, E: Error>(probe: impl Future<Output = Result<T, E>>) {
 
 /// A connection that does not come up within a second will not come up: the next attempt opens another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Limits of one attempt. The next one opens another connection, also after a frozen environment woke up with a
-/// dead one.
-pub fn timeouts(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
-}
-
-/// Three attempts with jittered backoff, from 50 ms up.
-pub fn retries() -> RetryConfig {
-    RetryConfig::standard()
-        .with_max_attempts(3)
-        .with_initial_backoff(Duration::from_millis(50))
-        .with_max_backoff(Duration::from_secs(1))
-}

@@ -1,116 +1,9 @@
-//! The parts of a message, as types that can only hold valid values.
+//! What a client sends: a JSON object, checked and compared without being taken apart.
 
 use std::fmt;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
-
-/// The name a client gives its message: 1 to 64 of `A-Z a-z 0-9 _ -`.
-///
-/// It makes a request safe to repeat. Ids are scoped by owner: two owners may use the same one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct MessageId(String);
-
-/// Why a text is not a message id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a message id is 1 to {} characters out of A-Z, a-z, 0-9, '_' and '-'", MessageId::MAX_CHARS)]
-pub struct InvalidMessageId;
-
-impl MessageId {
-    /// The longest id, in characters.
-    pub const MAX_CHARS: usize = 64;
-
-    /// Parses a message id.
-    ///
-    /// # Errors
-    /// [`InvalidMessageId`] if it is empty, too long or holds another character.
-    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidMessageId> {
-        let text = text.into();
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(legal) {
-            Ok(Self(text))
-        } else {
-            Err(InvalidMessageId)
-        }
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The identity that a message belongs to: the `sub` of a verified token, 1 to 255 printable ASCII characters
-/// (OpenID Connect Core 1.0, section 2, has the same upper limit).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner(String);
-
-/// Why a text is not an owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("an owner is 1 to {} printable ASCII characters", Owner::MAX_CHARS)]
-pub struct InvalidOwner;
-
-impl Owner {
-    /// The longest owner, in characters.
-    pub const MAX_CHARS: usize = 255;
-
-    /// Parses an owner.
-    ///
-    /// # Errors
-    /// [`InvalidOwner`] if it is empty, too long or holds another character.
-    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidOwner> {
-        let text = text.into();
-        let printable = |byte: u8| (b' '..=b'~').contains(&byte);
-        if (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(printable) {
-            Ok(Self(text))
-        } else {
-            Err(InvalidOwner)
-        }
-    }
-
-    /// The owner as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What a client gets with a `202`: the SQS message id of what it sent, a UUID in lower case.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Receipt(String);
-
-/// Why a text is not a receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a receipt is the UUID in the response to the request that queued the message")]
-pub struct InvalidReceipt;
-
-impl Receipt {
-    /// Parses a receipt.
-    ///
-    /// # Errors
-    /// [`InvalidReceipt`] if it does not have the form of a UUID (8-4-4-4-12 hexadecimal digits).
-    pub fn parse(text: &str) -> Result<Self, InvalidReceipt> {
-        let groups = [8, 4, 4, 4, 12];
-        let mut parts = text.split('-');
-        let is_group = |part: &str, length: usize| {
-            part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-        };
-        let all = groups.into_iter().all(|length| parts.next().is_some_and(|part| is_group(part, length)));
-        if all && parts.next().is_none() { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidReceipt) }
-    }
-
-    /// The receipt as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// What a client sends: a JSON object of at most [`Payload::MAX_BYTES`], kept as the text that was sent, so that
 /// numbers of any size, key order and white space survive.
@@ -235,42 +128,6 @@ fn depth(json: &str) -> usize {
         }
     }
     deepest
-}
-
-/// How a message was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Via {
-    /// In a synchronous request.
-    Sync,
-    /// Through the queue.
-    Queue,
-}
-
-impl Via {
-    /// The word for it in the table and in responses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Queue => "queue",
-        }
-    }
-}
-
-/// What a message is found by: its id and its owner.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The client's name for the message.
-    pub id: MessageId,
-    /// The identity that it belongs to.
-    pub owner: Owner,
-}
-
-impl Key {
-    /// The partition key: id, `#`, owner. An id never holds a `#`, so no two keys are written alike.
-    pub fn partition_key(&self) -> String {
-        format!("{}#{}", self.id.0, self.owner.0)
-    }
 }
 
 mod comparison;

@@ -11,18 +11,21 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The time assumed where there is no deadline.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The deadline of each part of the work. The parts are shares of the time left, so that they fit
-/// whatever the function's timeout is: with 30 seconds, 21 for storing, 3 for recording failures, 3 for noting
-/// outcomes, at most 1.5 for notifications and 1.5 for the response. What is done early leaves the
-/// notifications their whole budget.
+/// The deadline of each part of the work.
+///
+/// Lambda kills a function at its deadline, and then the whole batch counts as failed, also what was stored: so each
+/// part ends on time, and what is left is reported. The parts are shares of the time left, so that they fit whatever
+/// the function's timeout is: with 30 seconds, 21 for storing, 3 for recording failures, 3 for keeping outcomes, at
+/// most 1.5 for notifications and 1.5 for the response. Storing has most of it, because everything else comes of it. A
+/// part that is done early leaves its time to the next, and the notifications their whole budget.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     /// The end of storing.
     pub storing: Instant,
     /// The end of recording what failed.
     pub recording_failures: Instant,
-    /// The end of noting outcomes.
-    pub noting: Instant,
+    /// The end of keeping outcomes under their receipts.
+    pub keeping_outcomes: Instant,
     notifying: Instant,
 }
 
@@ -38,7 +41,7 @@ impl Schedule {
         Self {
             storing: now + left.mul_f64(0.70),
             recording_failures: now + left.mul_f64(0.80),
-            noting: now + left.mul_f64(0.90),
+            keeping_outcomes: now + left.mul_f64(0.90),
             notifying: now + left.mul_f64(0.95),
         }
     }

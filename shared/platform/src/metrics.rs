@@ -31,9 +31,30 @@ pub const DIMENSION: &str = "FunctionName";
 /// How many values one metric may have in one line at most ("Target members").
 const MAX_VALUES: usize = 100;
 
-/// A metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Metric {
+/// Declares the metrics, each of them once: its name in CloudWatch is the name of the variant.
+macro_rules! metrics {
+    ($($(#[$documentation:meta])* $name:ident,)*) => {
+        /// A metric.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Metric {
+            $($(#[$documentation])* $name,)*
+        }
+
+        impl Metric {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name in CloudWatch.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+metrics! {
     /// Messages that were accepted, each once however often it is delivered.
     Accepted,
     /// Messages that were stored.
@@ -75,54 +96,6 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// All of them.
-    pub const ALL: [Self; 19] = [
-        Self::Accepted,
-        Self::Stored,
-        Self::Duplicate,
-        Self::Conflict,
-        Self::Rejected,
-        Self::Failed,
-        Self::Retried,
-        Self::Pushed,
-        Self::Gone,
-        Self::PushFailed,
-        Self::PushSkipped,
-        Self::TimeToStored,
-        Self::BatchSize,
-        Self::ColdStart,
-        Self::Allowed,
-        Self::Denied,
-        Self::Unverified,
-        Self::Connected,
-        Self::Disconnected,
-    ];
-
-    /// Its name in CloudWatch.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "Accepted",
-            Self::Stored => "Stored",
-            Self::Duplicate => "Duplicate",
-            Self::Conflict => "Conflict",
-            Self::Rejected => "Rejected",
-            Self::Failed => "Failed",
-            Self::Retried => "Retried",
-            Self::Pushed => "Pushed",
-            Self::Gone => "Gone",
-            Self::PushFailed => "PushFailed",
-            Self::PushSkipped => "PushSkipped",
-            Self::TimeToStored => "TimeToStored",
-            Self::BatchSize => "BatchSize",
-            Self::ColdStart => "ColdStart",
-            Self::Allowed => "Allowed",
-            Self::Denied => "Denied",
-            Self::Unverified => "Unverified",
-            Self::Connected => "Connected",
-            Self::Disconnected => "Disconnected",
-        }
-    }
-
     /// Its unit, as CloudWatch calls it.
     pub fn unit(self) -> &'static str {
         match self {
@@ -344,7 +317,7 @@ mod tests {
 
     #[test]
     fn dashboard_alarms_and_documentation_name_every_metric_and_no_other() {
-        let template = include_str!("../../template.yaml");
+        let template = include_str!("../../../template.yaml");
         let on_the_dashboard =
             template.split("[\"Intake\", \"").skip(1).filter_map(|rest| rest.split('"').next());
         let alarmed = template
@@ -352,8 +325,8 @@ mod tests {
             .skip(1)
             .filter_map(|rest| rest.lines().next());
         let shown: Vec<_> = on_the_dashboard.chain(alarmed).collect();
-        let documentation = include_str!("../../docs/observability.md");
-        for metric in Metric::ALL {
+        let documentation = include_str!("../../../docs/observability.md");
+        for &metric in Metric::ALL {
             assert!(shown.contains(&metric.name()), "{metric:?} is not on the dashboard");
             assert!(documentation.contains(&format!("`{}`", metric.name())), "{metric:?} is not documented");
         }

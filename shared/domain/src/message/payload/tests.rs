@@ -3,42 +3,6 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn an_id_is_one_to_64_url_safe_characters() {
-    for good in ["a", "0", "_", "-", "A-b_9", &"x".repeat(64)] {
-        assert!(MessageId::parse(good).is_ok(), "{good}");
-    }
-    for bad in ["", "a b", "a#b", "a/b", "ä", "a\0", "a\n", "%61", &"x".repeat(65)] {
-        assert_eq!(MessageId::parse(bad), Err(InvalidMessageId), "{bad:?}");
-    }
-}
-
-#[test]
-fn an_owner_is_one_to_255_printable_characters() {
-    for good in ["alice", "auth0|5f7c", "CN=Jane Doe, O=Acme", "a#b", &"x".repeat(255)] {
-        assert!(Owner::parse(good).is_ok(), "{good}");
-    }
-    for bad in ["", "a\nb", "a\0", "käthe", "\u{7f}", &"x".repeat(256)] {
-        assert_eq!(Owner::parse(bad), Err(InvalidOwner), "{bad:?}");
-    }
-}
-
-#[test]
-fn a_receipt_is_a_uuid() {
-    let receipt = Receipt::parse("5FEA7756-0ea4-451a-a703-a558b933e274").expect("a receipt in any case");
-    assert_eq!(receipt.as_str(), "5fea7756-0ea4-451a-a703-a558b933e274");
-    for bad in [
-        "",
-        "5fea7756",
-        "5fea7756-0ea4-451a-a703-a558b933e27",
-        "5fea7756-0ea4-451a-a703-a558b933e274-",
-        "5fea7756-0ea4-451a-a703-a558b933e27g",
-        "5fea77560ea4451aa703a558b933e274",
-    ] {
-        assert_eq!(Receipt::parse(bad), Err(InvalidReceipt), "{bad:?}");
-    }
-}
-
-#[test]
 fn a_payload_is_a_json_object() {
     let parse = |text: &str| Payload::parse(text).map(|payload| payload.as_str().to_owned());
     let kept = " {\"b\": 1.10, \"a\": 12345678901234567890123, \"\\u0000\": \"&=%+😀\"}\n";
@@ -183,24 +147,6 @@ proptest! {
 
     #[test]
     fn parsing_any_text_does_not_panic(text in any::<String>()) {
-        let _ = MessageId::parse(text.clone());
-        let _ = Owner::parse(text.clone());
-        let _ = Receipt::parse(&text);
         let _ = Payload::parse(text);
-    }
-
-    #[test]
-    fn two_keys_have_one_partition_key_only_if_they_are_equal(
-        ids in ("[a-zA-Z0-9_-]{1,4}", "[a-zA-Z0-9_-]{1,4}"),
-        owners in ("[ -~]{1,4}", "[ -~]{1,4}"),
-    ) {
-        let key = |id: &str, owner: &str| Key {
-            id: MessageId::parse(id).expect("legal"),
-            owner: Owner::parse(owner).expect("legal"),
-        };
-        let left = key(&ids.0, &owners.0);
-        let right = key(&ids.1, &owners.1);
-        prop_assert_eq!(left == right, left.partition_key() == right.partition_key());
-        prop_assert!(left.partition_key().len() <= 2048, "the longest partition key of DynamoDB");
     }
 }

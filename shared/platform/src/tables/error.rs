@@ -1,4 +1,13 @@
 //! Why a table could not be read or written.
+//!
+//! | error | cause | what the functions do | who sees it |
+//! |---|---|---|---|
+//! | [`TableError::Transient`] | throttled, unavailable, no response in time | try again within the time left; then `503`, or SQS redelivers | the caller: "send it again"; a WARN line |
+//! | [`TableError::Permanent`] | the database denies the request: a missing permission or table, an item that is too large | no retry: `500`, or the message fails | an ERROR line with the code |
+//! | [`TableError::Unreadable`] | an item that Intake has not written | as a permanent error | an ERROR line with the attribute |
+//!
+//! Each is logged once, where it ends a request or a round, with all its causes: the `Display` of an error leaves out
+//! its source.
 
 use std::error::Error;
 
@@ -10,20 +19,20 @@ use thiserror::Error;
 
 /// Why the table could not be read or written. Whether a write took effect is unknown: writing again is safe.
 #[derive(Debug, Error)]
-pub enum StoreError {
+pub enum TableError {
     /// The database throttles, does not respond in time, or has an error of its own.
     #[error("the database is throttled or unavailable ({code})")]
-    Unavailable {
+    Transient {
         /// The error code of DynamoDB, or what went wrong on the way there.
         code: String,
         /// The error of the SDK, if there is one.
         #[source]
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The database rejects the request: trying again will not help.
-    #[error("the database rejects the request ({code})")]
-    Rejected {
-        /// The error code of DynamoDB.
+    /// The database denies the request: trying again will not help.
+    #[error("the database denies the request ({code})")]
+    Permanent {
+        /// The error code of DynamoDB, or why the request could not be sent.
         code: String,
         /// The error of the SDK, if there is one.
         #[source]
@@ -34,26 +43,30 @@ pub enum StoreError {
     Unreadable(&'static str),
 }
 
-impl StoreError {
+impl TableError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Transient { .. })
     }
 
-    pub(super) fn unavailable(code: impl Into<String>) -> Self {
-        Self::Unavailable { code: code.into(), source: None }
+    pub(super) fn transient(code: impl Into<String>) -> Self {
+        Self::Transient { code: code.into(), source: None }
+    }
+
+    pub(super) fn permanent(code: impl Into<String>) -> Self {
+        Self::Permanent { code: code.into(), source: None }
     }
 
     /// A request that the SDK could not build.
     pub(super) fn not_built(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Rejected { code: "request not built".to_owned(), source: Some(Box::new(error)) }
+        Self::Permanent { code: "request not built".to_owned(), source: Some(Box::new(error)) }
     }
 
     pub(super) fn from_sdk<E>(error: SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let (code, transient) = match &error {
+        let (code, is_transient) = match &error {
             SdkError::ServiceError(service) => {
                 let code = service.err().code().unwrap_or("no code");
                 let status = service.raw().status().as_u16();
@@ -65,19 +78,15 @@ impl StoreError {
             _ => ("request not built".to_owned(), false),
         };
         let source = Some(Box::new(error) as Box<dyn Error + Send + Sync>);
-        if transient { Self::Unavailable { code, source } } else { Self::Rejected { code, source } }
+        if is_transient { Self::Transient { code, source } } else { Self::Permanent { code, source } }
     }
 
+    /// The error of one statement in a batch. It comes in a successful response, so that the SDK does not see it.
     pub(super) fn from_statement(code: &BatchStatementErrorCodeEnum) -> Self {
-        let transient = code == &BatchStatementErrorCodeEnum::InternalServerError
+        let is_transient = code == &BatchStatementErrorCodeEnum::InternalServerError
             || code == &BatchStatementErrorCodeEnum::TransactionConflict
             || is_throttling(code.as_str());
-        let code = code.as_str().to_owned();
-        if transient {
-            Self::Unavailable { code, source: None }
-        } else {
-            Self::Rejected { code, source: None }
-        }
+        if is_transient { Self::transient(code.as_str()) } else { Self::permanent(code.as_str()) }
     }
 }
 

@@ -1,0 +1,368 @@
+//! The states of a message and every way from one to the next: the one place that decides.
+//!
+//! | current state | incoming | effect | outcome of the request |
+//! |---|---|---|---|
+//! | none, `rejected` or `failed` | a valid message | written | `stored` |
+//! | | an invalid message | written | `rejected` |
+//! | | a message whose last delivery failed | written | `failed` |
+//! | `stored` | the same payload | none: redelivered, or a duplicate | `stored` |
+//! | | another payload | none: conflict | `conflict` |
+//! | | an invalid message | none: conflict | `rejected` |
+//!
+//! A message whose last delivery failed is compared with the stored one like any other valid message: if the same
+//! payload is stored, the message is stored, whatever happened to the last attempt.
+//!
+//! So a message only ever gets better, and a stored message never changes, however often and in whichever order
+//! deliveries arrive. That is why a client may repeat a request, and why SQS may deliver a message twice.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::message::{InvalidMessageId, Key, MessageId, Owner, Payload, Receipt, Via, id_as_sent};
+
+/// What a message, or a request by its receipt, ended as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It is in the table as it was sent.
+    Stored,
+    /// It is not a valid message and is not tried again.
+    Rejected,
+    /// Another payload is stored under its id. No message has this status, only a request.
+    Conflict,
+    /// Every delivery failed; it is in the dead-letter queue.
+    Failed,
+}
+
+impl Status {
+    /// The word for it in the table, in responses and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Rejected => "rejected",
+            Self::Conflict => "conflict",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status with this word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Stored, Self::Rejected, Self::Conflict, Self::Failed]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+/// What a client gets to know of its request: in a response, a look-up and a notification alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the request ended as.
+    pub status: Status,
+    /// How many deliveries it took, if that is known.
+    pub attempts: Option<u32>,
+    /// When the request was accepted.
+    pub received_at: Timestamp,
+    /// When this message, or the identical one before it, was stored; none if it was not.
+    pub stored_at: Option<Timestamp>,
+    /// Why it was not stored, for the client to read; none if it was.
+    pub reason: Option<String>,
+}
+
+/// The current state of a message: what the table has under its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The outcome of the request that wrote it.
+    pub outcome: Outcome,
+    /// The text that was sent.
+    pub text: String,
+    /// How it was sent.
+    pub via: Via,
+    /// The receipt that its client got; none if it was sent in a synchronous request.
+    pub receipt: Option<Receipt>,
+}
+
+/// A message on its way into the table.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The identity that it belongs to.
+    pub owner: Owner,
+    /// The id that the client gave it. The queue may bring an illegal one, and its client wants to know that, too.
+    pub id: Result<MessageId, InvalidMessageId>,
+    /// How it was sent.
+    pub via: Via,
+    /// Which delivery this is, from 1; none if the queue does not say.
+    pub attempts: Option<u32>,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+    /// The receipt that its client got with the `202`; none if it was sent in a synchronous request.
+    pub receipt: Option<Receipt>,
+    /// What was sent.
+    pub content: Content,
+}
+
+/// The content of an incoming message. It decides the status that the message is written with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A valid message: to be stored.
+    Valid(Payload),
+    /// An invalid message: to be rejected.
+    Invalid {
+        /// The text that was sent.
+        text: String,
+        /// Why it is rejected, for the client to read.
+        reason: String,
+    },
+    /// A valid message that could not be stored on its last delivery: to be recorded as failed.
+    Failed {
+        /// The payload that was sent.
+        payload: Payload,
+        /// Why it failed, for the client to read.
+        reason: &'static str,
+    },
+}
+
+impl Content {
+    /// The status that it is written with.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Valid(_) => Status::Stored,
+            Self::Invalid { .. } => Status::Rejected,
+            Self::Failed { .. } => Status::Failed,
+        }
+    }
+
+    /// The text that was sent.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Valid(payload) | Self::Failed { payload, .. } => payload.as_str(),
+            Self::Invalid { text, .. } => text,
+        }
+    }
+
+    /// Why it is not stored.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Valid(_) => None,
+            Self::Invalid { reason, .. } => Some(reason),
+            Self::Failed { reason, .. } => Some(reason),
+        }
+    }
+}
+
+/// The effect that storing an incoming message had on the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It was written, at this time.
+    Written(Timestamp),
+    /// None: an earlier delivery of this very message stored it, at this time, and the response to that got lost.
+    Redelivered(Timestamp),
+    /// None: another message with the same payload was stored before, at this time.
+    Duplicate(Timestamp),
+    /// None: another message is stored under its key.
+    Conflict,
+}
+
+/// The reason of a conflict.
+const CONFLICT: &str =
+    "Another message is stored under this id, and stays. Send this one under an id of its own.";
+
+impl Incoming {
+    /// What the message is found by; none if its id is illegal, because no message can have that.
+    pub fn key(&self) -> Option<Key<'_>> {
+        let id = self.id.as_ref().ok()?;
+        Some(Key { owner: &self.owner, id })
+    }
+
+    /// The id as its client sent it.
+    pub fn id_as_sent(&self) -> &str {
+        id_as_sent(&self.id)
+    }
+
+    /// The effect of the message, given the current one under its key; none if it has to be written.
+    pub fn effect_on(&self, current: &Message) -> Option<Effect> {
+        if current.outcome.status != Status::Stored {
+            return None;
+        }
+        let stored_at = current.outcome.stored_at?;
+        Some(match &self.content {
+            Content::Valid(payload) | Content::Failed { payload, .. }
+                if payload.is_same_as(&current.text) =>
+            {
+                let is_same_request = self.receipt.is_some() && self.receipt == current.receipt;
+                if is_same_request { Effect::Redelivered(stored_at) } else { Effect::Duplicate(stored_at) }
+            }
+            _ => Effect::Conflict,
+        })
+    }
+
+    /// The outcome of the request, once storing it had this effect.
+    pub fn outcome(&self, effect: Effect) -> Outcome {
+        let (status, stored_at, reason) = match (&self.content, effect) {
+            (Content::Invalid { reason, .. }, _) => (Status::Rejected, None, Some(reason.clone())),
+            (Content::Failed { reason, .. }, Effect::Written(_)) => {
+                (Status::Failed, None, Some((*reason).to_owned()))
+            }
+            (_, Effect::Conflict) => (Status::Conflict, None, Some(CONFLICT.to_owned())),
+            (_, Effect::Written(at) | Effect::Redelivered(at) | Effect::Duplicate(at)) => {
+                (Status::Stored, Some(at), None)
+            }
+        };
+        Outcome { status, attempts: self.attempts, received_at: self.received_at, stored_at, reason }
+    }
+
+    /// The outcome of a message that nothing under its key can hold: its id is illegal, or the database denies it for
+    /// good. An invalid one is rejected, and a failed one has failed, all the same; a valid one has no outcome.
+    pub fn outcome_without_effect(&self) -> Option<Outcome> {
+        let reason = self.content.reason()?.to_owned();
+        let (attempts, received_at) = (self.attempts, self.received_at);
+        Some(Outcome {
+            status: self.content.status(),
+            attempts,
+            received_at,
+            stored_at: None,
+            reason: Some(reason),
+        })
+    }
+
+    /// Whether the message under its key holds the outcome of this request, and goes on holding it. Otherwise, because
+    /// it is of another request or may be replaced, the outcome has to be kept under the receipt.
+    pub fn is_held_by_message(&self, effect: Effect) -> bool {
+        match effect {
+            Effect::Written(_) => matches!(self.content, Content::Valid(_)),
+            Effect::Redelivered(_) => true,
+            Effect::Duplicate(_) | Effect::Conflict => false,
+        }
+    }
+}
+
+/// Serializes a time as the table has it: RFC 3339 with three digits of a second.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn to_the_millisecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+/// The same for a time that may be missing.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn optional_to_the_millisecond<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to_the_millisecond(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "5fea7756-0ea4-451a-a703-a558b933e274";
+    const OTHER: &str = "e2662650-0ea4-451a-a703-a558b933e274";
+
+    fn receipt(text: &str) -> Option<Receipt> {
+        Some(Receipt::parse(text).expect("a receipt"))
+    }
+
+    fn incoming(content: Content) -> Incoming {
+        Incoming {
+            owner: Owner::parse("alice").expect("legal"),
+            id: MessageId::parse("m"),
+            via: Via::Queue,
+            attempts: Some(1),
+            received_at: Timestamp::UNIX_EPOCH,
+            receipt: receipt(OWN),
+            content,
+        }
+    }
+
+    fn valid(text: &str) -> Content {
+        Content::Valid(Payload::parse(text).expect("a payload"))
+    }
+
+    fn invalid() -> Content {
+        Content::Invalid { text: "[]".into(), reason: "not an object".into() }
+    }
+
+    fn failed(text: &str) -> Content {
+        Content::Failed { payload: Payload::parse(text).expect("a payload"), reason: "throttled" }
+    }
+
+    fn current(status: Status, text: &str, receipt: Option<Receipt>) -> Message {
+        let stored_at = (status == Status::Stored).then_some(Timestamp::UNIX_EPOCH);
+        let (attempts, received_at, reason) = (None, Timestamp::UNIX_EPOCH, None);
+        let outcome = Outcome { status, attempts, received_at, stored_at, reason };
+        Message { outcome, text: text.to_owned(), via: Via::Queue, receipt }
+    }
+
+    #[test]
+    fn a_rejected_or_failed_message_is_replaced() {
+        for status in [Status::Rejected, Status::Failed] {
+            for content in [valid("{}"), invalid(), failed("{}")] {
+                assert_eq!(incoming(content).effect_on(&current(status, "{}", receipt(OWN))), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_message_never_changes() {
+        let at = Timestamp::UNIX_EPOCH;
+        let stored = |by| current(Status::Stored, r#"{"a":1,"b":2}"#, by);
+        for (content, by, effect) in [
+            (valid(r#"{"b":2, "a":1}"#), receipt(OWN), Effect::Redelivered(at)),
+            (valid(r#"{"b":2, "a":1}"#), receipt(OTHER), Effect::Duplicate(at)),
+            (valid(r#"{"b":2, "a":1}"#), None, Effect::Duplicate(at)),
+            (valid(r#"{"a":1}"#), receipt(OWN), Effect::Conflict),
+            (invalid(), receipt(OWN), Effect::Conflict),
+            (failed(r#"{"b":2, "a":1}"#), receipt(OWN), Effect::Redelivered(at)),
+            (failed(r#"{"b":2, "a":1}"#), receipt(OTHER), Effect::Duplicate(at)),
+            (failed("{}"), receipt(OTHER), Effect::Conflict),
+        ] {
+            assert_eq!(incoming(content.clone()).effect_on(&stored(by)), Some(effect), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn synchronous_requests_without_receipts_are_not_the_same_request() {
+        let synchronous = Incoming { receipt: None, via: Via::Sync, ..incoming(valid("{}")) };
+        let effect = synchronous.effect_on(&current(Status::Stored, "{}", None));
+        assert_eq!(effect, Some(Effect::Duplicate(Timestamp::UNIX_EPOCH)));
+    }
+
+    #[test]
+    fn every_outcome_but_that_of_its_own_stored_message_is_kept_under_the_receipt() {
+        let at = Timestamp::UNIX_EPOCH;
+        let written = Effect::Written(at);
+        for (content, effect, status, held) in [
+            (valid("{}"), written, Status::Stored, true),
+            (valid("{}"), Effect::Redelivered(at), Status::Stored, true),
+            (valid("{}"), Effect::Duplicate(at), Status::Stored, false),
+            (valid("{}"), Effect::Conflict, Status::Conflict, false),
+            (invalid(), written, Status::Rejected, false),
+            (invalid(), Effect::Conflict, Status::Rejected, false),
+            (failed("{}"), written, Status::Failed, false),
+            (failed("{}"), Effect::Redelivered(at), Status::Stored, true),
+            (failed("{}"), Effect::Duplicate(at), Status::Stored, false),
+            (failed("{}"), Effect::Conflict, Status::Conflict, false),
+        ] {
+            let incoming = incoming(content);
+            let outcome = incoming.outcome(effect);
+            assert_eq!(outcome.status, status, "{incoming:?} {effect:?}");
+            assert_eq!(outcome.stored_at.is_some(), status == Status::Stored);
+            assert_eq!(outcome.reason.is_none(), status == Status::Stored);
+            assert_eq!(incoming.is_held_by_message(effect), held, "{incoming:?} {effect:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_rejected_or_failed_but_never_stored() {
+        let status = |content| incoming(content).outcome_without_effect().map(|outcome| outcome.status);
+        assert_eq!(status(valid("{}")), None);
+        assert_eq!(status(invalid()), Some(Status::Rejected));
+        assert_eq!(status(failed("{}")), Some(Status::Failed));
+    }
+}

@@ -1,0 +1,137 @@
+//! Between the domain's types and the items of a table.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use intake_domain::{
+    message::{Key, Owner, Receipt, Via},
+    state::{Message, Outcome, Status},
+};
+use jiff::Timestamp;
+
+use super::TableError;
+
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// The partition key of a message: id, `#`, owner. An id never holds a `#`, so no two keys are written alike. Both are
+/// in the one key attribute, so that the messages of a large owner spread over all partitions.
+pub(super) fn message_key(key: Key<'_>) -> String {
+    format!("{}#{}", key.id.as_str(), key.owner.as_str())
+}
+
+/// The partition key of an outcome under its receipt. No message has such a key, because no message id begins with
+/// `#`.
+pub(super) fn receipt_key(owner: &Owner, receipt: &Receipt) -> String {
+    format!("#{}#{}", receipt.as_str(), owner.as_str())
+}
+
+/// Adds the attributes of an outcome, which both kinds of items have.
+pub(super) fn add_outcome(item: &mut Item, outcome: &Outcome) {
+    let Outcome { status, attempts, received_at, stored_at, reason } = outcome;
+    let mut add = |name: &str, value| item.insert(name.to_owned(), value);
+    add("status", text(status.as_str()));
+    add("received_at", text(milliseconds(*received_at)));
+    if let Some(attempts) = attempts {
+        add("attempts", number(*attempts));
+    }
+    if let Some(stored_at) = stored_at {
+        add("stored_at", text(milliseconds(*stored_at)));
+    }
+    if let Some(reason) = reason {
+        add("reason", text(reason.as_str()));
+    }
+}
+
+pub(super) fn outcome_of(item: &Item) -> Result<Outcome, TableError> {
+    let status = required_text(item, "status")?;
+    let status = Status::parse(status).ok_or(TableError::Unreadable("status"))?;
+    let stored_at = time(item, "stored_at")?;
+    if status == Status::Stored && stored_at.is_none() {
+        return Err(TableError::Unreadable("stored_at"));
+    }
+    Ok(Outcome {
+        status,
+        attempts: attempts(item)?,
+        received_at: time(item, "received_at")?.ok_or(TableError::Unreadable("received_at"))?,
+        stored_at,
+        reason: optional_text(item, "reason").cloned(),
+    })
+}
+
+pub(super) fn message_of(item: &Item) -> Result<Message, TableError> {
+    Ok(Message {
+        outcome: outcome_of(item)?,
+        text: required_text(item, "payload")?.clone(),
+        via: match required_text(item, "via")?.as_str() {
+            "sync" => Via::Sync,
+            "queue" => Via::Queue,
+            _ => return Err(TableError::Unreadable("via")),
+        },
+        receipt: optional_text(item, "receipt")
+            .map(|text| Receipt::parse(text).map_err(|_| TableError::Unreadable("receipt")))
+            .transpose()?,
+    })
+}
+
+fn attempts(item: &Item) -> Result<Option<u32>, TableError> {
+    let unreadable = TableError::Unreadable("attempts");
+    let Some(attempts) = item.get("attempts") else { return Ok(None) };
+    attempts.as_n().ok().and_then(|number| number.parse().ok()).map(Some).ok_or(unreadable)
+}
+
+fn time(item: &Item, name: &'static str) -> Result<Option<Timestamp>, TableError> {
+    optional_text(item, name).map(|text| text.parse().map_err(|_| TableError::Unreadable(name))).transpose()
+}
+
+fn optional_text<'a>(item: &'a Item, name: &str) -> Option<&'a String> {
+    item.get(name)?.as_s().ok()
+}
+
+pub(super) fn required_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a String, TableError> {
+    optional_text(item, name).ok_or(TableError::Unreadable(name))
+}
+
+/// RFC 3339 with milliseconds, always three digits, so that texts sort like times.
+pub(super) fn milliseconds(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(super) fn number(value: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use intake_domain::message::MessageId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn two_keys_have_one_partition_key_only_if_they_are_equal(
+            ids in ("[a-zA-Z0-9_-]{1,4}", "[a-zA-Z0-9_-]{1,4}"),
+            owners in ("[ -~]{1,4}", "[ -~]{1,4}"),
+        ) {
+            let (left_id, right_id) =
+                (MessageId::parse(ids.0).expect("legal"), MessageId::parse(ids.1).expect("legal"));
+            let (left_owner, right_owner) =
+                (Owner::parse(owners.0).expect("legal"), Owner::parse(owners.1).expect("legal"));
+            let left = Key { owner: &left_owner, id: &left_id };
+            let right = Key { owner: &right_owner, id: &right_id };
+            prop_assert_eq!(left == right, message_key(left) == message_key(right));
+        }
+    }
+
+    #[test]
+    fn the_longest_key_fits() {
+        let id = MessageId::parse("i".repeat(MessageId::MAX_CHARS)).expect("legal");
+        let owner = Owner::parse("o".repeat(Owner::MAX_CHARS)).expect("legal");
+        let longest = message_key(Key { owner: &owner, id: &id });
+        assert!(longest.len() <= 2048, "the longest partition key of DynamoDB");
+    }
+}

@@ -1,0 +1,138 @@
+//! Outcomes under their receipts: what each request through the queue ended as.
+//!
+//! The item of a message holds the outcome of the receipt that it names. Every other outcome (of a duplicate, a
+//! conflict, a rejected or a failed message) is kept under its receipt, in the same table, for a limited time.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    types::{KeysAndAttributes, PutRequest, WriteRequest},
+};
+use intake_domain::{
+    message::{Key, Owner, Receipt},
+    state::{Message, Outcome},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    TableError,
+    item::{
+        Item, add_outcome, message_key, message_of, number, outcome_of, receipt_key, required_text, text,
+    },
+};
+use crate::delivery::Settled;
+
+/// The outcomes in the table of messages.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    client: Client,
+    table: String,
+}
+
+/// The outcome of a receipt, where it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The message, if it names the receipt. It holds the outcome, whatever is under the receipt.
+    pub message: Option<Message>,
+    /// What is kept under the receipt.
+    pub under_receipt: Option<UnderReceipt>,
+}
+
+/// An outcome under its receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderReceipt {
+    /// The id as the client sent it, which need not be a legal one.
+    pub id: String,
+    /// What the request ended as.
+    pub outcome: Outcome,
+}
+
+impl Outcomes {
+    /// The limit of items in one `BatchWriteItem`.
+    pub const BATCH_LIMIT: usize = 25;
+
+    /// The outcomes in the table with this name.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Keeps up to [`Outcomes::BATCH_LIMIT`] outcomes under different receipts, for `retention`. An outcome replaces
+    /// an earlier one under its receipt, so that no condition is needed, and `BatchWriteItem` will do.
+    ///
+    /// # Errors
+    /// [`TableError`] if not all of them are known to be written; repeating it is safe.
+    pub async fn keep(&self, settled: &[&Settled], retention: SignedDuration) -> Result<(), TableError> {
+        let expires_at = Timestamp::now().checked_add(retention).unwrap_or(Timestamp::MAX);
+        let put = |settled: &&Settled| {
+            let put = PutRequest::builder().set_item(Some(item(settled, expires_at))).build();
+            put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(TableError::not_built)
+        };
+        let requests = settled.iter().map(put).collect::<Result<_, _>>()?;
+        let response = self
+            .client
+            .batch_write_item()
+            .request_items(&self.table, requests)
+            .send()
+            .await
+            .map_err(TableError::from_sdk)?;
+        // "BatchWriteItem": what is throttled is returned in a successful response.
+        match response.unprocessed_items().and_then(|tables| tables.get(&self.table)).map_or(0, Vec::len) {
+            0 => Ok(()),
+            left => Err(TableError::transient(format!("{left} of {} outcomes unprocessed", settled.len()))),
+        }
+    }
+
+    /// What holds the outcome of an owner's receipt: the message with `key`, if it names the receipt, and what is
+    /// kept under the receipt. Neither, if the outcome is still open. Both are read in one request.
+    ///
+    /// # Errors
+    /// [`TableError`] if the table cannot be read.
+    pub async fn find(
+        &self,
+        key: Option<Key<'_>>,
+        owner: &Owner,
+        receipt: &Receipt,
+    ) -> Result<Found, TableError> {
+        let (message_key, receipt_key) = (key.map(message_key), receipt_key(owner, receipt));
+        let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
+        let keys = message_key.iter().chain([&receipt_key]).map(pk).collect();
+        // A client that was just notified of an outcome has to find it.
+        let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true);
+        let response = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, request.build().map_err(TableError::not_built)?)
+            .send()
+            .await
+            .map_err(TableError::from_sdk)?;
+        // "BatchGetItem": what is throttled is returned in a successful response.
+        if response.unprocessed_keys().is_some_and(|tables| !tables.is_empty()) {
+            return Err(TableError::transient("unprocessed keys"));
+        }
+        let items = response.responses().and_then(|tables| tables.get(&self.table));
+        let item_of = |key: &String| {
+            let has_key = |item: &&Item| item.get("pk").and_then(|pk| pk.as_s().ok()) == Some(key);
+            items.into_iter().flatten().find(has_key)
+        };
+        let message = message_key.as_ref().and_then(item_of).map(message_of).transpose();
+        let under_receipt = item_of(&receipt_key).map(under_receipt_of).transpose()?;
+        // An item of another program under the key does not matter to a receipt that has an outcome of its own.
+        let message = if under_receipt.is_some() { message.unwrap_or_default() } else { message? };
+        Ok(Found { message: message.filter(|found| found.receipt.as_ref() == Some(receipt)), under_receipt })
+    }
+}
+
+fn item(settled: &Settled, expires_at: Timestamp) -> Item {
+    let mut item = HashMap::from([
+        ("pk".to_owned(), text(receipt_key(&settled.owner, &settled.receipt))),
+        ("id".to_owned(), text(settled.id.as_str())),
+        ("expires_at".to_owned(), number(expires_at.as_second())),
+    ]);
+    add_outcome(&mut item, &settled.outcome);
+    item
+}
+
+fn under_receipt_of(item: &Item) -> Result<UnderReceipt, TableError> {
+    Ok(UnderReceipt { id: required_text(item, "id")?.clone(), outcome: outcome_of(item)? })
+}
