@@ -84,7 +84,7 @@ pub enum Error {
     Emulator(String),
     /// A redrive ended with a problem.
     #[error("redrive: {0}")]
-    Redrive(#[from] redrive::problem::Problem),
+    Redrive(#[from] redrive::error::RedriveError),
 }
 
 impl Description {

@@ -16,7 +16,7 @@ use aws_smithy_http_client::{
 };
 use serde_json::Value;
 
-use crate::problem::{Problem, last_cause};
+use crate::error::{RedriveError, last_cause};
 
 /// A dead-letter queue and the queue that its messages are redriven to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,16 +31,16 @@ pub struct Queues {
 /// AWS tool uses them. They find the queues; `role`, an ARN, moves the messages.
 ///
 /// # Errors
-/// [`Problem`] if there are no credentials, no region or no such queues, or the role cannot be assumed.
-pub async fn to_stack(name: &str, role: Option<&str>) -> Result<(Client, Queues), Problem> {
+/// [`RedriveError`] if there are no credentials, no region or no such queues, or the role cannot be assumed.
+pub async fn to_stack(name: &str, role: Option<&str>) -> Result<(Client, Queues), RedriveError> {
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     let config = loader.http_client(http_client()).load().await;
     if config.region().is_none() {
-        return Err(Problem::Fatal("no AWS region: set AWS_REGION, or one in your profile".to_owned()));
+        return Err(RedriveError::Fatal("no AWS region: set AWS_REGION, or one in your profile".to_owned()));
     }
     let advice = "no AWS credentials (choose a profile with AWS_PROFILE, or set AWS_ACCESS_KEY_ID and \
                   AWS_SECRET_ACCESS_KEY)";
-    let provider = config.credentials_provider().ok_or_else(|| Problem::Fatal(advice.to_owned()))?;
+    let provider = config.credentials_provider().ok_or_else(|| RedriveError::Fatal(advice.to_owned()))?;
     check(&provider, advice).await?;
     let queues = Queues::of_stack(&client(&config), name).await?;
     let client = match role {
@@ -54,11 +54,11 @@ pub async fn to_stack(name: &str, role: Option<&str>) -> Result<(Client, Queues)
 /// never reaches a real account. As on AWS, only the role may move messages.
 ///
 /// # Errors
-/// [`Problem`] if there is none.
-pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Problem> {
+/// [`RedriveError`] if there is none.
+pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), RedriveError> {
     let none = || {
         let advice = "start it with `cargo xtask up`, or name a deployed one with --stack";
-        Problem::Fatal(format!("no local stack is running: {advice}"))
+        RedriveError::Fatal(format!("no local stack is running: {advice}"))
     };
     let text = fs::read_to_string(description).map_err(|_| none())?;
     let described: Value = serde_json::from_str(&text).map_err(|_| none())?;
@@ -81,7 +81,7 @@ pub async fn to_local_stack(description: &Path) -> Result<(Client, Queues), Prob
 }
 
 /// A client that has assumed a role.
-async fn in_role(config: &SdkConfig, role: &str) -> Result<Client, Problem> {
+async fn in_role(config: &SdkConfig, role: &str) -> Result<Client, RedriveError> {
     let provider = AssumeRoleProvider::builder(role).session_name("redrive").configure(config).build().await;
     check(&provider, &format!("cannot assume the role {role}")).await?;
     let provider = SharedCredentialsProvider::new(provider);
@@ -89,9 +89,9 @@ async fn in_role(config: &SdkConfig, role: &str) -> Result<Client, Problem> {
 }
 
 /// Before anything else, because the first operation would only say that it could not be signed.
-async fn check(provider: &impl ProvideCredentials, failure: &str) -> Result<(), Problem> {
+async fn check(provider: &impl ProvideCredentials, failure: &str) -> Result<(), RedriveError> {
     let credentials = provider.provide_credentials().await;
-    credentials.map(drop).map_err(|error| Problem::Fatal(format!("{failure}: {}", last_cause(&error))))
+    credentials.map(drop).map_err(|error| RedriveError::Fatal(format!("{failure}: {}", last_cause(&error))))
 }
 
 /// ring instead of aws-lc, as everywhere in Intake; the certificate authorities of this machine.
@@ -111,21 +111,21 @@ fn client(config: &SdkConfig) -> Client {
 
 impl Queues {
     /// Finds the queues of a stack by the names that CloudFormation gives them: `stack-LogicalId-SUFFIX`.
-    async fn of_stack(client: &Client, stack: &str) -> Result<Self, Problem> {
+    async fn of_stack(client: &Client, stack: &str) -> Result<Self, RedriveError> {
         let prefix = format!("{stack}-");
         let mut urls = Vec::new();
         // A page size, without which SQS returns no further pages.
         let mut pages =
             client.list_queues().queue_name_prefix(&prefix).into_paginator().page_size(1000).send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Problem::of("ListQueues", &format!("{prefix}*"), &error))?;
+            let page = page.map_err(|error| RedriveError::of("ListQueues", &format!("{prefix}*"), &error))?;
             urls.extend(page.queue_urls.unwrap_or_default());
         }
         let only = |logical_id: &str| {
             let found: Vec<_> = urls.iter().filter(|url| is_named(url, stack, logical_id)).collect();
             let [url] = found[..] else {
                 let number = found.len();
-                return Err(Problem::Fatal(format!(
+                return Err(RedriveError::Fatal(format!(
                     "found {number} queues named {stack}-{logical_id}-… in this account and region, not one"
                 )));
             };

@@ -13,5 +13,5 @@
 
 pub mod connection;
 pub mod dead_letter;
-pub mod problem;
+pub mod error;
 pub mod run;

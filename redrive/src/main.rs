@@ -15,21 +15,21 @@ use clap::Parser;
 use redrive::{
     connection,
     dead_letter::DeadLetter,
-    problem::Problem,
-    run::{Options, Outcome, Summary, redrive},
+    error::RedriveError,
+    run::{Disposition, Options, Summary, redrive},
 };
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    run(&RedriveArguments::parse()).await.unwrap_or_else(|problem| {
-        note(format_args!("error: {problem}"));
+    run(&RedriveArguments::parse()).await.unwrap_or_else(|error| {
+        note(format_args!("error: {error}"));
         ExitCode::FAILURE
     })
 }
 
-async fn run(arguments: &RedriveArguments) -> Result<ExitCode, Problem> {
+async fn run(arguments: &RedriveArguments) -> Result<ExitCode, RedriveError> {
     // Where `cargo xtask up` describes its stack.
     let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/intake/up/stack.json");
     let (client, queues) = match &arguments.stack {
@@ -38,23 +38,23 @@ async fn run(arguments: &RedriveArguments) -> Result<ExitCode, Problem> {
     };
     // From here on, Ctrl-C ends it between two receives.
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-        .map_err(|error| Problem::Fatal(error.to_string()))?;
+        .map_err(|error| RedriveError::Fatal(error.to_string()))?;
     note(format_args!("from  {}\nto    {}", queues.from, queues.to));
     let RedriveArguments { dry_run, max, all, .. } = *arguments;
     let options = Options { dry_run, max, include_unattributed: all };
     if options.dry_run {
-        say(format_args!("{:<36}  {:>7}  {:<24}  {:<24}  outcome", "receipt", "age (h)", "id", "owner"));
+        say(format_args!("{:<36}  {:>7}  {:<24}  {:<24}  result", "receipt", "age (h)", "id", "owner"));
     }
     let stop = || INTERRUPTED.load(Ordering::Relaxed);
-    let report = |letter: &DeadLetter, outcome: &Outcome| match outcome {
-        _ if options.dry_run => say(line(letter, outcome)),
-        Outcome::NotMoved(Problem::OneMessage(reason)) => {
-            note(format_args!("not moved: {}: {reason}", letter.receipt()));
+    let report = |dead_letter: &DeadLetter, disposition: &Disposition| match disposition {
+        _ if options.dry_run => say(line(dead_letter, disposition)),
+        Disposition::NotMoved(RedriveError::OneMessage(reason)) => {
+            note(format_args!("not moved: {}: {reason}", dead_letter.receipt()));
         }
-        Outcome::NotDeleted(Problem::OneMessage(reason)) => {
-            note(format_args!("in both queues: {}: {reason}", letter.receipt()));
+        Disposition::NotDeleted(RedriveError::OneMessage(reason)) => {
+            note(format_args!("in both queues: {}: {reason}", dead_letter.receipt()));
         }
-        // The others are counted, and a fatal problem is reported once.
+        // The others are counted, and a fatal error is reported once.
         _ => {}
     };
     let (summary, result) = redrive(&client, &queues, options, stop, report).await;
@@ -62,7 +62,7 @@ async fn run(arguments: &RedriveArguments) -> Result<ExitCode, Problem> {
 }
 
 /// Prints the summary, and what to know and do about it.
-fn conclude(options: Options, summary: Summary, result: Result<(), Problem>) -> ExitCode {
+fn conclude(options: Options, summary: Summary, result: Result<(), RedriveError>) -> ExitCode {
     let Summary { moved, unattributed, failed_again, not_moved, not_deleted, hidden } = summary;
     let failed = not_moved + not_deleted;
     for (number, what) in [
@@ -76,8 +76,8 @@ fn conclude(options: Options, summary: Summary, result: Result<(), Problem>) -> 
         }
     }
     let interrupted = INTERRUPTED.load(Ordering::Relaxed);
-    if let Err(problem) = &result {
-        note(format_args!("error: {problem}"));
+    if let Err(error) = &result {
+        note(format_args!("error: {error}"));
     } else if interrupted {
         note("interrupted: run it again to go on");
     } else if options.max == Some(moved + not_deleted) {
@@ -99,16 +99,17 @@ fn conclude(options: Options, summary: Summary, result: Result<(), Problem>) -> 
 }
 
 /// A message in the list of a dry run.
-fn line(letter: &DeadLetter, outcome: &Outcome) -> String {
-    let outcome = match outcome {
-        Outcome::Unattributed => "would stay: unattributed",
+fn line(dead_letter: &DeadLetter, disposition: &Disposition) -> String {
+    let disposition = match disposition {
+        Disposition::Unattributed => "would stay: unattributed",
         _ => "would be moved",
     };
     // They may come from any client: without control characters, which would reach the terminal.
     let text = |text: Option<&str>| text.unwrap_or("-").escape_debug().to_string();
-    let age = letter.age().map_or_else(|| "-".to_owned(), |age| format!("{:.1}", age.as_secs_f64() / 3600.0));
-    let (id, owner) = (text(letter.id()), text(letter.owner()));
-    format!("{:<36}  {age:>7}  {id:<24}  {owner:<24}  {outcome}", letter.receipt())
+    let age =
+        dead_letter.age().map_or_else(|| "-".to_owned(), |age| format!("{:.1}", age.as_secs_f64() / 3600.0));
+    let (id, owner) = (text(dead_letter.id()), text(dead_letter.owner()));
+    format!("{:<36}  {age:>7}  {id:<24}  {owner:<24}  {disposition}", dead_letter.receipt())
 }
 
 /// Prints what was asked for. A reader that is gone is no reason to stop.

@@ -8,7 +8,7 @@ use aws_sdk_sqs::{
 };
 use futures_util::future::join_all;
 
-use crate::{connection::Queues, dead_letter::DeadLetter, problem::Problem};
+use crate::{connection::Queues, dead_letter::DeadLetter, error::RedriveError};
 
 /// How many messages SQS returns from one receive at most.
 const RECEIVE_LIMIT: u64 = 10;
@@ -32,7 +32,7 @@ pub struct Options {
 
 /// What happened to a message; in a dry run, what would happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Disposition {
     /// It is in the queue only.
     Moved,
     /// It stays, as an unattributed record.
@@ -40,37 +40,37 @@ pub enum Outcome {
     /// It was moved by this run, has failed again, and stays: moving it again might never end.
     FailedAgain,
     /// The queue has not confirmed it. It stays.
-    NotMoved(Problem),
+    NotMoved(RedriveError),
     /// It is in both queues: it was sent, and could not be deleted.
-    NotDeleted(Problem),
+    NotDeleted(RedriveError),
 }
 
-/// How many messages had which outcome.
+/// How many messages had which disposition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// [`Outcome::Moved`]
+    /// [`Disposition::Moved`]
     pub moved: u64,
-    /// [`Outcome::Unattributed`]
+    /// [`Disposition::Unattributed`]
     pub unattributed: u64,
-    /// [`Outcome::FailedAgain`]
+    /// [`Disposition::FailedAgain`]
     pub failed_again: u64,
-    /// [`Outcome::NotMoved`]
+    /// [`Disposition::NotMoved`]
     pub not_moved: u64,
-    /// [`Outcome::NotDeleted`]
+    /// [`Disposition::NotDeleted`]
     pub not_deleted: u64,
     /// Still hidden by other readers at the end.
     pub hidden: u64,
 }
 
 /// Redrives until nothing is left, the limit is reached, or `stop` says so between two receives. `report` learns
-/// each outcome as soon as it is known. What was received and stays can be received by others afterwards.
+/// each disposition as soon as it is known. What was received and stays can be received by others afterwards.
 pub async fn redrive(
     client: &Client,
     queues: &Queues,
     options: Options,
     stop: impl Fn() -> bool,
-    report: impl FnMut(&DeadLetter, &Outcome),
-) -> (Summary, Result<(), Problem>) {
+    report: impl FnMut(&DeadLetter, &Disposition),
+) -> (Summary, Result<(), RedriveError>) {
     let (summary, sent, kept) = Default::default();
     let mut run = Run { client, queues, options, report, summary, sent, kept };
     let result = run.until_empty(stop).await;
@@ -92,8 +92,8 @@ struct Run<'a, F> {
     kept: HashMap<String, String>,
 }
 
-impl<F: FnMut(&DeadLetter, &Outcome)> Run<'_, F> {
-    async fn until_empty(&mut self, stop: impl Fn() -> bool) -> Result<(), Problem> {
+impl<F: FnMut(&DeadLetter, &Disposition)> Run<'_, F> {
+    async fn until_empty(&mut self, stop: impl Fn() -> bool) -> Result<(), RedriveError> {
         let mut vain = 0;
         while !stop() {
             // Receives no more than will be moved, because a received message is hidden from others.
@@ -106,7 +106,7 @@ impl<F: FnMut(&DeadLetter, &Outcome)> Run<'_, F> {
             let received = self.receive(wanted).await?;
             let is_empty = received.is_empty();
             // In a long run, those that stay show again.
-            let new: Vec<_> = received.into_iter().filter(|letter| self.is_new(letter)).collect();
+            let new: Vec<_> = received.into_iter().filter(|dead_letter| self.is_new(dead_letter)).collect();
             if !new.is_empty() {
                 self.settle(new).await?;
                 vain = 0;
@@ -122,7 +122,7 @@ impl<F: FnMut(&DeadLetter, &Outcome)> Run<'_, F> {
         Ok(())
     }
 
-    async fn receive(&self, number: u64) -> Result<Vec<DeadLetter>, Problem> {
+    async fn receive(&self, number: u64) -> Result<Vec<DeadLetter>, RedriveError> {
         let received = self
             .client
             .receive_message()
@@ -135,92 +135,95 @@ impl<F: FnMut(&DeadLetter, &Outcome)> Run<'_, F> {
             .wait_time_seconds(1)
             .send()
             .await
-            .map_err(|error| Problem::of("ReceiveMessage", &self.queues.from, &error))?;
+            .map_err(|error| RedriveError::of("ReceiveMessage", &self.queues.from, &error))?;
         Ok(received.messages.unwrap_or_default().into_iter().map(DeadLetter).collect())
     }
 
     /// Whether a message is received for the first time. Otherwise its new handle replaces the old one.
-    fn is_new(&mut self, letter: &DeadLetter) -> bool {
-        let known = self.kept.get_mut(letter.message_id());
-        known.map(|handle| letter.receipt_handle().clone_into(handle)).is_none()
+    fn is_new(&mut self, dead_letter: &DeadLetter) -> bool {
+        let known = self.kept.get_mut(dead_letter.message_id());
+        known.map(|handle| dead_letter.receipt_handle().clone_into(handle)).is_none()
     }
 
     /// About how many messages others have received and not deleted.
-    async fn hidden_by_others(&self) -> Result<u64, Problem> {
+    async fn hidden_by_others(&self) -> Result<u64, RedriveError> {
         let name = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
         let request = self.client.get_queue_attributes().queue_url(&self.queues.from);
         let response = request.attribute_names(name.clone()).send().await;
         let response =
-            response.map_err(|error| Problem::of("GetQueueAttributes", &self.queues.from, &error))?;
+            response.map_err(|error| RedriveError::of("GetQueueAttributes", &self.queues.from, &error))?;
         let hidden = response.attributes.and_then(|attributes| attributes.get(&name)?.parse::<u64>().ok());
         Ok(hidden.unwrap_or(0).saturating_sub(self.kept.len().try_into().unwrap_or(u64::MAX)))
     }
 
     /// Moves what should be moved, at the same time, and keeps the rest.
-    async fn settle(&mut self, letters: Vec<DeadLetter>) -> Result<(), Problem> {
+    async fn settle(&mut self, dead_letters: Vec<DeadLetter>) -> Result<(), RedriveError> {
         let mut to_move = Vec::new();
-        for letter in letters {
-            if self.sent.contains(letter.message_id()) {
-                self.note(&letter, &Outcome::FailedAgain);
-            } else if letter.is_unattributed() && !self.options.include_unattributed {
-                self.note(&letter, &Outcome::Unattributed);
+        for dead_letter in dead_letters {
+            if self.sent.contains(dead_letter.message_id()) {
+                self.note(&dead_letter, &Disposition::FailedAgain);
+            } else if dead_letter.is_unattributed() && !self.options.include_unattributed {
+                self.note(&dead_letter, &Disposition::Unattributed);
             } else if self.options.dry_run {
-                self.note(&letter, &Outcome::Moved);
+                self.note(&dead_letter, &Disposition::Moved);
             } else {
-                to_move.push(letter);
+                to_move.push(dead_letter);
             }
         }
-        let moved = join_all(to_move.iter().map(|letter| self.move_one(letter))).await;
+        let moved = join_all(to_move.iter().map(|dead_letter| self.move_one(dead_letter))).await;
         let mut result = Ok(());
-        for (letter, (sent, outcome)) in to_move.iter().zip(moved) {
+        for (dead_letter, (sent, disposition)) in to_move.iter().zip(moved) {
             self.sent.extend(sent);
-            if let Outcome::NotMoved(problem) | Outcome::NotDeleted(problem) = &outcome
-                && matches!(problem, Problem::Fatal(_))
+            if let Disposition::NotMoved(problem) | Disposition::NotDeleted(problem) = &disposition
+                && matches!(problem, RedriveError::Fatal(_))
             {
                 result = Err(problem.clone());
             }
-            self.note(letter, &outcome);
+            self.note(dead_letter, &disposition);
         }
         result
     }
 
-    /// Counts and reports an outcome, and keeps the message unless it is gone.
-    fn note(&mut self, letter: &DeadLetter, outcome: &Outcome) {
-        if *outcome != Outcome::Moved || self.options.dry_run {
-            self.kept.insert(letter.message_id().to_owned(), letter.receipt_handle().to_owned());
+    /// Counts and reports a disposition, and keeps the message unless it is gone.
+    fn note(&mut self, dead_letter: &DeadLetter, disposition: &Disposition) {
+        if *disposition != Disposition::Moved || self.options.dry_run {
+            self.kept.insert(dead_letter.message_id().to_owned(), dead_letter.receipt_handle().to_owned());
         }
-        *match outcome {
-            Outcome::Moved => &mut self.summary.moved,
-            Outcome::Unattributed => &mut self.summary.unattributed,
-            Outcome::FailedAgain => &mut self.summary.failed_again,
-            Outcome::NotMoved(_) => &mut self.summary.not_moved,
-            Outcome::NotDeleted(_) => &mut self.summary.not_deleted,
+        *match disposition {
+            Disposition::Moved => &mut self.summary.moved,
+            Disposition::Unattributed => &mut self.summary.unattributed,
+            Disposition::FailedAgain => &mut self.summary.failed_again,
+            Disposition::NotMoved(_) => &mut self.summary.not_moved,
+            Disposition::NotDeleted(_) => &mut self.summary.not_deleted,
         } += 1;
-        (self.report)(letter, outcome);
+        (self.report)(dead_letter, disposition);
     }
 
     /// Sends a message to the queue, and deletes it here only if the queue confirms it, by the id that is returned.
-    async fn move_one(&self, letter: &DeadLetter) -> (Option<String>, Outcome) {
-        let sent = match self.send(letter).await {
+    async fn move_one(&self, dead_letter: &DeadLetter) -> (Option<String>, Disposition) {
+        let sent = match self.send(dead_letter).await {
             Ok(message_id) => message_id,
-            Err(problem) => return (None, Outcome::NotMoved(problem)),
+            Err(problem) => return (None, Disposition::NotMoved(problem)),
         };
         let delete = self.client.delete_message().queue_url(&self.queues.from);
-        match delete.receipt_handle(letter.receipt_handle()).send().await {
-            Ok(_) => (Some(sent), Outcome::Moved),
+        match delete.receipt_handle(dead_letter.receipt_handle()).send().await {
+            Ok(_) => (Some(sent), Disposition::Moved),
             Err(error) => {
-                let problem = Problem::of("DeleteMessage", &self.queues.from, &error);
-                (Some(sent), Outcome::NotDeleted(problem))
+                let problem = RedriveError::of("DeleteMessage", &self.queues.from, &error);
+                (Some(sent), Disposition::NotDeleted(problem))
             }
         }
     }
 
-    async fn send(&self, letter: &DeadLetter) -> Result<String, Problem> {
+    async fn send(&self, dead_letter: &DeadLetter) -> Result<String, RedriveError> {
         let request = self.client.send_message().queue_url(&self.queues.to);
-        let request = letter.fill(request).map_err(|error| Problem::OneMessage(error.to_string()))?;
+        let request =
+            dead_letter.fill(request).map_err(|error| RedriveError::OneMessage(error.to_string()))?;
         let response = request.send().await;
-        let response = response.map_err(|error| Problem::of("SendMessage", &self.queues.to, &error))?;
-        response.message_id.ok_or_else(|| Problem::Fatal("SendMessage: a response without an id".to_owned()))
+        let response = response.map_err(|error| RedriveError::of("SendMessage", &self.queues.to, &error))?;
+        response
+            .message_id
+            .ok_or_else(|| RedriveError::Fatal("SendMessage: a response without an id".to_owned()))
     }
 
     /// Lets others receive what stays. What SQS does not release now shows by itself later.

@@ -24,8 +24,8 @@ use aws_smithy_runtime_api::client::{
 };
 use redrive::{
     connection::Queues,
-    problem::Problem,
-    run::{Options, Outcome, Summary, redrive},
+    error::RedriveError,
+    run::{Disposition, Options, Summary, redrive},
 };
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
@@ -214,7 +214,7 @@ impl Service {
         self.sqs().faults.entry(operation).or_default().extend(faults);
     }
 
-    async fn redrive(&self, options: Options) -> (Summary, Result<(), Problem>) {
+    async fn redrive(&self, options: Options) -> (Summary, Result<(), RedriveError>) {
         self.redrive_until(options, || false, |_| {}).await
     }
 
@@ -222,8 +222,8 @@ impl Service {
         &self,
         options: Options,
         stop: impl Fn() -> bool,
-        report: impl Fn(&Outcome),
-    ) -> (Summary, Result<(), Problem>) {
+        report: impl Fn(&Disposition),
+    ) -> (Summary, Result<(), RedriveError>) {
         let service = SharedHttpConnector::new(self.clone());
         let retries = RetryConfig::standard().with_max_attempts(2);
         let config = aws_sdk_sqs::Config::builder()
@@ -233,8 +233,10 @@ impl Service {
             .http_client(http_client_fn(move |_, _| service.clone()))
             .retry_config(retries.with_initial_backoff(Duration::from_millis(1)));
         let queues = Queues { from: "https://sqs/1/dead".to_owned(), to: "https://sqs/1/queue".to_owned() };
-        redrive(&Client::from_conf(config.build()), &queues, options, stop, |_, outcome| report(outcome))
-            .await
+        redrive(&Client::from_conf(config.build()), &queues, options, stop, |_, disposition| {
+            report(disposition)
+        })
+        .await
     }
 }
 
@@ -285,7 +287,7 @@ async fn a_lost_response_to_a_send_loses_nothing() {
     service.next(SEND, [Fault::LostResponse, Fault::LostResponse]);
     let (summary, result) = service.redrive(Options::default()).await;
     assert_eq!(summary, Summary { not_moved: 1, ..Summary::default() });
-    assert!(matches!(result, Err(Problem::Fatal(_))), "{result:?}");
+    assert!(matches!(result, Err(RedriveError::Fatal(_))), "{result:?}");
     assert_eq!(service.sqs().counts(), [1, 1, 2]);
 }
 
@@ -296,7 +298,7 @@ async fn a_delete_that_is_denied_ends_it_and_leaves_messages_in_both_queues() {
     let (summary, result) = service.redrive(Options::default()).await;
     assert_eq!(summary, Summary { not_deleted: 10, ..Summary::default() });
     let text = "DeleteMessage on https://sqs/1/dead: AccessDenied: rejected";
-    assert_eq!(result, Err(Problem::Fatal(text.to_owned())));
+    assert_eq!(result, Err(RedriveError::Fatal(text.to_owned())));
     assert_eq!(service.sqs().counts(), [25, 25, 10]);
 }
 

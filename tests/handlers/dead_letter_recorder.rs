@@ -1,4 +1,4 @@
-//! Dead letters get the outcome that the consumer could not record, and stay.
+//! Dead letters get the outcome that the consumer could not write, and stay.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use crate::{
     receipts::{look_up, response},
 };
 
-/// A run ends after so many receives in a row without a letter that needs an outcome.
+/// A run ends after so many receives in a row without a message that needs an outcome.
 const MAX_IDLE_RECEIVES: usize = 100;
 
 /// A record that was delivered as often as allowed.
@@ -44,7 +44,7 @@ async fn run(recorder: &DeadLetterRecorder) -> Result<(), String> {
 async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
     let consumer = TestConsumer::start().await;
     assert!(consumer.consume(&[record(1, "alice", "stored", r#"{"a":1}"#)]).await.is_empty());
-    let letters = [
+    let dead_letters = [
         dead(2, "failed", r#"{"a":2}"#),
         dead(3, "stored", r#"{"a":3}"#),
         dead(4, "stored", r#"{ "a":1 }"#),
@@ -52,7 +52,7 @@ async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
         dead(6, "no+id", "{}"),
         without_attribute(dead(7, "unattributed", "{}"), "owner"),
     ];
-    let queue = Queue::start(&letters).await;
+    let queue = Queue::start(&dead_letters).await;
 
     assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
 
@@ -74,24 +74,25 @@ async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
     assert_eq!(outcomes, notified);
     assert_eq!(response(&consumer, "alice", "failed", None).await.1["payload"], json!({ "a": 2 }));
     assert_eq!(look_up(&consumer, "alice", "unattributed", 7).await["status"], "queued");
-    assert_eq!(queue.len(), letters.len(), "they stay");
+    assert_eq!(queue.len(), dead_letters.len(), "they stay");
 }
 
 #[tokio::test]
 async fn a_dead_letter_with_an_outcome_is_looked_up_once_and_left_alone() {
     let consumer = TestConsumer::start().await;
     // Stored in its last delivery, whose response got lost; failed; in conflict.
-    let letters = [dead(1, "m-1", r#"{"a":1}"#), dead(2, "m-2", r#"{"a":2}"#), dead(3, "m-1", r#"{"a":3}"#)];
-    assert!(consumer.consume(&letters[..1]).await.is_empty());
+    let dead_letters =
+        [dead(1, "m-1", r#"{"a":1}"#), dead(2, "m-2", r#"{"a":2}"#), dead(3, "m-1", r#"{"a":3}"#)];
+    assert!(consumer.consume(&dead_letters[..1]).await.is_empty());
     consumer.database.faults.next([Fault::Reject, Fault::Reject]);
-    assert_eq!(consumer.consume(&letters[1..]).await, [receipt(2)].into());
+    assert_eq!(consumer.consume(&dead_letters[1..]).await, [receipt(2)].into());
     let (items, notified) = (consumer.database.items(MESSAGES).await.len(), consumer.pushes.requests().len());
-    let queue = Queue::start(&letters).await;
+    let queue = Queue::start(&dead_letters).await;
     let recorder = recorder(&consumer, &queue);
     let _ = consumer.database.faults.take_request_count();
 
     assert_eq!(run(&recorder).await, Ok(()));
-    assert_eq!(consumer.database.faults.take_requests_of("BatchGetItem"), letters.len());
+    assert_eq!(consumer.database.faults.take_requests_of("BatchGetItem"), dead_letters.len());
     queue.show_all();
     assert_eq!(run(&recorder).await, Ok(()));
 
@@ -101,10 +102,10 @@ async fn a_dead_letter_with_an_outcome_is_looked_up_once_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_failure_that_is_recorded_but_not_noted_is_noted() {
+async fn a_failure_without_its_outcome_under_the_receipt_gets_it() {
     let consumer = TestConsumer::start().await;
-    let letter = dead(1, "m-1", r#"{"a":1}"#);
-    // As if the consumer had been killed between the record and the note.
+    let dead_letter = dead(1, "m-1", r#"{"a":1}"#);
+    // As if the consumer had been killed between recording the failure and keeping the outcome.
     consumer.database.faults.only("BatchWriteItem");
     consumer.database.faults.always(Fault::Reject);
     let rejected = dead(1, "m-1", "no JSON");
@@ -112,17 +113,17 @@ async fn a_failure_that_is_recorded_but_not_noted_is_noted() {
     assert_eq!(consumer.status("alice", "m-1").await, "rejected");
     consumer.database.faults.always(Fault::None);
 
-    let queue = Queue::start(&[letter]).await;
+    let queue = Queue::start(&[dead_letter]).await;
     assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
 
-    // Another message takes the place of the record, and the receipt still has its outcome.
+    // Another message takes its place under the id, and the receipt still has its outcome.
     assert!(consumer.consume(&[record(2, "alice", "m-1", "{}")]).await.is_empty());
     assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "failed");
     assert_eq!(look_up(&consumer, "alice", "m-1", 2).await["status"], "stored");
 }
 
 #[tokio::test]
-async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_recorded_later() {
+async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_written_later() {
     for operation in ["BatchGetItem", "PutItem", "BatchWriteItem"] {
         let consumer = TestConsumer::start().await;
         let queue = Queue::start(&[dead(1, "m-1", "{}"), dead(2, "m-2", "{}")]).await;
@@ -144,7 +145,7 @@ async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_rec
 }
 
 #[tokio::test]
-async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_being_noted() {
+async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_its_receipt() {
     let consumer = TestConsumer::start().await;
     consumer.database.add_foreign_item("alice", "m-1").await;
     let queue = Queue::start(&[dead(1, "m-1", "{}")]).await;
@@ -153,16 +154,16 @@ async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_bein
 }
 
 #[tokio::test]
-async fn a_run_ends_when_no_letter_needs_an_outcome() {
+async fn a_run_ends_when_no_dead_letter_needs_an_outcome() {
     let consumer = TestConsumer::start().await;
-    let letters: Vec<_> = (0..25).map(|number| dead(number, &format!("m-{number}"), "{}")).collect();
-    let queue = Queue::start(&letters).await;
+    let dead_letters: Vec<_> = (0..25).map(|number| dead(number, &format!("m-{number}"), "{}")).collect();
+    let queue = Queue::start(&dead_letters).await;
     let recorder = recorder(&consumer, &queue);
     assert_eq!(run(&recorder).await, Ok(()));
-    assert_eq!(queue.receives(), 4, "three with letters, one without");
+    assert_eq!(queue.receives(), 4, "three with dead letters, one without");
     assert_eq!(consumer.pushes.outcomes("alice-1").len(), 25);
 
-    // However many letters with an outcome there are.
+    // However many dead letters with an outcome there are.
     queue.show_all();
     queue.hide_nothing();
     let before = queue.receives();

@@ -397,13 +397,13 @@ async fn a_connect() {
         row.begin(&database);
         let status = connect("first").await;
         row.end(&database).await;
-        let recorded = database.count(CONNECTIONS).await == 1;
+        let added = database.count(CONNECTIONS).await == 1;
         assert!(status == 200 || status == 503, "{status}");
-        // A connection that is recorded and never opened does no harm: the first push finds it gone.
-        row.check_write(status == 200, recorded);
+        // A connection that is added and never opened does no harm: the first push finds it gone.
+        row.check_write(status == 200, added);
 
         assert_eq!(connect("second").await, 200);
-        assert_eq!(database.count(CONNECTIONS).await, 1 + usize::from(recorded));
+        assert_eq!(database.count(CONNECTIONS).await, 1 + usize::from(added));
         assert_eq!(database.count(MESSAGES).await, 0);
     })
     .await;

@@ -60,24 +60,24 @@ impl Body {
     }
 }
 
-/// What has to be found: the record of the id, and the outcome of every receipt that has one.
+/// What has to be found: the message under the id, and the outcome of every receipt that has one.
 #[derive(Debug, Default)]
 struct Model {
-    record: Option<(&'static str, Body)>,
+    message: Option<(&'static str, Body)>,
     outcomes: BTreeMap<usize, &'static str>,
 }
 
 impl Model {
-    /// The state table once more, in other words: a message that becomes `status` if it is valid and recorded.
+    /// The state table once more, in other words: a message that becomes `status` if it is valid and written.
     /// Returns its outcome.
     fn accept(&mut self, body: Body, status: &'static str) -> &'static str {
         let status = if body == Body::Invalid { "rejected" } else { status };
-        match self.record {
+        match self.message {
             Some(("stored", _)) if body == Body::Invalid => "rejected",
             Some(("stored", stored)) if body.is_same_as(stored) => "stored",
             Some(("stored", _)) => "conflict",
             _ => {
-                self.record = Some((status, body));
+                self.message = Some((status, body));
                 status
             }
         }
@@ -86,7 +86,7 @@ impl Model {
 
 async fn check(consumer: &TestConsumer, model: &Model, queued: &[Body], step: Step) {
     let (status, found) = response(consumer, "alice", "m-1", None).await;
-    match model.record {
+    match model.message {
         Some((expected, body)) => {
             assert_eq!(found["status"], expected, "after {step:?}");
             let text = consumer.database.text("alice", "m-1", "payload").await;
@@ -114,7 +114,7 @@ async fn run(steps: Vec<Step>) {
             Step::Put(body) => {
                 let response =
                     insert.handle(request(&put("alice", "m-1", body.text()))).await.expect("a response");
-                let was_stored = matches!(model.record, Some(("stored", _)));
+                let was_stored = matches!(model.message, Some(("stored", _)));
                 let expected = match body {
                     Body::Invalid => 400,
                     _ => match model.accept(body, "stored") {

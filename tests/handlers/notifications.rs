@@ -164,7 +164,7 @@ async fn gone_connections_that_cannot_be_removed_are_pushed_to_once() {
 async fn a_connection_that_is_still_opening_is_not_removed() {
     let consumer = TestConsumer::start().await;
     let alice = Owner::parse("alice").expect("legal");
-    consumer.database.connections().add(&alice, "opening", i64::MAX).await.expect("recorded");
+    consumer.database.connections().add(&alice, "opening", i64::MAX).await.expect("added");
     // As API Gateway does until `$connect` has returned.
     consumer.pushes.fail("opening", PushFault::Status(410), 1);
     assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());

@@ -402,13 +402,13 @@ async fn one_message_that_the_database_rejects_does_not_affect_the_others() {
 }
 
 #[tokio::test]
-async fn a_last_delivery_that_fails_is_recorded_as_failed_and_notified_and_a_batch_item_failure() {
+async fn a_last_delivery_that_fails_becomes_failed_and_notified_and_a_batch_item_failure() {
     let consumer = TestConsumer::start().await;
     let records = [
         delivered(record(1, "alice", "m-1", r#"{"a":1}"#), MAX_RECEIVE_COUNT),
         delivered(record(2, "alice", "m-2", r#"{"a":2}"#), MAX_RECEIVE_COUNT - 1),
     ];
-    // The database rejects the batch, and each message by itself, but not the record of the failure.
+    // The database rejects the batch, and each message by itself, but not the write of the failure.
     consumer.database.faults.next([Fault::Reject, Fault::Reject, Fault::Reject]);
     assert_eq!(consumer.consume(&records).await, receipts([1, 2]));
     assert_eq!(consumer.status("alice", "m-1").await, "failed");

@@ -168,7 +168,7 @@ async fn a_message_with_an_illegal_id_is_queued_and_then_rejected_by_its_receipt
 
 #[tokio::test]
 async fn the_receipt_of_another_owner_is_like_an_unknown_one() {
-    // A stored message, whose outcome is in its record; a conflict, which has a note; an illegal id.
+    // A stored message, whose item holds its outcome; a conflict, whose receipt has it; an illegal id.
     let consumer = deliver(&[BODY, r#"{"a":2}"#], false).await;
     assert_eq!(consumer.consume(&[record(3, "alice", "a b", "{}")]).await, BTreeSet::new());
     for (id, number) in [("m-1", 1), ("m-1", 2), ("a b", 3), ("m-1", 4)] {
@@ -224,7 +224,7 @@ async fn a_redriven_message_keeps_its_first_receipt_and_time() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_cannot_be_noted_is_a_batch_item_failure_and_not_notified() {
+async fn an_outcome_that_cannot_be_kept_is_a_batch_item_failure_and_not_notified() {
     for (id, body, expected, fault) in [
         ("m-1", BODY, "stored", Fault::Throttle),
         ("m-1", r#"{"a":2}"#, "conflict", Fault::Hang),
@@ -280,7 +280,7 @@ async fn a_record_that_is_twice_in_a_batch_has_one_note_and_one_notification() {
 #[tokio::test]
 async fn a_note_expires() {
     let consumer = deliver(&[BODY, r#"{"a":2}"#], false).await;
-    let note = consumer.database.item("alice", &format!("#{}", receipt(2))).await.expect("a note");
-    let expires_at: i64 = note["expires_at"].as_n().expect("a number").parse().expect("whole");
+    let kept = consumer.database.item("alice", &format!("#{}", receipt(2))).await.expect("an outcome");
+    let expires_at: i64 = kept["expires_at"].as_n().expect("a number").parse().expect("whole");
     assert!(expires_at > Timestamp::now().as_second(), "{expires_at}");
 }

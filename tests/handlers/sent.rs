@@ -93,7 +93,7 @@ pub(crate) type Items = HashMap<String, HashMap<String, AttributeValue>>;
 pub(crate) async fn items(database: &Database) -> Items {
     let items = database.items(MESSAGES).await.into_iter();
     let by_key = items.map(|item| (item["pk"].as_s().expect("text").clone(), item));
-    // The others are notes of outcomes.
+    // The others are outcomes under receipts.
     by_key.filter(|(key, _)| !key.starts_with('#')).collect()
 }
 

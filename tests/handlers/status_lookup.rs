@@ -116,7 +116,7 @@ async fn the_outcome_of_one_receipt_is_not_that_of_another() {
     let (_, body, _) = look_up(&database, &get("alice", "m-1", Some(&receipt(1)))).await;
     assert_eq!(
         body["status"], "queued",
-        "the record names another request, and nothing is noted of this one"
+        "the message names another request, and nothing is kept of this one"
     );
 }
 

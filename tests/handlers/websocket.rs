@@ -21,7 +21,7 @@ async fn handle(database: &Database, event: Value) -> Result<Value, String> {
 }
 
 #[tokio::test]
-async fn a_connection_is_recorded_and_removed_when_it_closes() {
+async fn a_connection_is_added_and_removed_when_it_closes() {
     let database = Database::start().await;
     let response = handle(&database, read(CONNECT)).await;
     assert_eq!(response, Ok(json!({ "statusCode": 200 })));
@@ -106,7 +106,7 @@ async fn a_ping_gets_a_pong_and_any_other_frame_an_error() {
 }
 
 #[tokio::test]
-async fn a_connection_that_cannot_be_recorded_is_not_opened() {
+async fn a_connection_that_cannot_be_added_is_not_opened() {
     let database = Database::start().await;
     for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang, Fault::Reject] {
         database.faults.always(fault);

@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use e2e::stack::{Record, Stack, eventually, text, unique};
 use redrive::{
     connection::Queues,
-    run::{Options, Outcome, Summary, redrive},
+    run::{Disposition, Options, Summary, redrive},
 };
 use serde_json::json;
 
@@ -36,7 +36,7 @@ impl<'a> DeadLetterQueue<'a> {
         self.stack.send_to(&self.queues.from, record).await
     }
 
-    async fn redrive(&self, options: Options) -> (Summary, Vec<(String, Outcome)>) {
+    async fn redrive(&self, options: Options) -> (Summary, Vec<(String, Disposition)>) {
         let outcomes = Mutex::new(Vec::new());
         let (summary, result) = redrive(
             self.stack.redrive_sqs().await,
@@ -69,7 +69,7 @@ async fn a_redriven_dead_letter_is_stored_unchanged_and_notified() {
     let (summary, outcomes) = dead_letters.redrive(Options::default()).await;
 
     assert_eq!(summary, Summary { moved: 1, ..Summary::default() });
-    assert_eq!(outcomes, [(receipt.clone(), Outcome::Moved)]);
+    assert_eq!(outcomes, [(receipt.clone(), Disposition::Moved)]);
     let event = socket.notified("stored", &id).await;
     let item = caller.item(&id).await.expect("it is stored");
     assert_eq!(text(&item, "payload"), BODY);
@@ -88,8 +88,8 @@ async fn a_dry_run_lists_the_dead_letters_and_leaves_them() {
     let dead_letters = DeadLetterQueue::create(&stack).await;
     let (id, unattributed) = (unique("dry"), Record::unattributed(BODY));
     let mut expected = vec![
-        (dead_letters.send(caller.record(&id, BODY)).await, Outcome::Moved),
-        (dead_letters.send(unattributed).await, Outcome::Unattributed),
+        (dead_letters.send(caller.record(&id, BODY)).await, Disposition::Moved),
+        (dead_letters.send(unattributed).await, Disposition::Unattributed),
     ];
     expected.sort_by(|left, right| left.0.cmp(&right.0));
 

@@ -1,6 +1,6 @@
-//! Records the outcome of dead letters that have none, and notifies their owners.
+//! Writes the outcome of dead letters that have none, and notifies their owners.
 //!
-//! The consumer records a failure on a message's last delivery. If it is killed in that delivery, or the table is
+//! The consumer writes `failed` on a message's last delivery. If it is killed in that delivery, or the table is
 //! unavailable, the message reaches the dead-letter queue without an outcome, and its look-up would say `queued`
 //! until the queue drops it. This function runs every minute, does for such messages what the consumer could not
 //! do, and leaves them in the dead-letter queue, from where a redrive returns them.
@@ -10,7 +10,7 @@
 //! 1. Dead letters are received, ten at a time. They are hidden for a moment and come back by themselves: nothing is
 //!    deleted here.
 //! 2. Each is parsed as the consumer parses records, and its outcome is looked up as a client would.
-//! 3. Those without an outcome are recorded as failed, and settled as the consumer settles its last deliveries.
+//! 3. Those without an outcome become `failed`, and are settled as the consumer settles its last deliveries.
 //! 4. Their owners are notified.
 
 use std::{
@@ -59,7 +59,7 @@ pub struct DeadLetterRecorder {
     dead_letter_queue_url: String,
     settler: Settler,
     push: Push,
-    /// Records whose outcome was found or recorded before: they need no look-up.
+    /// Records whose outcome was found or written before: they need no look-up.
     done: Mutex<HashSet<String>>,
 }
 
@@ -84,7 +84,7 @@ impl DeadLetterRecorder {
         let schedule = Schedule::until(deadline);
         let mut metrics = Metrics::default();
         let mut idle_receives = 0;
-        let mut unrecorded = 0;
+        let mut unsettled = 0;
         let mut received = HashSet::new();
         while idle_receives < MAX_IDLE_RECEIVES && Instant::now() < schedule.storing {
             let records = self.receive().await?;
@@ -95,14 +95,14 @@ impl DeadLetterRecorder {
             let records: Vec<_> =
                 records.into_iter().filter(|record| received.insert(record.message_id.clone())).collect();
             let (open, failed) = self.without_outcome(records).await;
-            unrecorded += failed;
+            unsettled += failed;
             idle_receives = if open.is_empty() { idle_receives + 1 } else { 0 };
             if !open.is_empty() {
-                unrecorded += self.record(open, schedule, &mut metrics).await;
+                unsettled += self.settle(open, schedule, &mut metrics).await;
             }
         }
         metrics.write();
-        match unrecorded {
+        match unsettled {
             0 => Ok(()),
             number => Err(format!("{number} dead letters have no outcome yet").into()),
         }
@@ -144,8 +144,8 @@ impl DeadLetterRecorder {
         (open, failed)
     }
 
-    /// Records outcomes, and notifies the owners. Returns how many have no outcome yet.
-    async fn record(&self, open: Vec<Delivery>, schedule: Schedule, metrics: &mut Metrics) -> usize {
+    /// Writes outcomes, and notifies the owners. Returns how many have no outcome yet.
+    async fn settle(&self, open: Vec<Delivery>, schedule: Schedule, metrics: &mut Metrics) -> usize {
         let failed = open.into_iter().map(Delivery::failed).collect();
         let (settled, unsettled) = self.settler.settle(Vec::new(), failed, schedule).await;
         for one in &settled {

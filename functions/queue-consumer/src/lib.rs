@@ -6,7 +6,7 @@
 //!    be told, so it goes to the dead-letter queue, for an operator.
 //! 2. The deliveries are stored, 25 in a request. A message has then been written, or was stored before, or another one
 //!    is stored under its id.
-//! 3. What could not be stored is delivered again later; if this was the last delivery, it is recorded as failed.
+//! 3. What could not be stored is redelivered; if this was the last delivery, it becomes `failed`.
 //! 4. An outcome that the message in the table does not hold is kept under its receipt.
 //! 5. The owners of everything that is settled are notified over their sockets.
 //! 6. The response names the records that SQS has to keep.

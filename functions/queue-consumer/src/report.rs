@@ -60,7 +60,7 @@ impl BatchReport {
                 message_id,
                 receipt,
                 attempt,
-                "the last delivery failed, which is not recorded yet: the message goes to the dead-letter queue"
+                "the last delivery failed, without an outcome yet: the message goes to the dead-letter queue"
             );
         } else {
             tracing::warn!(correlation_id, message_id, receipt, attempt, "not settled: to be redelivered");

@@ -133,7 +133,7 @@ impl WebSocket {
     async fn connect(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Response {
         // An open socket that is not in the table would stay silent: better none.
         if let Err(error) = self.connections.add(owner, connection_id, valid_until).await {
-            tracing::error!(error = with_causes(&error), connection_id, "the connection was not recorded");
+            tracing::error!(error = with_causes(&error), connection_id, "the connection was not added");
             return Response { status_code: 503, ..Response::default() };
         }
         self.make_room(owner, connection_id).await;

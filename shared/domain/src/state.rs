@@ -112,7 +112,7 @@ pub enum Content {
         /// Why it is rejected, for the client to read.
         reason: String,
     },
-    /// A valid message that could not be stored on its last delivery: to be recorded as failed.
+    /// A valid message that could not be stored on its last delivery: to become `failed`.
     Failed {
         /// The payload that was sent.
         payload: Payload,

@@ -84,7 +84,7 @@ impl Delivery {
         }
     }
 
-    /// What it came to although the database denies it for good, also to be recorded as rejected or failed.
+    /// What it came to although the database denies it for good, also as a rejected or failed one.
     ///
     /// # Errors
     /// The delivery, if it is a valid message that has not failed: it has no outcome.

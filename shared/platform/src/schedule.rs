@@ -15,15 +15,15 @@ const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 ///
 /// Lambda kills a function at its deadline, and then the whole batch counts as failed, also what was stored: so each
 /// part ends on time, and what is left is reported. The parts are shares of the time left, so that they fit whatever
-/// the function's timeout is: with 30 seconds, 21 for storing, 3 for recording failures, 3 for keeping outcomes, at
+/// the function's timeout is: with 30 seconds, 21 for storing, 3 for writing failures, 3 for keeping outcomes, at
 /// most 1.5 for notifications and 1.5 for the response. Storing has most of it, because everything else comes of it. A
 /// part that is done early leaves its time to the next, and the notifications their whole budget.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     /// The end of storing.
     pub storing: Instant,
-    /// The end of recording what failed.
-    pub recording_failures: Instant,
+    /// The end of writing what failed.
+    pub writing_failures: Instant,
     /// The end of keeping outcomes under their receipts.
     pub keeping_outcomes: Instant,
     notifying: Instant,
@@ -40,7 +40,7 @@ impl Schedule {
         let now = Instant::now();
         Self {
             storing: now + left.mul_f64(0.70),
-            recording_failures: now + left.mul_f64(0.80),
+            writing_failures: now + left.mul_f64(0.80),
             keeping_outcomes: now + left.mul_f64(0.90),
             notifying: now + left.mul_f64(0.95),
         }

@@ -62,7 +62,7 @@ impl Settler {
         self.outcomes.find(incoming.key(), &incoming.owner, &delivery.receipt).await
     }
 
-    /// Records what could not be stored on its last delivery as failed, and then keeps the outcomes that no message
+    /// Writes what could not be stored on its last delivery as failed, and then keeps the outcomes that no message
     /// holds under their receipts: only what a look-up finds is settled.
     ///
     /// Of the unsettled ones, either the failure or the outcome could not be written.
@@ -73,7 +73,7 @@ impl Settler {
         schedule: Schedule,
     ) -> (Vec<Settled>, Vec<Unsettled>) {
         // It may turn out now that one of these is stored, by a write whose response got lost.
-        let stored = self.store(&failed, schedule.recording_failures).await;
+        let stored = self.store(&failed, schedule.writing_failures).await;
         let mut unsettled = Vec::new();
         for (delivery, stored) in failed.into_iter().zip(stored) {
             let last = delivery.settle(stored).or_else(|delivery| match stored {

@@ -3,9 +3,9 @@
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
 
-/// A problem, and how far it goes.
+/// An error, and how far it goes.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Problem {
+pub enum RedriveError {
     /// Nothing else would succeed either.
     #[error("{0}")]
     Fatal(String),
@@ -18,7 +18,7 @@ pub enum Problem {
 const ABOUT_A_MESSAGE: [&str; 3] =
     ["InvalidMessageContents", "InvalidParameterValue", "ReceiptHandleIsInvalid"];
 
-impl Problem {
+impl RedriveError {
     /// What an operation on a queue failed with.
     pub(crate) fn of<E, R>(operation: &str, queue: &str, error: &SdkError<E, R>) -> Self
     where
