@@ -234,7 +234,7 @@ impl Service {
             .retry_config(retries.with_initial_backoff(Duration::from_millis(1)));
         let queues = Queues { from: "https://sqs/1/dead".to_owned(), to: "https://sqs/1/queue".to_owned() };
         redrive(&Client::from_conf(config.build()), &queues, options, stop, |_, disposition| {
-            report(disposition)
+            report(disposition);
         })
         .await
     }

@@ -1,8 +1,17 @@
 //! Verifies tokens: a JSON Web Token in, an owner out.
 //!
-//! One Lambda authorizer of type REQUEST serves both APIs. HTTP callers send
-//! `Authorization: Bearer <token>`; WebSocket callers, whose browsers cannot set that header, offer the subprotocol
-//! `bearer.<token>` or connect with `?token=<token>`. Each API's token is read from its own places and nowhere else.
+//! A Lambda authorizer is a function that API Gateway asks before it lets a request through. It returns a policy, which
+//! API Gateway applies and, for the REST API, keeps for the next requests with the same token. One authorizer of type
+//! REQUEST serves both APIs. The story of a request:
+//!
+//! 1. The token is read. HTTP callers send `Authorization: Bearer <token>`; WebSocket callers, whose browsers cannot set
+//!    that header, offer the subprotocol `bearer.<token>` or connect with `?token=<token>`. Each API's token is read from
+//!    its own places and nowhere else.
+//! 2. The issuer's public key that the token names is selected, and the keys are fetched if it is not known yet.
+//! 3. Signature, times, issuer and audience are checked. The claim `sub` is the owner.
+//! 4. The policy allows everything in this stage, and carries the owner to the functions and the queue.
+//!
+//! A caller who is denied learns nothing but that: the reason is in the log.
 
 use std::time::SystemTime;
 
@@ -47,9 +56,6 @@ impl Authorizer {
 
     /// Returns the caller's identity, as a policy.
     ///
-    /// A denied WebSocket caller gets a policy that denies (`403`), because an error there would
-    /// count as a fault of the function.
-    ///
     /// # Errors
     /// [`AuthorizerError::Unauthorized`] for a denied HTTP caller. [`AuthorizerError::Failed`] if there are no
     /// keys, or if the event is not one of an API.
@@ -84,17 +90,21 @@ impl Authorizer {
         metrics.write();
 
         match (verified, api) {
-            (Ok(caller), _) => {
+            (Ok(identity), _) => {
                 tracing::info!(correlation_id, connection_id, %api, "allowed");
-                Ok(Policy::allow(&caller, resource))
+                Ok(Policy::allow(&identity, resource))
             }
             (Err(VerificationError::Denied(reason)), api) => {
                 tracing::info!(correlation_id, connection_id, %api, %reason, "denied");
                 match api {
+                    // A `401` tells the caller to get another token. API Gateway makes one of exactly this error; a
+                    // policy that denies would be a `403`, which says that no token helps.
                     Api::Rest => Err(AuthorizerError::Unauthorized),
+                    // Here an error is a fault of the function, in the alarms too: a policy denies instead (`403`).
                     Api::WebSocket => Ok(Policy::deny(resource)),
                 }
             }
+            // Neither allowed nor denied: the token may be valid, and the caller should try again.
             (Err(VerificationError::KeysUnavailable), _) => {
                 tracing::error!(correlation_id, connection_id, %api, "no keys to verify the token with");
                 Err(AuthorizerError::Failed)

@@ -5,7 +5,7 @@ use intake_domain::message::Owner;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
-use crate::token::Caller;
+use crate::token::Identity;
 
 /// The resource of a policy: all methods of one stage of one API.
 ///
@@ -80,9 +80,10 @@ struct Statement {
 impl Policy {
     /// Allows a caller; the principal is the owner of what they send. The policy says until when that holds,
     /// because no token is verified again while a socket is open.
-    pub fn allow(caller: &Caller, resource: Resource) -> Self {
-        let context = Context { valid_until: caller.valid_until.to_string(), group: group(&caller.owner) };
-        Self { context: Some(context), ..Self::new(caller.owner.as_str(), "Allow", resource) }
+    pub fn allow(identity: &Identity, resource: Resource) -> Self {
+        let context =
+            Context { valid_until: identity.valid_until.to_string(), group: group(&identity.owner) };
+        Self { context: Some(context), ..Self::new(identity.owner.as_str(), "Allow", resource) }
     }
 
     /// Denies an unknown caller.
@@ -156,9 +157,9 @@ mod tests {
         let resource =
             || Resource::whole_stage("arn:aws:execute-api:eu-west-1:1:api/v1/GET/").expect("a method");
         let owner = Owner::parse("auth0|5f7c8ec7c33c6c004bbafe82").expect("an owner");
-        let caller = Caller { owner, valid_until: 1_795_348_860 };
+        let identity = Identity { owner, valid_until: 1_795_348_860 };
         assert_eq!(
-            serde_json::to_value(Policy::allow(&caller, resource())).expect("JSON"),
+            serde_json::to_value(Policy::allow(&identity, resource())).expect("JSON"),
             json!({
                 "principalId": "auth0|5f7c8ec7c33c6c004bbafe82",
                 "policyDocument": {

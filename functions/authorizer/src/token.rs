@@ -16,10 +16,10 @@ use crate::{
     signature,
 };
 
-/// The caller that a token names.
+/// The identity that a token proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The identity.
+pub struct Identity {
+    /// The owner of what its bearer sends.
     pub owner: Owner,
     /// Until when the token is valid, in seconds since 1970: its `exp` and the leeway.
     pub valid_until: i64,
@@ -66,7 +66,7 @@ impl TokenVerifier {
         token: &str,
         keys: &KeySource,
         now: SystemTime,
-    ) -> Result<Caller, VerificationError> {
+    ) -> Result<Identity, VerificationError> {
         if token.len() > Self::MAX_BYTES {
             return Err(Denial::TooLong.into());
         }
@@ -79,6 +79,8 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(Denial::Critical.into());
         }
+        // The key is chosen by what the token claims of itself, and then decides: it verifies with its own algorithm
+        // only. A token that could choose the algorithm could choose one that anybody can sign with.
         let key = keys.key(header.kid.as_deref(), header.alg, now).await?;
 
         let mut validation = self.validation.clone();
@@ -92,7 +94,7 @@ impl TokenVerifier {
         let owner = Owner::parse(subject).map_err(|_| Denial::NotAnOwner)?;
         // It may be a fraction (RFC 7519, section 2). A number that is too large for the clock saturates.
         let expires = claims.exp.as_f64().ok_or(Denial::MissingClaim)? as i64;
-        Ok(Caller { owner, valid_until: expires.saturating_add(Self::LEEWAY_SECONDS.cast_signed()) })
+        Ok(Identity { owner, valid_until: expires.saturating_add(Self::LEEWAY_SECONDS.cast_signed()) })
     }
 }
 

@@ -1,4 +1,17 @@
-//! Errors as a caller sees them: `application/problem+json` (RFC 9457).
+//! Errors as a caller of the REST API sees them: `application/problem+json` (RFC 9457).
+//!
+//! | problem | status | what the caller does | what is logged |
+//! |---|---|---|---|
+//! | `invalid-id`, `invalid-body`, `invalid-receipt` | 400 | corrects the request | an INFO line with the type |
+//! | `not-found` | 404 | asks with the receipt, or later | the same |
+//! | `conflict` | 409 | sends it under an id of its own | the same |
+//! | `payload-too-large`, `unsupported-media-type` | 413, 415 | changes the body or its type | the same |
+//! | `internal` | 500 | repeats it, and tells the operator if it stays | an ERROR line with all causes |
+//! | `unavailable` | 503 | repeats it after `Retry-After` | a WARN line with all causes |
+//!
+//! A `detail` never has the text of an error from below: such texts name tables, hosts and libraries, which are no
+//! business of a caller. Errors become problems at the edge, in [`rest`](crate::rest), and are logged there, once.
+//! API Gateway's own errors (`401`, `403`, `429` and others) have the same form; they are in `openapi.yaml`.
 
 use serde::Serialize;
 

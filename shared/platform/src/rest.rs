@@ -89,7 +89,8 @@ fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
     }
 }
 
-/// The problem for a caller when the table could not be read or written. The log gets the cause.
+/// The problem for a caller when the table could not be read or written. The log gets the cause, which is none of the
+/// caller's business.
 pub fn table_problem(error: &TableError) -> Problem {
     if error.is_transient() {
         tracing::warn!(error = with_causes(error), "the table is unavailable");
