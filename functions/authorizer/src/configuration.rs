@@ -4,10 +4,12 @@ use intake_platform::configuration::{ConfigurationError, optional, required};
 
 use crate::{Authorizer, key_source::KeySource, token::TokenVerifier};
 
-/// The variable with the one issuer (`iss`) whose tokens are accepted.
+/// The variable with the issuers (`iss`) whose tokens are accepted, separated by commas.
 pub const ISSUER: &str = "TOKEN_ISSUER";
-/// The variable with the audience (`aud`) that a token must be meant for.
+/// The variable with the audiences (`aud`) of which a token must be meant for one, separated by commas.
 pub const AUDIENCE: &str = "TOKEN_AUDIENCE";
+/// The variable with the scope that a token must have; empty for none.
+pub const SCOPE: &str = "TOKEN_SCOPE";
 /// The variable with the issuer's public keys: a JSON Web Key Set (RFC 7517).
 pub const JWKS: &str = "TOKEN_JWKS";
 /// The variable with the `https` address of the issuer's JSON Web Key Set.
@@ -18,9 +20,24 @@ pub const JWKS_URL: &str = "TOKEN_JWKS_URL";
 /// # Errors
 /// [`ConfigurationError`], which names the variable, if one is missing or cannot be used.
 pub fn from_environment() -> Result<Authorizer, ConfigurationError> {
-    let tokens = TokenVerifier::new(&required(ISSUER)?, &required(AUDIENCE)?);
+    let (issuers, audiences, scope) = (required(ISSUER)?, required(AUDIENCE)?, optional(SCOPE));
+    let tokens = TokenVerifier::new(
+        &listed(ISSUER, &issuers)?,
+        &listed(AUDIENCE, &audiences)?,
+        scope.as_deref().map(str::trim).filter(|scope| !scope.is_empty()),
+    );
     let keys = key_source(optional(JWKS), optional(JWKS_URL))?;
     Ok(Authorizer::new(tokens, keys))
+}
+
+/// The elements of a list that is separated by commas. An empty element, which a comma too many makes, is none: it must
+/// not become an audience that a token could name.
+///
+/// # Errors
+/// [`ConfigurationError`] if there is no element.
+pub fn listed<'a>(name: &str, list: &'a str) -> Result<Vec<&'a str>, ConfigurationError> {
+    let elements: Vec<_> = list.split(',').map(str::trim).filter(|element| !element.is_empty()).collect();
+    if elements.is_empty() { Err(invalid(name, "a list with an element")) } else { Ok(elements) }
 }
 
 /// Where the keys come from: a key set or its address, and exactly one of them.
@@ -58,6 +75,16 @@ mod tests {
         match key_source(jwks.map(str::to_owned), url.map(str::to_owned)) {
             Ok(_) => panic!("{jwks:?} and {url:?} were accepted"),
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_list_has_elements_that_are_not_empty() {
+        assert_eq!(listed(AUDIENCE, "intake").as_deref(), Ok(&["intake"][..]));
+        assert_eq!(listed(AUDIENCE, " web, ,mobile,").as_deref(), Ok(&["web", "mobile"][..]));
+        for empty in [",", " ", " , "] {
+            let error = listed(AUDIENCE, empty).expect_err("no element").to_string();
+            assert_eq!(error, "the environment variable TOKEN_AUDIENCE is not a list with an element");
         }
     }
 

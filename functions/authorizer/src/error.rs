@@ -3,8 +3,8 @@
 use lambda_runtime::Diagnostic;
 use thiserror::Error;
 
-/// Why a token is denied. The texts are fixed, for the log; of a token's content they hold nothing but the name of
-/// an unknown key.
+/// Why a token is denied. The texts are fixed, for the log: they name what is wrong, and of a token's content hold
+/// nothing but the name of an unknown key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Denial {
     /// There is no token where the API has it.
@@ -16,44 +16,47 @@ pub enum Denial {
     /// More than one token was sent.
     #[error("several tokens")]
     SeveralTokens,
-    /// The token is longer than [`TokenVerifier::MAX_BYTES`].
+    /// The token is longer than [`SignedToken::MAX_BYTES`](crate::token::SignedToken::MAX_BYTES).
     #[error("token too long")]
     TooLong,
-    /// Not the compact form of a signed JSON Web Token, or of an unknown algorithm.
-    #[error("malformed token or unknown algorithm")]
+    /// Not the compact form of a signed JSON Web Token, or a claim that is read occurs twice.
+    #[error("malformed token")]
     Malformed,
     /// The token lists extensions that have to be understood (`crit`), and none is.
     #[error("critical extension")]
     Critical,
-    /// An algorithm that is never accepted, or not the one of the key.
+    /// An algorithm that is never accepted, or one that no key of the issuer is for.
     #[error("algorithm not allowed")]
     WrongAlgorithm,
-    /// The token names no key, and there is not exactly one that it could mean.
-    #[error("no key id")]
-    NoKeyId,
     /// The issuer has no such key. The name is cut to 64 characters.
     #[error("unknown key {0:?}")]
     UnknownKey(String),
-    /// The signature is not that of the key.
+    /// None of the keys that it could be has signed it.
     #[error("wrong signature")]
     WrongSignature,
+    /// A claim that has to be there is not.
+    #[error("{0}: missing")]
+    MissingClaim(&'static str),
+    /// A claim has another form than it should.
+    #[error("{0}: malformed")]
+    MalformedClaim(&'static str),
+    /// `iss` is not one of the accepted issuers.
+    #[error("iss: not an accepted issuer")]
+    OtherIssuer,
+    /// `aud` does not hold an accepted audience, nor is `client_id` one where there is no `aud`.
+    #[error("aud: not an accepted audience, nor client_id without aud")]
+    OtherAudience,
+    /// Neither `scope` nor `scp` has the scope that is wanted.
+    #[error("scope: missing in scope and scp")]
+    NoScope,
     /// `exp` has passed.
-    #[error("expired")]
+    #[error("exp: expired")]
     Expired,
     /// `nbf` is still to come.
-    #[error("not yet valid")]
+    #[error("nbf: not yet valid")]
     NotYetValid,
-    /// `iss` is another.
-    #[error("other issuer")]
-    OtherIssuer,
-    /// `aud` does not hold ours.
-    #[error("other audience")]
-    OtherAudience,
-    /// `exp`, `iss`, `aud` or `sub` is missing, or one of them or `nbf` is not what it should be.
-    #[error("missing or malformed claim")]
-    MissingClaim,
     /// `sub` is not 1 to 255 printable ASCII characters.
-    #[error("subject cannot be an owner")]
+    #[error("sub: not 1 to 255 printable ASCII characters")]
     NotAnOwner,
 }
 

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use intake_platform::telemetry;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use thiserror::Error;
 use tokio::{
     sync::Mutex,
@@ -15,10 +14,7 @@ use ureq::{
     tls::{RootCerts, TlsConfig},
 };
 
-use crate::{
-    error::{Denial, VerificationError},
-    key_set::KeySet,
-};
+use crate::{error::VerificationError, key_set::KeySet, token::SignedToken};
 
 /// The keys that tokens are verified with: configured, or fetched from the issuer.
 pub struct KeySource(Source);
@@ -29,12 +25,17 @@ enum Source {
 }
 
 impl KeySource {
-    /// The least time between two fetches, whether the first succeeded or not. Any caller can send a token with an
-    /// invented key id; this is how often that reaches the issuer, per process.
+    /// The least time between two fetches while keys are known, whether the first succeeded or not. Any caller can send a
+    /// token with an invented key id; this is how often that reaches the issuer, per process.
     pub const FETCH_INTERVAL: Duration = Duration::from_secs(60);
 
+    /// The longest time until the first repetition of a failed fetch while no keys are known, and nobody can be let in.
+    /// It doubles with each failure, up to [`Self::FETCH_INTERVAL`]. Half of it is random, so that many processes that
+    /// started together do not ask an issuer in trouble all at once.
+    pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+
     /// The age at which fetched keys are fetched again in any case, so that a key that the issuer withdraws stops
-    /// working here.
+    /// working here. A tenth of it is random, for the same reason.
     pub const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
 
     /// The age at which fetched keys are dropped if they could not be fetched again. Until then callers do not suffer
@@ -83,8 +84,7 @@ impl KeySource {
         Some(Self(Source::Remote(Box::new(RemoteKeys { uri, agent, known: Mutex::default() }))))
     }
 
-    /// Fetches the keys if they have to be fetched and never were. A failure is logged, and counts:
-    /// the next fetch is [`Self::FETCH_INTERVAL`] later.
+    /// Fetches the keys if they have to be fetched and never were. A failure is only logged: the first token repeats it.
     pub async fn warm_up(&self, now: SystemTime) {
         if let Source::Remote(remote) = &self.0 {
             let mut known = remote.known.lock().await;
@@ -94,20 +94,15 @@ impl KeySource {
         }
     }
 
-    /// The key for a token's `kid` and `alg`, after a fetch if one is needed and due.
+    /// Verifies the signature of a token, after a fetch of the keys if one is needed and due.
     ///
     /// # Errors
-    /// [`VerificationError::Denied`] if the issuer has no such key, [`VerificationError::KeysUnavailable`]
+    /// [`VerificationError::Denied`] if none of the issuer's keys has signed it, [`VerificationError::KeysUnavailable`]
     /// if its keys are not known.
-    pub async fn key(
-        &self,
-        id: Option<&str>,
-        algorithm: Algorithm,
-        now: SystemTime,
-    ) -> Result<DecodingKey, VerificationError> {
+    pub async fn verify(&self, token: &SignedToken<'_>, now: SystemTime) -> Result<(), VerificationError> {
         match &self.0 {
-            Source::Inline(keys) => Ok(keys.select(id, algorithm)?.clone()),
-            Source::Remote(remote) => remote.key(id, algorithm, now).await,
+            Source::Inline(keys) => Ok(keys.verify(token)?),
+            Source::Remote(remote) => remote.verify(token, now).await,
         }
     }
 }
@@ -119,15 +114,32 @@ struct RemoteKeys {
     known: Mutex<Known>,
 }
 
+/// What is known of the keys.
 #[derive(Default)]
 struct Known {
     keys: Option<Fetched>,
     attempted_at: Option<SystemTime>,
+    /// How long after the last attempt the next may be made.
+    pause: Duration,
+    /// How many attempts in a row have failed.
+    failures: u32,
 }
 
 struct Fetched {
     keys: KeySet,
     at: SystemTime,
+    fresh_for: Duration,
+}
+
+impl Known {
+    /// The keys, unless they are too old to be used.
+    fn usable(&self, now: SystemTime) -> Option<&Fetched> {
+        self.keys.as_ref().filter(|fetched| apart(now, fetched.at) < KeySource::USABLE_FOR)
+    }
+
+    fn is_fetch_due(&self, now: SystemTime) -> bool {
+        self.attempted_at.is_none_or(|at| apart(now, at) >= self.pause)
+    }
 }
 
 #[derive(Debug, Error)]
@@ -141,40 +153,42 @@ enum FetchError {
 }
 
 impl RemoteKeys {
-    async fn key(
-        &self,
-        id: Option<&str>,
-        algorithm: Algorithm,
-        now: SystemTime,
-    ) -> Result<DecodingKey, VerificationError> {
+    async fn verify(&self, token: &SignedToken<'_>, now: SystemTime) -> Result<(), VerificationError> {
         let mut known = self.known.lock().await;
-        let is_wanted = known.keys.as_ref().is_none_or(|fetched| {
-            let unknown = fetched.keys.select(id, algorithm);
-            apart(now, fetched.at) >= KeySource::FRESH_FOR || matches!(unknown, Err(Denial::UnknownKey(_)))
-        });
-        let is_due = known.attempted_at.is_none_or(|at| apart(now, at) >= KeySource::FETCH_INTERVAL);
-        if is_wanted && is_due {
+        let is_fresh = |fetched: &Fetched| apart(now, fetched.at) < fetched.fresh_for;
+        if !known.usable(now).is_some_and(is_fresh) && known.is_fetch_due(now) {
             self.fetch(&mut known, now).await;
         }
-        match &known.keys {
-            Some(fetched) if apart(now, fetched.at) < KeySource::USABLE_FOR => {
-                Ok(fetched.keys.select(id, algorithm)?.clone())
-            }
-            _ => Err(VerificationError::KeysUnavailable),
+        let fetched = known.usable(now).ok_or(VerificationError::KeysUnavailable)?;
+        let Err(denial) = fetched.keys.verify(token) else { return Ok(()) };
+        // The issuer may have a new key, or another one under a name that is known.
+        if !known.is_fetch_due(now) {
+            return Err(denial.into());
         }
+        self.fetch(&mut known, now).await;
+        let fetched = known.usable(now).ok_or(VerificationError::KeysUnavailable)?;
+        Ok(fetched.keys.verify(token)?)
     }
 
     /// Fetches the keys; keeps the current ones if that fails.
     async fn fetch(&self, known: &mut Known, now: SystemTime) {
         known.attempted_at = Some(now);
+        known.pause = KeySource::FETCH_INTERVAL;
         match self.request().await {
             Ok(keys) => {
                 tracing::info!(usable = keys.usable(), skipped = keys.skipped(), "fetched the issuer's keys");
-                known.keys = Some(Fetched { keys, at: now });
+                let fresh_for = KeySource::FRESH_FOR.mul_f64(1.0 - 0.1 * fastrand::f64());
+                known.keys = Some(Fetched { keys, at: now, fresh_for });
+                known.failures = 0;
             }
             Err(error) => {
                 let error = telemetry::with_causes(&error);
                 tracing::error!(error, "could not fetch the issuer's keys");
+                if known.usable(now).is_none() {
+                    let doubled = KeySource::FIRST_RETRY * 2_u32.saturating_pow(known.failures.min(16));
+                    known.pause = known.pause.min(doubled).mul_f64(1.0 - 0.5 * fastrand::f64());
+                }
+                known.failures = known.failures.saturating_add(1);
             }
         }
     }

@@ -23,11 +23,11 @@ use lambda_runtime::LambdaEvent;
 
 pub mod configuration;
 pub mod error;
+pub mod key;
 pub mod key_set;
 pub mod key_source;
 pub mod policy;
 pub mod request;
-mod signature;
 pub mod token;
 
 use error::{AuthorizerError, VerificationError};

@@ -8,18 +8,22 @@ use std::{
 use authorizer::{
     error::{Denial, VerificationError},
     key_source::KeySource,
-    token::TokenVerifier,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use ureq::tls::RootCerts;
 
 use super::{
     key_server::{KeyServer, Response},
-    signing::{AUDIENCE, ISSUER, OWNER, SigningKey, claims, jwks},
+    signing::{self, OWNER, SigningKey, changed, jwks, seconds, verifier},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Claims that are accepted whenever a test says that it is.
+fn claims() -> Value {
+    changed(signing::claims(), &json!({ "nbf": null, "exp": seconds() + 24 * 60 * 60 }))
+}
 
 /// The start of a test's time. The test passes later times to the key source instead of waiting for them.
 fn start() -> SystemTime {
@@ -27,7 +31,7 @@ fn start() -> SystemTime {
 }
 
 async fn verify(token: &str, keys: &KeySource, now: SystemTime) -> Result<String, VerificationError> {
-    let caller = TokenVerifier::new(ISSUER, AUDIENCE).verify(token, keys, now).await?;
+    let caller = verifier().verify(token, keys, now).await?;
     Ok(caller.owner.as_str().to_owned())
 }
 
@@ -130,7 +134,8 @@ async fn a_withdrawn_key_stops_working_when_the_keys_are_no_longer_fresh() {
     let (keys, start) = (server.keys(), start());
     assert_eq!(verify(&token, &keys, start).await, accepted());
     server.respond(Response::KeySet(jwks(&[])));
-    let fresh = start + KeySource::FRESH_FOR - SECOND;
+    // A tenth of the time is random.
+    let fresh = start + KeySource::FRESH_FOR * 9 / 10 - SECOND;
     assert_eq!(verify(&token, &keys, fresh).await, accepted());
     assert_eq!(server.requests(), 1);
     let old = start + KeySource::FRESH_FOR;
@@ -164,19 +169,57 @@ async fn keys_outlive_an_unavailable_issuer_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_failed_fetch_is_retried_a_minute_later() {
+async fn while_no_keys_are_known_a_failed_fetch_is_repeated_within_seconds() {
     let (token, set) = issuer("one");
     let server = KeyServer::start(Response::Status(500));
     let (keys, start) = (server.keys(), start());
     keys.warm_up(start).await;
-    for seconds in 0..60 {
-        let now = start + seconds * SECOND;
-        assert_eq!(verify(&token, &keys, now).await, Err(VerificationError::KeysUnavailable));
+    // Ten callers a second. The first two fetches fail.
+    for tenth in 0..=40 {
+        if server.requests() == 2 {
+            server.respond(set.clone());
+        }
+        let result = verify(&token, &keys, start + tenth * SECOND / 10).await;
+        if server.requests() == 3 {
+            assert_eq!(result, accepted());
+            assert!(tenth >= 15, "half a second, then a second: {tenth}");
+            return;
+        }
+        assert_eq!(result, Err(VerificationError::KeysUnavailable));
     }
+    panic!("{} fetches in four seconds", server.requests());
+}
+
+#[tokio::test]
+async fn an_issuer_in_trouble_is_asked_less_and_less_often() {
+    let (token, _) = issuer("one");
+    let server = KeyServer::start(Response::Status(500));
+    let (keys, start) = (server.keys(), start());
+    for second in 0..600 {
+        let _unavailable = verify(&token, &keys, start + second * SECOND).await;
+    }
+    // After 1, 2, 4, … 60 seconds there would be 15 fetches in ten minutes; after half of each, 26.
+    assert!((14..=27).contains(&server.requests()), "{}", server.requests());
+}
+
+#[tokio::test]
+async fn a_key_that_is_replaced_under_its_name_is_fetched_but_at_most_once_a_minute() {
+    let (old_token, old_set) = issuer("one");
+    let (new_token, new_set) = issuer("one");
+    let server = KeyServer::start(old_set);
+    let (keys, start) = (server.keys(), start());
+    let wrong = || Err(VerificationError::Denied(Denial::WrongSignature));
+    assert_eq!(verify(&old_token, &keys, start).await, accepted());
+
+    server.respond(new_set);
+    let early = start + KeySource::FETCH_INTERVAL - SECOND;
+    assert_eq!(verify(&new_token, &keys, early).await, wrong());
     assert_eq!(server.requests(), 1);
-    server.respond(set);
     let later = start + KeySource::FETCH_INTERVAL;
-    assert_eq!(verify(&token, &keys, later).await, accepted());
+    assert_eq!(verify(&new_token, &keys, later).await, accepted());
+    for second in 0..60 {
+        assert_eq!(verify(&old_token, &keys, later + second * SECOND).await, wrong());
+    }
     assert_eq!(server.requests(), 2);
 }
 

@@ -218,9 +218,18 @@ impl Trusted {
     }
 }
 
+/// A verifier of the one issuer and audience, without a scope.
+pub(crate) fn verifier() -> TokenVerifier {
+    TokenVerifier::new(&[ISSUER], &[AUDIENCE], None)
+}
+
 /// The owner that a token proves, by inline keys.
 pub(crate) fn verify(token: &str, keys: &KeySource) -> Result<String, Denial> {
-    let verifier = TokenVerifier::new(ISSUER, AUDIENCE);
+    verify_with(&verifier(), token, keys)
+}
+
+/// The owner that a token proves to this verifier, by inline keys.
+pub(crate) fn verify_with(verifier: &TokenVerifier, token: &str, keys: &KeySource) -> Result<String, Denial> {
     let result = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime")

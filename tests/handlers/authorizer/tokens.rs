@@ -1,12 +1,16 @@
 //! Which tokens are accepted, and why the others are rejected.
 
-use authorizer::{error::Denial, key_source::KeySource, token::TokenVerifier};
+use authorizer::{
+    error::Denial,
+    key_source::KeySource,
+    token::{SignedToken, TokenVerifier},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::signing::{
-    AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, base64, claims, hs256, jwks, seconds, unsigned, verify,
-    with,
+    AUDIENCE, ISSUER, OWNER, SigningKey, Trusted, base64, changed, claims, hs256, jwks, seconds, unsigned,
+    verify, verify_with, with,
 };
 
 fn kinds() -> [Trusted; 3] {
@@ -68,8 +72,9 @@ fn an_unsigned_token_is_rejected_however_it_spells_none() {
         for none in ["none", "None", "NONE", "nOnE", "none ", ""] {
             let message = unsigned(&header(none), &claims());
             let signed = issuer.key.sign(&header(none), &claims());
-            for token in [format!("{message}."), message, signed] {
-                assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{none:?}");
+            assert_eq!(issuer.verify(&message), Err(Denial::Malformed), "{none:?}");
+            for token in [format!("{message}."), signed] {
+                assert_eq!(issuer.verify(&token), Err(Denial::WrongAlgorithm), "{none:?}");
             }
         }
         for header in [
@@ -142,7 +147,10 @@ fn pem(key: &SigningKey) -> String {
 #[test]
 fn a_key_verifies_no_algorithm_but_its_own() {
     for issuer in kinds() {
-        for algorithm in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"] {
+        for algorithm in [
+            "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "ES256K",
+            "ES512", "Ed448", "rs256", "RS256 ", "A256KW", "dir",
+        ] {
             if algorithm == issuer.key.algorithm() {
                 continue;
             }
@@ -154,9 +162,18 @@ fn a_key_verifies_no_algorithm_but_its_own() {
                 issuer.key.algorithm()
             );
         }
-        for algorithm in ["ES256K", "ES512", "Ed448", "rs256", "RS256 ", "A256KW", "dir"] {
-            let token = issuer.key.sign(&header(algorithm), &claims());
-            assert_eq!(issuer.verify(&token), Err(Denial::Malformed), "{algorithm}");
+    }
+}
+
+#[test]
+fn ed25519_has_two_names_in_tokens_and_key_sets() {
+    let key = SigningKey::ed25519();
+    for of_the_key in [json!(null), json!("EdDSA"), json!("Ed25519")] {
+        let jwk = changed(key.jwk(Trusted::KEY_ID), &json!({ "alg": of_the_key }));
+        let keys = KeySource::inline(&jwks(&[jwk])).expect("a key set");
+        for of_the_token in ["EdDSA", "Ed25519"] {
+            let token = key.sign(&header(of_the_token), &claims());
+            assert_eq!(verify(&token, &keys).as_deref(), Ok(OWNER), "{of_the_token} with {of_the_key}");
         }
     }
 }
@@ -198,27 +215,46 @@ fn an_unknown_key_is_named_in_the_reason() {
 }
 
 #[test]
-fn a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
+fn a_token_without_a_key_id_is_tried_with_every_fitting_key() {
     let key = SigningKey::ed25519();
     let token = key.sign(&json!({ "alg": "EdDSA" }), &claims());
-
     let others = [SigningKey::rsa().jwk("r"), SigningKey::p256().jwk("p")];
-    let one = jwks(&[others.as_slice(), &[key.jwk("e")]].concat());
-    let one = KeySource::inline(&one).expect("a key set");
-    assert_eq!(verify(&token, &one).as_deref(), Ok(OWNER));
+    let result = |jwks_of: &[Value]| {
+        let keys = KeySource::inline(&jwks(&[others.as_slice(), jwks_of].concat())).expect("a key set");
+        verify(&token, &keys)
+    };
+    let other = |id: &str| SigningKey::ed25519().jwk(id);
+    let unnamed = changed(key.jwk("e"), &json!({ "kid": null }));
 
-    let two = jwks(&[key.jwk("e"), SigningKey::ed25519().jwk("f")]);
-    let two = KeySource::inline(&two).expect("a key set");
-    assert_eq!(verify(&token, &two), Err(Denial::NoKeyId));
+    for fitting in [vec![key.jwk("e")], vec![unnamed], vec![other("f"), key.jwk("e"), other("g")]] {
+        assert_eq!(result(&fitting).as_deref(), Ok(OWNER), "{fitting:?}");
+    }
+    assert_eq!(result(&[other("f"), other("g")]), Err(Denial::WrongSignature));
+    assert_eq!(result(&[]), Err(Denial::WrongAlgorithm));
 
-    let none = KeySource::inline(&jwks(&others)).expect("a key set");
-    assert_eq!(verify(&token, &none), Err(Denial::NoKeyId));
+    // The work that a token may cause has a limit.
+    let mut many: Vec<_> = (0..7).map(|number| other(&number.to_string())).collect();
+    many.push(key.jwk("e"));
+    assert_eq!(result(&many).as_deref(), Ok(OWNER));
+    many.insert(0, other("one more"));
+    assert_eq!(result(&many), Err(Denial::WrongSignature));
+}
+
+#[test]
+fn two_keys_of_one_kind_may_share_an_id() {
+    let [one, two] = [SigningKey::p256(), SigningKey::p256()];
+    let keys = KeySource::inline(&jwks(&[one.jwk("same"), two.jwk("same")])).expect("a key set");
+    for key in [one, two] {
+        assert_eq!(verify(&key.token("same", &claims()), &keys).as_deref(), Ok(OWNER));
+    }
+    let other = SigningKey::p256().token("same", &claims());
+    assert_eq!(verify(&other, &keys), Err(Denial::WrongSignature));
 }
 
 #[test]
 fn a_token_is_accepted_from_nbf_to_exp_give_or_take_a_minute() {
     // Ten seconds to either side, because the clock goes on while the test runs.
-    let (leeway, slack) = (TokenVerifier::LEEWAY_SECONDS, 10);
+    let (leeway, slack) = (TokenVerifier::LEEWAY.as_secs(), 10);
     let now = seconds();
     for exp in [now + 3600, now, now - leeway + slack] {
         assert!(result(&with("exp", exp.into())).is_ok(), "{exp}");
@@ -242,7 +278,7 @@ fn a_token_is_accepted_from_nbf_to_exp_give_or_take_a_minute() {
 fn the_time_of_issue_does_not_matter() {
     // RFC 7519, section 4.1.6: `iat` tells a token's age. When it counts, `nbf` and `exp` say.
     let now = seconds();
-    for iat in [0, now, now + TokenVerifier::LEEWAY_SECONDS, now + 3600] {
+    for iat in [0, now, now + TokenVerifier::LEEWAY.as_secs(), now + 3600] {
         assert!(result(&with("iat", iat.into())).is_ok(), "{iat}");
     }
 }
@@ -253,7 +289,7 @@ fn a_time_that_is_no_number_is_rejected() {
     for odd in [json!(text), json!(true), json!([]), json!({}), json!(-1), json!(1e300)] {
         for claim in ["exp", "nbf"] {
             let result = self::result(&with(claim, odd.clone()));
-            assert_eq!(result, Err(Denial::MissingClaim), "{claim} {odd}");
+            assert_eq!(result, Err(Denial::MalformedClaim(claim)), "{claim} {odd}");
         }
     }
 }
@@ -292,18 +328,106 @@ fn the_audience_may_be_one_of_several() {
     }
 }
 
+/// The result of a properly signed token with these claims, for these issuers, audiences and scope.
+fn result_for(
+    issuers: &[&str],
+    audiences: &[&str],
+    scope: Option<&str>,
+    claims: &Value,
+) -> Result<String, Denial> {
+    let issuer = Trusted::new(SigningKey::ed25519());
+    let verifier = TokenVerifier::new(issuers, audiences, scope);
+    verify_with(&verifier, &issuer.token(claims), &issuer.keys)
+}
+
+#[test]
+fn issuers_and_audiences_are_lists() {
+    let issuers = [ISSUER, "accounts.example"];
+    let audiences = ["web", "mobile"];
+    for iss in issuers {
+        for aud in [json!("web"), json!("mobile"), json!(["other", "mobile"])] {
+            let claims = changed(claims(), &json!({ "iss": iss, "aud": aud }));
+            assert_eq!(result_for(&issuers, &audiences, None, &claims).as_deref(), Ok(OWNER), "{claims}");
+        }
+    }
+    let other = |claim: &str, value: Value| {
+        result_for(
+            &issuers,
+            &audiences,
+            None,
+            &changed(changed(claims(), &json!({ "aud": "web" })), &json!({ claim: value })),
+        )
+    };
+    for iss in ["", "accounts", "accounts.example/", "https://issuer.example/,accounts.example"] {
+        assert_eq!(other("iss", iss.into()), Err(Denial::OtherIssuer), "{iss}");
+    }
+    for aud in ["", "web,mobile", "we", "webs", " web"] {
+        assert_eq!(other("aud", aud.into()), Err(Denial::OtherAudience), "{aud}");
+    }
+}
+
+#[test]
+fn without_aud_the_client_id_is_the_audience() {
+    let with = |aud: Value, client_id: Value| {
+        result(&changed(changed(claims(), &json!({ "aud": aud })), &json!({ "client_id": client_id })))
+    };
+    assert_eq!(with(json!(null), json!(AUDIENCE)).as_deref(), Ok(OWNER));
+    assert_eq!(with(json!(null), json!("another")), Err(Denial::OtherAudience));
+    assert_eq!(with(json!(null), json!([AUDIENCE])), Err(Denial::OtherAudience));
+    assert_eq!(with(json!(null), json!(null)), Err(Denial::MissingClaim("aud")));
+    // It never makes up for an audience that is another's.
+    for aud in [json!("another"), json!([]), json!(""), json!(["another"])] {
+        assert_eq!(with(aud.clone(), json!(AUDIENCE)), Err(Denial::OtherAudience), "{aud}");
+    }
+    assert_eq!(with(json!(AUDIENCE), json!("another")).as_deref(), Ok(OWNER));
+}
+
+#[test]
+fn a_scope_that_is_wanted_has_to_be_there() {
+    let with = |wanted: Option<&str>, scopes: &Value| {
+        result_for(&[ISSUER], &[AUDIENCE], wanted, &changed(with("scope", json!(null)), scopes))
+    };
+    let wanted = Some("messages.write");
+    for scopes in [
+        json!({ "scope": "messages.write" }),
+        json!({ "scope": "openid messages.write profile" }),
+        json!({ "scp": "messages.write" }),
+        json!({ "scp": ["openid", "messages.write"] }),
+        json!({ "scope": "openid", "scp": ["messages.write"] }),
+    ] {
+        assert_eq!(with(wanted, &scopes).as_deref(), Ok(OWNER), "{scopes}");
+        assert_eq!(with(None, &scopes).as_deref(), Ok(OWNER), "{scopes}");
+    }
+    for scopes in [
+        json!({}),
+        json!({ "scope": "" }),
+        json!({ "scope": "messages.write.all messages" }),
+        json!({ "scope": "messages.writ" }),
+        json!({ "scope": "MESSAGES.WRITE" }),
+        json!({ "scope": "a,messages.write" }),
+        json!({ "scope": { "messages.write": true } }),
+        json!({ "scp": ["openid messages.write"] }),
+        json!({ "scp": [["messages.write"]] }),
+        json!({ "roles": ["messages.write"] }),
+    ] {
+        assert_eq!(with(wanted, &scopes), Err(Denial::NoScope), "{scopes}");
+        assert_eq!(with(None, &scopes).as_deref(), Ok(OWNER), "{scopes}");
+    }
+}
+
 #[test]
 fn a_token_without_a_required_claim_is_rejected() {
     for claim in ["exp", "iss", "aud", "sub"] {
         let result = self::result(&with(claim, Value::Null));
-        assert_eq!(result, Err(Denial::MissingClaim), "no {claim}");
+        assert_eq!(result, Err(Denial::MissingClaim(claim)), "no {claim}");
         for odd in [json!(false), json!([7, OWNER]), json!({}), json!({ "a": "b" }), json!([[1]])] {
-            // The library calls malformed what it cannot skip.
             let result = self::result(&with(claim, odd.clone()));
-            assert!(
-                matches!(result, Err(Denial::MissingClaim | Denial::Malformed)),
-                "{claim} {odd}: {result:?}"
-            );
+            let expected = match claim {
+                "iss" if odd.is_array() => Denial::OtherIssuer,
+                "aud" if odd.is_array() => Denial::OtherAudience,
+                _ => Denial::MalformedClaim(claim),
+            };
+            assert_eq!(result, Err(expected), "{claim} {odd}");
         }
     }
 }
@@ -365,9 +489,9 @@ fn a_valid_token_over_the_maximum_length_is_rejected() {
     let issuer = Trusted::new(SigningKey::ed25519());
     let fill = |length: usize| issuer.token(&with("scope", "x".repeat(length).into()));
     let short = fill(5000);
-    assert!(short.len() <= TokenVerifier::MAX_BYTES);
+    assert!(short.len() <= SignedToken::MAX_BYTES);
     assert!(issuer.verify(&short).is_ok());
     let long = fill(7000);
-    assert!(long.len() > TokenVerifier::MAX_BYTES);
+    assert!(long.len() > SignedToken::MAX_BYTES);
     assert_eq!(issuer.verify(&long), Err(Denial::TooLong));
 }

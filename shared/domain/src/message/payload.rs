@@ -36,6 +36,15 @@ pub enum InvalidPayload {
     /// A JSON text, but an array, a string, a number, a boolean or null.
     #[error("the message is JSON, but not an object")]
     NotObject,
+    /// An object has one name twice.
+    #[error("an object of the message has a name twice, and readers differ in which value counts: {pointer}")]
+    RepeatedName {
+        /// The name, as a JSON Pointer.
+        pointer: String,
+    },
+    /// It begins with U+FEFF, as some programs write text files.
+    #[error("the message begins with a byte order mark (U+FEFF), which is no part of JSON: send it without")]
+    ByteOrderMark,
     /// It has the character that API Gateway puts in the place of bytes that are not UTF-8.
     #[error(
         "the message holds U+FFFD, which stands for bytes that are not UTF-8: send it in UTF-8, and this character, \
@@ -51,6 +60,9 @@ impl Payload {
 
     /// The deepest nesting of arrays and objects, the same that API Gateway's body validation accepts.
     pub const MAX_DEPTH: usize = 1000;
+
+    /// How much of a JSON Pointer is told to a client, in bytes: a name may be as long as a payload.
+    const MAX_POINTER_BYTES: usize = 256;
 
     /// Parses a payload.
     ///
@@ -69,9 +81,12 @@ impl Payload {
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidPayload::TooLarge { bytes: text.len() });
         }
-        let json: &RawValue = serde_json::from_str(text)
+        if text.starts_with('\u{feff}') {
+            return Err(InvalidPayload::ByteOrderMark);
+        }
+        let value: &RawValue = serde_json::from_str(text)
             .map_err(|error| InvalidPayload::NotJson { line: error.line(), column: error.column() })?;
-        if !json.get().starts_with('{') {
+        if !value.get().starts_with('{') {
             return Err(InvalidPayload::NotObject);
         }
         // What the client sent is lost by then ("Working with binary media types for REST APIs").
@@ -82,7 +97,10 @@ impl Payload {
         if opening_brackets(text) > Self::MAX_DEPTH && depth(text) > Self::MAX_DEPTH {
             return Err(InvalidPayload::TooDeep);
         }
-        Ok(())
+        match json::repeated_name(text, Self::MAX_POINTER_BYTES) {
+            Some(pointer) => Err(InvalidPayload::RepeatedName { pointer }),
+            None => Ok(()),
+        }
     }
 
     /// The payload as it was sent.
@@ -91,10 +109,9 @@ impl Payload {
     }
 
     /// Whether both are the same JSON: white space, key order and escapes make no difference. Numbers are compared
-    /// as written, since `1.0` and `1` are not the same to every reader. Where an object has one name twice, only
-    /// the identical text is the same, since readers differ in which value counts (RFC 8259, section 4).
+    /// as written, since `1.0` and `1` are not the same to every reader.
     pub fn is_same_as(&self, other: &str) -> bool {
-        self.0 == other || (Self::check(other).is_ok() && comparison::same(&self.0, other))
+        self.0 == other || (Self::check(other).is_ok() && json::same(&self.0, other))
     }
 }
 
@@ -130,6 +147,6 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-mod comparison;
+mod json;
 #[cfg(test)]
 mod tests;

@@ -69,18 +69,39 @@ fn payloads_are_compared_as_json() {
 }
 
 #[test]
-fn payloads_with_a_repeated_name_are_the_same_only_as_the_same_text() {
-    let twice = r#"{"amount":1000000,"amount":1}"#;
-    let payload = Payload::parse(twice).expect("JSON all the same");
-    assert!(payload.is_same_as(twice));
-    for other in
-        [r#"{"amount":1}"#, r#"{"amount":1000000}"#, r#"{"amount":1,"amount":1000000}"#, &format!(" {twice}")]
-    {
-        assert!(!payload.is_same_as(other), "{other}");
-        assert!(!Payload::parse(other).expect("JSON").is_same_as(twice), "{other}");
+fn no_object_has_a_name_twice() {
+    let repeated = |text: &str| match Payload::parse(text) {
+        Err(InvalidPayload::RepeatedName { pointer }) => Some(pointer),
+        Ok(_) => None,
+        Err(error) => panic!("{text}: {error}"),
+    };
+    for (text, pointer) in [
+        (r#"{"amount":1000000,"amount":1}"#, "/amount"),
+        (r#" { "a" : { "b" : 1 , "\u0062" : 2 } } "#, "/a/b"),
+        (r#"{"list":[0,[],{"x":1},{"a":1,"b":[{}],"a":2}]}"#, "/list/3/a"),
+        (r#"{"a":1,"b":{"c":[[{"d":{"e":1,"e":1}}]]}}"#, "/b/c/0/0/d/e"),
+        (r#"{"":1,"":2}"#, "/"),
+        (r#"{"a/b":{"m~n":1,"m~n":1}}"#, "/a~1b/m~0n"),
+        (r#"{"\ud800":1,"\uD800":2}"#, "/\u{fffd}\u{fffd}\u{fffd}"),
+    ] {
+        assert_eq!(repeated(text).as_deref(), Some(pointer), "{text}");
     }
-    let escaped = r#"{"a":{"b":1,"\u0062":2}}"#;
-    assert!(!Payload::parse(escaped).expect("JSON").is_same_as(r#"{"a":{"b":2}}"#));
+    for text in [
+        r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":1}]}"#,
+        r#"{"a":"a","b":"a","c":["a","a"]}"#,
+        r#"{"a":"\"a\":1,","b":"a"}"#,
+        r#"{"a":1,"A":1," a":1}"#,
+    ] {
+        assert_eq!(repeated(text), None, "{text}");
+    }
+    let long = "x".repeat(1000);
+    let pointer = repeated(&format!("{{\"{long}\":1,\"{long}\":1}}")).expect("twice");
+    assert_eq!(pointer, format!("/{}…", &long[..255]));
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    assert_eq!(Payload::parse("\u{feff}{}"), Err(InvalidPayload::ByteOrderMark));
 }
 
 #[test]
