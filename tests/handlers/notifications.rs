@@ -7,7 +7,7 @@ use intake_domain::{
     state::{Outcome, Status},
 };
 use intake_platform::{
-    delivery::Settled,
+    delivery::{Decided, QueuedRequest},
     push::{Push, PushSummary},
     schedule::Schedule,
 };
@@ -23,7 +23,7 @@ use crate::fixtures::{
 /// How many connections of an owner a batch is pushed to.
 const MAX_CONNECTIONS: usize = 100;
 
-fn settled(number: usize, owner: &str) -> Settled {
+fn settled(number: usize, owner: &str) -> Decided {
     let outcome = Outcome {
         status: Status::Stored,
         attempts: Some(1),
@@ -31,16 +31,14 @@ fn settled(number: usize, owner: &str) -> Settled {
         stored_at: Some(Timestamp::UNIX_EPOCH),
         reason: None,
     };
-    Settled {
+    let request = QueuedRequest {
         record_id: receipt(number),
         owner: Owner::parse(owner).expect("legal"),
         id: "m-1".to_owned(),
         receipt: Receipt::parse(&receipt(number)).expect("a receipt"),
         correlation_id: None,
-        outcome,
-        is_duplicate: false,
-        is_kept_under_receipt: false,
-    }
+    };
+    Decided { request, outcome, is_duplicate: false, needs_keeping: false }
 }
 
 fn push(consumer: &TestConsumer, budget: Duration) -> Push {

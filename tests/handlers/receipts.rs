@@ -129,18 +129,13 @@ async fn a_duplicate_was_stored_when_the_first_one_was() {
 
 #[tokio::test]
 async fn the_same_payload_is_the_same_json_with_numbers_as_written() {
-    let twice = r#"{"a":1,"a":2}"#;
     for (first, second, expected) in [
         (BODY, " {\n\"b\" : 2,\t\"a\":1 } ", "stored"),
         (r#"{"a":"é"}"#, r#"{"a":"\u00e9"}"#, "stored"),
         (r#"{"a":1}"#, r#"{"a":1.0}"#, "conflict"),
         (r#"{"a":100}"#, r#"{"a":1e2}"#, "conflict"),
         (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, "conflict"),
-        // An object that has one name twice is the same only as the identical text.
-        (twice, twice, "stored"),
-        (twice, r#"{"a":1, "a":2}"#, "conflict"),
-        (twice, r#"{"a":2}"#, "conflict"),
-        (r#"{"a":2}"#, twice, "conflict"),
+        (r#"{"a":2}"#, r#"{"a":1,"a":2}"#, "rejected"),
     ] {
         let consumer = deliver(&[first, second], false).await;
         assert_outcomes(&consumer, &["stored", expected], &format!("{first} and {second}")).await;

@@ -27,7 +27,7 @@ impl Sent {
             number,
             owner: if number % 2 == 0 { "alice" } else { "bob" },
             id: format!("m-{}", number / 2),
-            body: format!("{{\"z\": {number}.50, \"a\":\"\\u00e9é😀&=%2B\",\"a\":1e2 }}"),
+            body: format!("{{\"z\": {number}.50, \"a\":\"\\u00e9é😀&=%2B\",\"b\":1e2 }}"),
         };
         (0..count).map(one).collect()
     }

@@ -30,10 +30,9 @@ async fn record(database: &Database, id: &str, number: usize, content: Content) 
     let incoming = Incoming {
         owner: Owner::parse("alice").expect("legal"),
         id: MessageId::parse(id),
-        via: Via::Queue,
+        via: Via::Queue(Receipt::parse(&receipt(number)).expect("a receipt")),
         attempts: Some(2),
         received_at: Timestamp::from_second(1_800_000_000).expect("in range"),
-        receipt: Some(Receipt::parse(&receipt(number)).expect("a receipt")),
         content,
     };
     database.messages().write(&incoming).await.expect("written");

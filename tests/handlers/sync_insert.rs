@@ -2,7 +2,7 @@ use e2e::contract;
 use fault_proxy::Fault;
 use futures_util::future::join_all;
 use intake_domain::{
-    message::{MessageId, Owner, Payload, Via},
+    message::{MessageId, Owner, Payload, Receipt, Via},
     state::{Content, Incoming},
 };
 use intake_platform::{
@@ -16,7 +16,7 @@ use sync_insert::SyncInsert;
 
 use crate::fixtures::{
     database::{Database, MESSAGES, RETENTION_DAYS},
-    events::{put, request},
+    events::{put, receipt, request},
 };
 
 fn function(database: &Database) -> SyncInsert {
@@ -64,7 +64,7 @@ async fn a_message_is_stored_and_the_response_says_where_it_is() {
 fn the_gateways_extended_request_id_is_the_correlation_id() {
     let mut event = put("alice", "m-1", "{}");
     event["requestContext"]["extendedRequestId"] = json!("Jt2lVHzXIAMEa2A=");
-    assert_eq!(Caller::of(&request(&event)).correlation_id(), Some("Jt2lVHzXIAMEa2A="));
+    assert_eq!(Caller::of(&request(&event)).correlation_id.as_deref(), Some("Jt2lVHzXIAMEa2A="));
 }
 
 #[tokio::test]
@@ -143,10 +143,9 @@ async fn a_rejected_or_failed_id_can_be_stored() {
         let incoming = Incoming {
             owner: Owner::parse("alice").expect("legal"),
             id: MessageId::parse(id),
-            via: Via::Queue,
+            via: Via::Queue(Receipt::parse(&receipt(1)).expect("a receipt")),
             attempts: Some(5),
             received_at: Timestamp::now(),
-            receipt: None,
             content,
         };
         database.messages().write(&incoming).await.expect("written");

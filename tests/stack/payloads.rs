@@ -14,7 +14,7 @@ fn delicate() -> Vec<String> {
         r#"{"id":1234567890123456789,"max":18446744073709551615,"more":123456789012345678901234567890}"#,
         r#"{"zero":-0,"one":1.0,"e":1E+2,"tiny":1e-400,"exact":0.1000000000000000055511151231257827}"#,
         " \t\r\n{\n  \"b\" : 1 ,\r\n\t\"a\" : [ ] , \"c\" : { }\n}\n ",
-        r#"{"a":1,"a":2,"":{"":[null,true,false]}}"#,
+        r#"{"a":1,"b":2,"":{"":[null,true,false]}}"#,
         r#"{"vtl":"$input.body #set($x = 1)$x #if(true)a#end $util.urlEncode('x') ## no comment #* *#"}"#,
         r#"{"vtl":"$context.authorizer.principalId ${id} $!{x} \\$input \\#set #foreach($a in [1])"}"#,
         r#"{"partiql":"'; DROP TABLE messages; -- ?","?":"VALUE {'pk': ?}"}"#,

@@ -19,7 +19,7 @@ pub const JWKS_URL: &str = "TOKEN_JWKS_URL";
 ///
 /// # Errors
 /// [`ConfigurationError`], which names the variable, if one is missing or cannot be used.
-pub fn from_environment() -> Result<Authorizer, ConfigurationError> {
+pub fn from_env() -> Result<Authorizer, ConfigurationError> {
     let (issuers, audiences, scope) = (required(ISSUER)?, required(AUDIENCE)?, optional(SCOPE));
     let tokens = TokenVerifier::new(
         &listed(ISSUER, &issuers)?,

@@ -112,7 +112,7 @@ impl Key {
     }
 }
 
-/// A number without the leading zeros that some issuers write and ring rejects.
+/// A number without the leading zeros that some issuers write and ring does not accept.
 fn number(text: String) -> Option<Vec<u8>> {
     let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();

@@ -204,7 +204,7 @@ impl RemoteKeys {
 }
 
 /// How far two times are apart, whichever is the later: the clock may be set back, and callers who waited for a
-/// fetch read it before the fetch did.
+/// fetch read the clock before the fetch did.
 fn apart(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).unwrap_or_else(|error| error.duration())
 }

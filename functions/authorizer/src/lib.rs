@@ -15,10 +15,7 @@
 
 use std::time::SystemTime;
 
-use intake_platform::{
-    metrics::{Metric, Metrics},
-    telemetry::CorrelationId,
-};
+use intake_platform::metrics::{Metric, Metrics};
 use lambda_runtime::LambdaEvent;
 
 pub mod configuration;
@@ -76,7 +73,7 @@ impl Authorizer {
         };
 
         let correlation_id = request.correlation_id();
-        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+        let correlation_id = correlation_id.as_deref();
         let connection_id = request.connection_id();
         let mut metrics = Metrics::default();
         metrics.count(
@@ -89,23 +86,24 @@ impl Authorizer {
         );
         metrics.write();
 
-        match (verified, api) {
-            (Ok(identity), _) => {
+        match verified {
+            Ok(identity) => {
                 tracing::info!(correlation_id, connection_id, %api, "allowed");
                 Ok(Policy::allow(&identity, resource))
             }
-            (Err(VerificationError::Denied(reason)), api) => {
+            Err(VerificationError::Denied(reason)) => {
                 tracing::info!(correlation_id, connection_id, %api, %reason, "denied");
                 match api {
                     // A `401` tells the caller to get another token. API Gateway makes one of exactly this error; a
                     // policy that denies would be a `403`, which says that no token helps.
                     Api::Rest => Err(AuthorizerError::Unauthorized),
-                    // Here an error is a fault of the function, in the alarms too: a policy denies instead (`403`).
+                    // For the WebSocket API every error counts as a fault of the function, and raises the alarm. So a
+                    // policy denies, with `403`.
                     Api::WebSocket => Ok(Policy::deny(resource)),
                 }
             }
             // Neither allowed nor denied: the token may be valid, and the caller should try again.
-            (Err(VerificationError::KeysUnavailable), _) => {
+            Err(VerificationError::KeysUnavailable) => {
                 tracing::error!(correlation_id, connection_id, %api, "no keys to verify the token with");
                 Err(AuthorizerError::Failed)
             }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use authorizer::{Authorizer, configuration};
+use authorizer::configuration;
 use intake_platform::telemetry;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let authorizer: Authorizer = configuration::from_environment()?;
+    let authorizer = configuration::from_env()?;
     authorizer.warm_up().await;
     let authorizer = &authorizer;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| authorizer.handle(event))).await

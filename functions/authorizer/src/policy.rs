@@ -54,11 +54,12 @@ struct Context {
     group: String,
 }
 
-/// A text of 22 characters that stands for an owner. SQS accepts at most 128 characters for a message group, and no
+/// A text of 22 characters that stands for an owner: the message group of what they send. SQS takes turns between groups
+/// when one of them has most of the messages in flight ("Amazon SQS fair queues"). It accepts at most 128 characters for a message group, and no
 /// spaces ("SendMessage", `MessageGroupId`); an owner may have 255, with spaces.
 fn group(owner: &Owner) -> String {
     let hash = digest(&SHA256, owner.as_str().as_bytes());
-    // Half of it: that two owners share a turn in the queue is harmless, and will never happen.
+    // Half of it: that two owners share a group would be harmless, and will never happen.
     URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16])
 }
 

@@ -85,8 +85,8 @@ impl Request {
         Ok(token)
     }
 
-    /// The token among the subprotocols that a client offers, the only header that a browser lets a script fill in. It
-    /// is in no URL, and may be longer than one: API Gateway accepts 4,096 characters there.
+    /// The token among the subprotocols that a client offers, the only header that a browser lets a script fill in. A
+    /// header is not logged like a URL, and may be longer: API Gateway limits a URL to 4,096 characters.
     fn subprotocol_token(&self) -> Result<Option<&str>, Denial> {
         let offered = self.header("sec-websocket-protocol")?.unwrap_or_default();
         let mut tokens =
@@ -110,8 +110,8 @@ impl Request {
 
 /// The one value of a header or parameter.
 ///
-/// API Gateway keeps the last of several in `single` and all of them in `multi`. Several are denied:
-/// its cache must not key the policy for one token by another.
+/// API Gateway keeps the last of several in `single` and all of them in `multi`. Several are denied: it caches the policy
+/// under one of the values, which need not be the token that was verified.
 fn only<'a>(
     single: &'a Value,
     multi: &Value,

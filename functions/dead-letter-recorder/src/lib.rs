@@ -7,8 +7,8 @@
 //!
 //! The story of a run:
 //!
-//! 1. Dead letters are received, ten at a time. They are hidden for a moment and come back by themselves: nothing is
-//!    deleted here.
+//! 1. Dead letters are received, ten at a time, until a receive is empty, many in a row bring nothing new, or time is
+//!    up. They are hidden for a moment and come back by themselves: nothing is deleted here.
 //! 2. Each is parsed as the consumer parses records, and its outcome is looked up as a client would.
 //! 3. Those without an outcome become `failed`, and are settled as the consumer settles its last deliveries.
 //! 4. Their owners are notified.
@@ -60,6 +60,7 @@ pub struct DeadLetterRecorder {
     settler: Settler,
     push: Push,
     /// Records whose outcome was found or written before: they need no look-up.
+    /// In a mutex, because the function is shared by all invocations of a process, though Lambda makes one at a time.
     done: Mutex<HashSet<String>>,
 }
 
@@ -75,7 +76,7 @@ impl DeadLetterRecorder {
         Self { queue, dead_letter_queue_url, settler, push, done: Mutex::default() }
     }
 
-    /// Runs once: until the queue shows no messages any more, none of them needs an outcome, or time is up.
+    /// Runs once: until a receive is empty, [`MAX_IDLE_RECEIVES`] in a row bring nothing without an outcome, or time is up.
     ///
     /// # Errors
     /// If the queue cannot be read, or a message still has no outcome: the next run tries again. As an error of the
@@ -91,7 +92,7 @@ impl DeadLetterRecorder {
             if records.is_empty() {
                 break;
             }
-            // What shows a second time in one run has been dealt with.
+            // What is received a second time in one run has had its turn.
             let records: Vec<_> =
                 records.into_iter().filter(|record| received.insert(record.message_id.clone())).collect();
             let (open, failed) = self.without_outcome(records).await;
@@ -127,17 +128,18 @@ impl DeadLetterRecorder {
     async fn without_outcome(&self, records: Vec<SqsMessage>) -> (Vec<Delivery>, usize) {
         let (mut open, mut failed) = (Vec::new(), 0);
         for delivery in records.into_iter().flat_map(parse) {
-            if self.is_done(&delivery.record_id) {
+            if self.is_done(&delivery.request.record_id) {
                 continue;
             }
             match self.settler.find_outcome(&delivery).await {
-                Ok(found) if is_final(&found) => self.remember(&delivery.record_id),
+                Ok(found) if is_final(&found) => self.remember(&delivery.request.record_id),
                 Ok(_) => open.push(delivery),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
                     failed += 1;
                 }
-                // The item under its key was not written by Intake: its outcome can still be kept under its receipt.
+                // Perhaps Intake has not written the item under its key: the outcome can still be kept under its
+                // receipt. If the table denies everything, that will fail, too.
                 Err(_) => open.push(delivery),
             }
         }
@@ -150,7 +152,7 @@ impl DeadLetterRecorder {
         let (settled, unsettled) = self.settler.settle(Vec::new(), failed, schedule).await;
         for one in &settled {
             one.log();
-            self.remember(&one.record_id);
+            self.remember(&one.request.record_id);
             metrics.count(Metric::Failed, usize::from(one.outcome.status == Status::Failed));
         }
         self.push.notify(&settled, schedule).await.count(metrics);
@@ -187,7 +189,8 @@ fn as_record(message: Message) -> SqsMessage {
     record
 }
 
-/// Whether the outcome stays: one under the receipt does, and so does a stored message; another may be replaced.
+/// Whether a look-up will go on finding this outcome: one under the receipt stays, and so does a stored message; another
+/// may be replaced.
 fn is_final(found: &Found) -> bool {
     let stored = found.message.as_ref().filter(|message| message.outcome.status == Status::Stored);
     found.under_receipt.is_some() || stored.is_some()

@@ -4,10 +4,10 @@
 //!
 //! 1. Each record is parsed by itself into a delivery. One without an owner or an id is *unattributed*: no client can
 //!    be told, so it goes to the dead-letter queue, for an operator.
-//! 2. The deliveries are stored, 25 in a request. A message has then been written, or was stored before, or another one
-//!    is stored under its id.
+//! 2. The deliveries are stored, 25 in a request, in rounds until most of the function's time is over. A message has then
+//!    been written, or was stored before, or another one is stored under its id.
 //! 3. What could not be stored is redelivered; if this was the last delivery, it becomes `failed`.
-//! 4. An outcome that the message in the table does not hold is kept under its receipt.
+//! 4. An outcome that the message in the table does not hold is kept under its receipt. Then it is settled.
 //! 5. The owners of everything that is settled are notified over their sockets.
 //! 6. The response names the records that SQS has to keep.
 //!
@@ -31,8 +31,9 @@ use serde::Deserialize;
 
 use crate::report::BatchReport;
 
-/// A batch as Lambda passes it on. Each record is parsed by itself, so that one that cannot be parsed does not affect
-/// the others. Only a record without a message id makes the batch unreadable, and Lambda delivers all of it again.
+/// A batch as Lambda passes it on: it polls the queue by itself, and collects up to `BatchSize` records for as long as
+/// `BatchWindowSeconds` (`template.yaml`). Each record is parsed by itself, so that one that cannot be parsed does not affect
+/// the others. Only a record without a record id makes the batch unreadable, and Lambda delivers all of it again.
 #[derive(Debug, Deserialize)]
 pub struct Batch {
     /// What SQS delivered.
@@ -69,21 +70,21 @@ impl Consumer {
             }
         }
 
-        let (mut settled, mut failed) = (Vec::new(), Vec::new());
+        let (mut decided, mut failed) = (Vec::new(), Vec::new());
         let stored = self.settler.store(&deliveries, schedule.storing).await;
         for (delivery, stored) in deliveries.into_iter().zip(stored) {
-            match delivery.settle(stored) {
-                Ok(one) => settled.push(one),
+            match delivery.decide(stored) {
+                Ok(one) => decided.push(one),
                 Err(delivery) if is_last(delivery.incoming.attempts, self.max_receive_count) => {
                     failed.push(delivery.failed());
                 }
+                // Also what the database denies: a permission or a table that is missing may be there by then.
                 Err(delivery) => report.unsettled((*delivery).into()),
             }
         }
 
-        // From here on the outcomes are known, and are written down before anybody is told: a client that was notified
-        // must find what it was notified of.
-        let (settled, unsettled) = self.settler.settle(settled, failed, schedule).await;
+        // Outcomes are kept before owners are notified: a client that is notified must find its outcome.
+        let (settled, unsettled) = self.settler.settle(decided, failed, schedule).await;
         settled.iter().for_each(|one| report.settled(one));
         unsettled.into_iter().for_each(|one| report.unsettled(one));
 

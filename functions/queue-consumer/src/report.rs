@@ -3,11 +3,10 @@
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use intake_domain::state::Status;
 use intake_platform::{
-    delivery::{Settled, Unsettled, is_last},
+    delivery::{Decided, QueuedRequest, Unsettled, is_last},
     metrics::{Metric, Metrics},
     push::PushSummary,
     record::Unattributed,
-    telemetry::CorrelationId,
 };
 
 /// The report of a batch.
@@ -26,7 +25,7 @@ impl BatchReport {
     }
 
     /// The outcome can be looked up.
-    pub(crate) fn settled(&mut self, settled: &Settled) {
+    pub(crate) fn settled(&mut self, settled: &Decided) {
         settled.log();
         let outcome = &settled.outcome;
         let metric = match outcome.status {
@@ -38,7 +37,7 @@ impl BatchReport {
         };
         if outcome.status == Status::Failed {
             // SQS moves the message to the dead-letter queue because it is reported.
-            self.failures.push(settled.record_id.clone());
+            self.failures.push(settled.request.record_id.clone());
         }
         if let (Metric::Stored, Some(stored_at)) = (metric, outcome.stored_at) {
             self.metrics.time_to_stored(outcome.received_at, stored_at);
@@ -50,10 +49,11 @@ impl BatchReport {
     /// The outcome is open, or cannot be looked up yet: SQS has to redeliver the message, or moves it to the
     /// dead-letter queue, where the dead-letter recorder makes up for what is missing.
     pub(crate) fn unsettled(&mut self, unsettled: Unsettled) {
-        let Unsettled { record_id, id, receipt, correlation_id, attempts } = unsettled;
-        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
-        let (message_id, receipt, attempt) = (id.as_str(), receipt.as_str(), attempts);
+        let Unsettled { request, attempts } = unsettled;
+        let QueuedRequest { record_id, id: message_id, receipt, correlation_id, .. } = request;
+        let (correlation_id, receipt, attempt) = (correlation_id.as_deref(), receipt.as_str(), attempts);
         self.delivered(attempts);
+        // After the last delivery the dead-letter recorder counts it, when it has an outcome.
         if is_last(attempts, self.max_receive_count) {
             tracing::error!(
                 correlation_id,
@@ -72,6 +72,7 @@ impl BatchReport {
     /// The record ends in the dead-letter queue, for an operator to see: no client can look it up.
     pub(crate) fn unattributed(&mut self, record: Unattributed) {
         let Unattributed { record_id, reason, attempts } = record;
+        // Its record id is what a receipt would be.
         tracing::error!(receipt = record_id, attempt = attempts, reason, "unattributed record");
         self.delivered(attempts);
         let is_last = is_last(attempts, self.max_receive_count);
@@ -82,6 +83,7 @@ impl BatchReport {
     pub(crate) fn response(mut self, pushed: PushSummary) -> SqsBatchResponse {
         pushed.count(&mut self.metrics);
         self.metrics.write();
+        // These types may get more fields, and cannot be written out.
         let item = |record_id| {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = record_id;

@@ -9,7 +9,7 @@
 //!    the queue to the database.
 
 use intake_domain::{
-    message::{MessageId, Receipt, Via},
+    message::{MessageId, Receipt},
     state::{Message, Outcome, Status, optional_to_the_millisecond},
 };
 use intake_platform::{
@@ -35,13 +35,13 @@ pub struct StatusLookup {
 }
 
 /// The body of a response.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MessageStatus<'a> {
     id: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    via: Option<Via>,
+    via: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_to_the_millisecond")]
@@ -60,13 +60,17 @@ struct MessageStatus<'a> {
     text: Option<&'a str>,
 }
 
+/// What a caller is told when the table is unavailable.
+const UNREADABLE: &str = "The message could not be looked up. Send the same request again.";
+
 /// What a look-up found.
 enum LookedUp {
-    /// The message, which is about the request that was asked for.
+    /// The message under the id; with a receipt, only if it names that receipt.
     Message(Message),
     /// What is kept under the receipt.
     UnderReceipt(Receipt, UnderReceipt),
-    /// A receipt has no outcome yet.
+    /// A receipt without an outcome: it is open, or the receipt was never given, belongs to another owner or is too old.
+    /// So nobody finds out by asking whether there is such a request.
     Queued(Receipt),
 }
 
@@ -86,26 +90,22 @@ impl StatusLookup {
         let caller = Caller::of(&request);
         match self.look_up(&caller, &request).await {
             Ok(looked_up) => {
-                let id = caller.id_as_sent();
+                let id = caller.id_text();
                 let status = match &looked_up {
                     LookedUp::Message(message) => of_message(id, message)?,
                     LookedUp::UnderReceipt(receipt, found) => of_receipt(receipt, found),
                     LookedUp::Queued(receipt) => queued(id, receipt),
                 };
                 tracing::info!(
-                    correlation_id = caller.correlation_id(),
+                    correlation_id = caller.correlation_id.as_deref(),
                     message_id = status.id,
                     receipt = status.receipt,
                     outcome = status.status,
-                    "found"
+                    "looked up"
                 );
                 self.responses.json(StatusCode::OK, &status)
             }
-            Err(problem) => {
-                let Problem { status, kind, .. } = problem;
-                tracing::info!(correlation_id = caller.correlation_id(), status, problem = kind, "not found");
-                self.responses.problem(&problem)
-            }
+            Err(problem) => self.responses.problem(&caller, &problem),
         }
     }
 
@@ -123,7 +123,8 @@ impl StatusLookup {
     }
 
     async fn by_id(&self, caller: &Caller) -> Result<LookedUp, Problem> {
-        let found = self.messages.find(caller.key()?).await.map_err(|error| table_problem(&error))?;
+        let found =
+            self.messages.find(caller.key()?).await.map_err(|error| table_problem(&error, UNREADABLE))?;
         found.map(LookedUp::Message).ok_or_else(|| {
             Problem::not_found(
                 "You have no message with this id. If it was queued a moment ago, ask with its receipt.",
@@ -135,11 +136,11 @@ impl StatusLookup {
     async fn by_receipt(&self, caller: &Caller, receipt: Receipt) -> Result<LookedUp, Problem> {
         let (owner, key) = (caller.owner()?, caller.key().ok());
         let found = self.outcomes.find(key, owner, &receipt).await;
-        match found.map_err(|error| table_problem(&error))? {
+        match found.map_err(|error| table_problem(&error, UNREADABLE))? {
             Found { message: Some(message), .. } => Ok(LookedUp::Message(message)),
             // An illegal id is kept as the queue delivered it, which need not be how the path has it.
             Found { under_receipt: Some(found), .. }
-                if MessageId::parse(&*found.id).is_ok() && found.id != caller.id_as_sent() =>
+                if MessageId::parse(&*found.id).is_ok() && found.id != caller.id_text() =>
             {
                 Err(Problem::not_found("This receipt belongs to another of your messages."))
             }
@@ -150,50 +151,37 @@ impl StatusLookup {
 }
 
 fn of_message<'a>(id: &'a str, message: &'a Message) -> Result<MessageStatus<'a>, Error> {
-    let Message { outcome, text, via, receipt } = message;
+    let Message { outcome, text, via } = message;
     // What was rejected need not be JSON, and is shown as the text that it is.
     let is_payload = outcome.status != Status::Rejected;
     let payload = is_payload.then(|| serde_json::from_str(text)).transpose()?;
     Ok(MessageStatus {
-        receipt: receipt.as_ref().map(Receipt::as_str),
+        via: Some(via.as_str()),
+        receipt: via.receipt().map(Receipt::as_str),
         payload,
         text: (!is_payload).then_some(text),
-        ..of_outcome(id, *via, outcome)
+        ..of_outcome(id, outcome)
     })
 }
 
 fn of_receipt<'a>(receipt: &'a Receipt, found: &'a UnderReceipt) -> MessageStatus<'a> {
-    let receipt = Some(receipt.as_str());
-    MessageStatus { receipt, ..of_outcome(&found.id, Via::Queue, &found.outcome) }
+    let (via, receipt) = (Some("queue"), Some(receipt.as_str()));
+    MessageStatus { via, receipt, ..of_outcome(&found.id, &found.outcome) }
 }
 
-fn of_outcome<'a>(id: &'a str, via: Via, outcome: &'a Outcome) -> MessageStatus<'a> {
+fn of_outcome<'a>(id: &'a str, outcome: &'a Outcome) -> MessageStatus<'a> {
     let Outcome { status, attempts, received_at, stored_at, reason } = outcome;
     MessageStatus {
         id,
         status: status.as_str(),
-        via: Some(via),
         attempts: *attempts,
         received_at: Some(*received_at),
         stored_at: *stored_at,
-        receipt: None,
         reason: reason.as_deref(),
-        payload: None,
-        text: None,
+        ..MessageStatus::default()
     }
 }
 
 fn queued<'a>(id: &'a str, receipt: &'a Receipt) -> MessageStatus<'a> {
-    MessageStatus {
-        id,
-        status: "queued",
-        via: None,
-        attempts: None,
-        received_at: None,
-        stored_at: None,
-        receipt: Some(receipt.as_str()),
-        reason: None,
-        payload: None,
-        text: None,
-    }
+    MessageStatus { id, status: "queued", receipt: Some(receipt.as_str()), ..MessageStatus::default() }
 }

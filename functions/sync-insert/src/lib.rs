@@ -3,7 +3,8 @@
 //! The story of a request:
 //!
 //! 1. API Gateway has asked the authorizer who the caller is. The owner comes from there, the id from the path.
-//! 2. The body is checked, and kept as the text that was sent.
+//! 2. Content type and body are checked. The body is kept as the text that was sent; that it fits the team's schema was
+//!    checked by API Gateway.
 //! 3. One conditional write stores it, unless something is stored under its id already.
 //! 4. The response says which it was: `201` stored now, `200` the same payload was stored before, `409` another one is.
 //!
@@ -12,7 +13,7 @@
 
 use intake_domain::{
     message::{InvalidPayload, Payload, Via},
-    state::{Content, Effect, Incoming, Status},
+    state::{CONFLICT, Content, Effect, Incoming, Status},
 };
 use intake_platform::{
     metrics::{Metric, Metrics},
@@ -39,7 +40,7 @@ pub struct SyncInsert {
 #[serde(rename_all = "camelCase")]
 struct Stored<'a> {
     id: &'a str,
-    status: Status,
+    status: &'static str,
     /// Where to look the message up, relative to the address of the API.
     status_path: String,
 }
@@ -60,28 +61,15 @@ impl SyncInsert {
         let stored = self.store(&caller, &request, received_at).await;
         count(&stored, received_at).write();
         match stored {
-            Ok(effect) => {
-                let status = match effect {
-                    Effect::Written(_) => StatusCode::CREATED,
-                    _ => StatusCode::OK,
-                };
-                let id = caller.id_as_sent();
-                let status_path = format!("/messages/{id}");
-                self.responses.json(status, &Stored { id, status: Status::Stored, status_path })
-            }
-            Err(problem) => {
-                let Problem { status, kind, .. } = problem;
-                tracing::info!(
-                    correlation_id = caller.correlation_id(),
-                    status,
-                    problem = kind,
-                    "not stored"
-                );
-                self.responses.problem(&problem)
-            }
+            Ok(Effect::Written(_)) => self.stored(&caller, StatusCode::CREATED),
+            // The same request again, or another one with the same payload: to its client it is stored, either way.
+            Ok(Effect::Redelivered(_) | Effect::Duplicate(_)) => self.stored(&caller, StatusCode::OK),
+            Ok(Effect::Conflict) => self.responses.problem(&caller, &Problem::conflict(CONFLICT)),
+            Err(problem) => self.responses.problem(&caller, &problem),
         }
     }
 
+    /// Checks and stores the message of a request.
     async fn store(
         &self,
         caller: &Caller,
@@ -101,21 +89,26 @@ impl SyncInsert {
             via: Via::Sync,
             attempts: Some(1),
             received_at,
-            receipt: None,
             content: Content::Valid(payload(request.body())?),
         };
-        let effect = self.messages.write(&incoming).await.map_err(|error| table_problem(&error))?;
+        let unconfirmed =
+            "The message was not confirmed as stored. Send the same request again: that is safe.";
+        let effect =
+            self.messages.write(&incoming).await.map_err(|error| table_problem(&error, unconfirmed))?;
         let outcome = match effect {
             Effect::Written(_) => "stored",
             Effect::Redelivered(_) | Effect::Duplicate(_) => "duplicate",
             Effect::Conflict => "conflict",
         };
-        let message_id = caller.id_as_sent();
-        tracing::info!(correlation_id = caller.correlation_id(), message_id, outcome, "settled");
-        match incoming.outcome(effect).reason {
-            None => Ok(effect),
-            Some(reason) => Err(Problem::conflict(reason)),
-        }
+        let (correlation_id, message_id) = (caller.correlation_id.as_deref(), caller.id_text());
+        tracing::info!(correlation_id, message_id, outcome, "settled");
+        Ok(effect)
+    }
+
+    fn stored(&self, caller: &Caller, status: StatusCode) -> Result<Response<Body>, Error> {
+        let id = caller.id_text();
+        let body = Stored { id, status: Status::Stored.as_str(), status_path: format!("/messages/{id}") };
+        self.responses.json(status, &body)
     }
 }
 
@@ -127,8 +120,8 @@ fn count(stored: &Result<Effect, Problem>, received_at: Timestamp) -> Metrics {
             metrics.time_to_stored(received_at, *stored_at);
             Metric::Stored
         }
-        Ok(_) => Metric::Duplicate,
-        Err(problem) if problem.status == StatusCode::CONFLICT => Metric::Conflict,
+        Ok(Effect::Redelivered(_) | Effect::Duplicate(_)) => Metric::Duplicate,
+        Ok(Effect::Conflict) => Metric::Conflict,
         Err(problem) if problem.status >= 500 => Metric::Failed,
         Err(_) => Metric::Rejected,
     };
@@ -139,9 +132,9 @@ fn count(stored: &Result<Effect, Problem>, received_at: Timestamp) -> Metrics {
     metrics
 }
 
-/// Whether the body is declared in the spelling for which API Gateway certainly checks it, or not at all, which it
-/// treats as the same. For other types no schema applies ("Request validation for REST APIs in API Gateway"), and
-/// which spellings it treats as other types is not documented.
+/// Whether API Gateway has checked the body against the schema. It does so for `application/json`, and without a content
+/// type ("Request validation for REST APIs in API Gateway"). Which other spellings it treats alike is not documented, so
+/// they are not accepted.
 fn is_json(request: &Request) -> bool {
     request.headers().get(CONTENT_TYPE).is_none_or(|declared| declared == "application/json")
 }

@@ -104,7 +104,7 @@ impl WebSocket {
     /// Handles one event.
     ///
     /// # Errors
-    /// If the event names no owner.
+    /// If the authorizer has said neither who connects nor until when, which is a fault of the stack.
     pub async fn handle(&self, event: SocketEvent) -> Result<Response, Error> {
         let connection_id = event.request_context.connection_id.as_str();
         // A client chooses the route of its frames, which may have any name, but not the event's type.
@@ -118,7 +118,7 @@ impl WebSocket {
                 Response { headers: selected_subprotocol(&event), ..response }
             }
             "DISCONNECT" => self.disconnect(&owner(&event)?, connection_id).await,
-            _ => reply(event.body.as_deref(), valid_until(&event)),
+            _ => respond_to(event.body.as_deref(), valid_until(&event)),
         };
         match (event_type, response.status_code) {
             ("CONNECT", 200) => metrics.count(Metric::Connected, 1),
@@ -204,8 +204,8 @@ fn valid_until(event: &SocketEvent) -> Option<i64> {
     event.request_context.authorizer.as_ref()?.valid_until.as_ref()?.parse().ok()
 }
 
-/// The reply to a client's frame.
-fn reply(frame: Option<&str>, valid_until: Option<i64>) -> Response {
+/// The response to a client's frame.
+fn respond_to(frame: Option<&str>, valid_until: Option<i64>) -> Response {
     let frame: Value = serde_json::from_str(frame.unwrap_or_default()).unwrap_or_default();
     let body = if valid_until.is_some_and(|end| end <= Timestamp::now().as_second()) {
         json!({ "type": "error", "reason": "the token has expired: connect again, with a new one" })

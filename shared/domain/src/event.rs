@@ -39,7 +39,7 @@ struct Data<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The event about a request: `subject` is the message's id as the client sent it, which need not be a legal one.
+    /// The event about a request: `subject` is the id of the message, legal or not.
     pub fn new(subject: &'a str, receipt: &'a Receipt, outcome: &'a Outcome) -> Self {
         let Outcome { status, received_at, stored_at, .. } = *outcome;
         Self {
@@ -53,6 +53,7 @@ impl<'a> Event<'a> {
                 Status::Failed => "intake.message.failed",
             },
             subject,
+            // When it happened. Of what is not stored that is not kept: it is told now, and may be told again later.
             time: stored_at.unwrap_or_else(Timestamp::now),
             datacontenttype: "application/json",
             data: Data {

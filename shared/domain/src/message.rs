@@ -25,10 +25,10 @@ pub struct InvalidMessageId {
 }
 
 impl InvalidMessageId {
-    /// How much of the text is kept, in bytes: a legal id has 64, an illegal one may have any length.
+    /// How much of the text is kept, in bytes: a legal id has at most 64, an illegal one may have any length.
     pub const MAX_BYTES: usize = 256;
 
-    /// The beginning of the text, as the client sent it.
+    /// The beginning of the text.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -64,8 +64,8 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// An id as its client sent it, legal or not.
-pub fn id_as_sent(id: &Result<MessageId, InvalidMessageId>) -> &str {
+/// The text of an id, legal or not.
+pub fn id_text(id: &Result<MessageId, InvalidMessageId>) -> &str {
     match id {
         Ok(id) => id.as_str(),
         Err(invalid) => invalid.text(),
@@ -111,7 +111,8 @@ impl Owner {
     }
 }
 
-/// What a client gets with a `202`: the SQS message id of what it sent, a UUID in lower case.
+/// What a client gets with a `202`: the id that SQS gave the record, a UUID in lower case. It stands for that one
+/// request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt(String);
 
@@ -142,21 +143,28 @@ impl Receipt {
 }
 
 /// How a message was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
     /// In a synchronous request.
     Sync,
-    /// Through the queue.
-    Queue,
+    /// Through the queue, in the request with this receipt.
+    Queue(Receipt),
 }
 
 impl Via {
     /// The word for it in the table and in responses.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Sync => "sync",
-            Self::Queue => "queue",
+            Self::Queue(_) => "queue",
+        }
+    }
+
+    /// The receipt of the request that brought the message; none if its response already had the outcome.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        match self {
+            Self::Sync => None,
+            Self::Queue(receipt) => Some(receipt),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The states of a message and every way from one to the next: the one place that decides.
+//! The states of a message and every way from one to the next: the one place that decides. The platform repeats one
+//! rule of it as a condition of its writes: a stored message is never replaced.
 //!
 //! | current state | incoming | effect | outcome of the request |
 //! |---|---|---|---|
@@ -12,17 +13,16 @@
 //! A message whose last delivery failed is compared with the stored one like any other valid message: if the same
 //! payload is stored, the message is stored, whatever happened to the last attempt.
 //!
-//! So a message only ever gets better, and a stored message never changes, however often and in whichever order
-//! deliveries arrive. That is why a client may repeat a request, and why SQS may deliver a message twice.
+//! A stored message never changes, and every other may be replaced, however often and in whichever order deliveries
+//! arrive. That is why a client may repeat a request, and why SQS may deliver a message twice.
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
-use crate::message::{InvalidMessageId, Key, MessageId, Owner, Payload, Receipt, Via, id_as_sent};
+use crate::message::{InvalidMessageId, Key, MessageId, Owner, Payload, Via, id_text};
 
 /// What a message, or a request by its receipt, ended as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// It is in the table as it was sent.
     Stored,
@@ -60,7 +60,7 @@ pub struct Outcome {
     pub status: Status,
     /// How many deliveries it took, if that is known.
     pub attempts: Option<u32>,
-    /// When the request was accepted.
+    /// When the API, or the queue behind it, received the request.
     pub received_at: Timestamp,
     /// When this message, or the identical one before it, was stored; none if it was not.
     pub stored_at: Option<Timestamp>,
@@ -75,10 +75,8 @@ pub struct Message {
     pub outcome: Outcome,
     /// The text that was sent.
     pub text: String,
-    /// How it was sent.
+    /// How it was sent, and in which request.
     pub via: Via,
-    /// The receipt that its client got; none if it was sent in a synchronous request.
-    pub receipt: Option<Receipt>,
 }
 
 /// A message on its way into the table.
@@ -88,14 +86,12 @@ pub struct Incoming {
     pub owner: Owner,
     /// The id that the client gave it. The queue may bring an illegal one, and its client wants to know that, too.
     pub id: Result<MessageId, InvalidMessageId>,
-    /// How it was sent.
+    /// How it was sent, and in which request.
     pub via: Via,
     /// Which delivery this is, from 1; none if the queue does not say.
     pub attempts: Option<u32>,
-    /// When it was accepted.
+    /// When the API, or the queue behind it, received it.
     pub received_at: Timestamp,
-    /// The receipt that its client got with the `202`; none if it was sent in a synchronous request.
-    pub receipt: Option<Receipt>,
     /// What was sent.
     pub content: Content,
 }
@@ -149,21 +145,32 @@ impl Content {
     }
 }
 
-/// The effect that storing an incoming message had on the table.
+/// What storing an incoming message did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It was written, at this time.
     Written(Timestamp),
-    /// None: an earlier delivery of this very message stored it, at this time, and the response to that got lost.
+    /// The table did not change: an earlier delivery of this request stored the message, at this time, and the response
+    /// to that got lost.
     Redelivered(Timestamp),
-    /// None: another message with the same payload was stored before, at this time.
+    /// The table did not change: another request stored the same payload before, at this time.
     Duplicate(Timestamp),
-    /// None: another message is stored under its key.
+    /// The table did not change: another payload is stored under the key.
     Conflict,
 }
 
-/// The reason of a conflict.
-const CONFLICT: &str =
+/// Why storing a message had no effect, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// The database is throttled or unavailable, or time was up. Whether an attempt took effect is unknown.
+    Transient,
+    /// The database denies the message, has an item under its key that Intake cannot read, or the id is illegal: trying
+    /// again at once will not help.
+    Permanent,
+}
+
+/// The reason of a conflict, for the client to read.
+pub const CONFLICT: &str =
     "Another message is stored under this id, and stays. Send this one under an id of its own.";
 
 impl Incoming {
@@ -173,22 +180,22 @@ impl Incoming {
         Some(Key { owner: &self.owner, id })
     }
 
-    /// The id as its client sent it.
-    pub fn id_as_sent(&self) -> &str {
-        id_as_sent(&self.id)
+    /// The text of its id, legal or not.
+    pub fn id_text(&self) -> &str {
+        id_text(&self.id)
     }
 
-    /// The effect of the message, given the current one under its key; none if it has to be written.
-    pub fn effect_on(&self, current: &Message) -> Option<Effect> {
-        if current.outcome.status != Status::Stored {
-            return None;
-        }
-        let stored_at = current.outcome.stored_at?;
+    /// What the message comes to because of the current one under its key, without a write. None if nothing stands in
+    /// its way, and it has to be written.
+    pub fn effect_without_write(&self, current: &Message) -> Option<Effect> {
+        // Only what is stored stands in the way, and that has a time.
+        let stored_at = current.outcome.stored_at.filter(|_| current.outcome.status == Status::Stored)?;
         Some(match &self.content {
             Content::Valid(payload) | Content::Failed { payload, .. }
                 if payload.is_same_as(&current.text) =>
             {
-                let is_same_request = self.receipt.is_some() && self.receipt == current.receipt;
+                // The client sees no difference; but the item of the message holds the outcome of one request only.
+                let is_same_request = self.via.receipt().is_some() && self.via == current.via;
                 if is_same_request { Effect::Redelivered(stored_at) } else { Effect::Duplicate(stored_at) }
             }
             _ => Effect::Conflict,
@@ -210,9 +217,9 @@ impl Incoming {
         Outcome { status, attempts: self.attempts, received_at: self.received_at, stored_at, reason }
     }
 
-    /// The outcome of a message that nothing under its key can hold: its id is illegal, or the database denies it for
-    /// good. An invalid one is rejected, and a failed one has failed, all the same; a valid one has no outcome.
-    pub fn outcome_without_effect(&self) -> Option<Outcome> {
+    /// The outcome of a message that cannot be written: its id is illegal, or the database denies it. An invalid one is
+    /// rejected, and one whose last delivery failed has failed, all the same. A valid one has no outcome.
+    pub fn outcome_if_denied(&self) -> Option<Outcome> {
         let reason = self.content.reason()?.to_owned();
         let (attempts, received_at) = (self.attempts, self.received_at);
         Some(Outcome {
@@ -235,7 +242,13 @@ impl Incoming {
     }
 }
 
-/// Serializes a time as the table has it: RFC 3339 with three digits of a second.
+/// A time as every item, response and event has it: RFC 3339 with milliseconds, always three digits, so that texts sort
+/// like times.
+pub fn milliseconds(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// Serializes a time like [`milliseconds`].
 ///
 /// # Errors
 /// Those of the serializer.
@@ -260,22 +273,22 @@ pub fn optional_to_the_millisecond<S: Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Receipt;
 
     const OWN: &str = "5fea7756-0ea4-451a-a703-a558b933e274";
     const OTHER: &str = "e2662650-0ea4-451a-a703-a558b933e274";
 
-    fn receipt(text: &str) -> Option<Receipt> {
-        Some(Receipt::parse(text).expect("a receipt"))
+    fn queued(receipt: &str) -> Via {
+        Via::Queue(Receipt::parse(receipt).expect("a receipt"))
     }
 
     fn incoming(content: Content) -> Incoming {
         Incoming {
             owner: Owner::parse("alice").expect("legal"),
             id: MessageId::parse("m"),
-            via: Via::Queue,
+            via: queued(OWN),
             attempts: Some(1),
             received_at: Timestamp::UNIX_EPOCH,
-            receipt: receipt(OWN),
             content,
         }
     }
@@ -292,18 +305,18 @@ mod tests {
         Content::Failed { payload: Payload::parse(text).expect("a payload"), reason: "throttled" }
     }
 
-    fn current(status: Status, text: &str, receipt: Option<Receipt>) -> Message {
+    fn current(status: Status, text: &str, via: Via) -> Message {
         let stored_at = (status == Status::Stored).then_some(Timestamp::UNIX_EPOCH);
         let (attempts, received_at, reason) = (None, Timestamp::UNIX_EPOCH, None);
         let outcome = Outcome { status, attempts, received_at, stored_at, reason };
-        Message { outcome, text: text.to_owned(), via: Via::Queue, receipt }
+        Message { outcome, text: text.to_owned(), via }
     }
 
     #[test]
     fn a_rejected_or_failed_message_is_replaced() {
         for status in [Status::Rejected, Status::Failed] {
             for content in [valid("{}"), invalid(), failed("{}")] {
-                assert_eq!(incoming(content).effect_on(&current(status, "{}", receipt(OWN))), None);
+                assert_eq!(incoming(content).effect_without_write(&current(status, "{}", queued(OWN))), None);
             }
         }
     }
@@ -311,25 +324,29 @@ mod tests {
     #[test]
     fn a_stored_message_never_changes() {
         let at = Timestamp::UNIX_EPOCH;
-        let stored = |by| current(Status::Stored, r#"{"a":1,"b":2}"#, by);
-        for (content, by, effect) in [
-            (valid(r#"{"b":2, "a":1}"#), receipt(OWN), Effect::Redelivered(at)),
-            (valid(r#"{"b":2, "a":1}"#), receipt(OTHER), Effect::Duplicate(at)),
-            (valid(r#"{"b":2, "a":1}"#), None, Effect::Duplicate(at)),
-            (valid(r#"{"a":1}"#), receipt(OWN), Effect::Conflict),
-            (invalid(), receipt(OWN), Effect::Conflict),
-            (failed(r#"{"b":2, "a":1}"#), receipt(OWN), Effect::Redelivered(at)),
-            (failed(r#"{"b":2, "a":1}"#), receipt(OTHER), Effect::Duplicate(at)),
-            (failed("{}"), receipt(OTHER), Effect::Conflict),
+        let stored = |via| current(Status::Stored, r#"{"a":1,"b":2}"#, via);
+        for (content, via, effect) in [
+            (valid(r#"{"b":2, "a":1}"#), queued(OWN), Effect::Redelivered(at)),
+            (valid(r#"{"b":2, "a":1}"#), queued(OTHER), Effect::Duplicate(at)),
+            (valid(r#"{"b":2, "a":1}"#), Via::Sync, Effect::Duplicate(at)),
+            (valid(r#"{"a":1}"#), queued(OWN), Effect::Conflict),
+            (invalid(), queued(OWN), Effect::Conflict),
+            (failed(r#"{"b":2, "a":1}"#), queued(OWN), Effect::Redelivered(at)),
+            (failed(r#"{"b":2, "a":1}"#), queued(OTHER), Effect::Duplicate(at)),
+            (failed("{}"), queued(OTHER), Effect::Conflict),
         ] {
-            assert_eq!(incoming(content.clone()).effect_on(&stored(by)), Some(effect), "{content:?}");
+            assert_eq!(
+                incoming(content.clone()).effect_without_write(&stored(via)),
+                Some(effect),
+                "{content:?}"
+            );
         }
     }
 
     #[test]
     fn synchronous_requests_without_receipts_are_not_the_same_request() {
-        let synchronous = Incoming { receipt: None, via: Via::Sync, ..incoming(valid("{}")) };
-        let effect = synchronous.effect_on(&current(Status::Stored, "{}", None));
+        let synchronous = Incoming { via: Via::Sync, ..incoming(valid("{}")) };
+        let effect = synchronous.effect_without_write(&current(Status::Stored, "{}", Via::Sync));
         assert_eq!(effect, Some(Effect::Duplicate(Timestamp::UNIX_EPOCH)));
     }
 
@@ -360,7 +377,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_rejected_or_failed_but_never_stored() {
-        let status = |content| incoming(content).outcome_without_effect().map(|outcome| outcome.status);
+        let status = |content| incoming(content).outcome_if_denied().map(|outcome| outcome.status);
         assert_eq!(status(valid("{}")), None);
         assert_eq!(status(invalid()), Some(Status::Rejected));
         assert_eq!(status(failed("{}")), Some(Status::Failed));

@@ -1,5 +1,9 @@
 //! The clients of AWS services: one HTTP client for all of them, built for a short cold start.
 //!
+//! Lambda starts a process when a request comes and none is idle, so that the time until it responds for the first time
+//! counts; and between two requests it stops the process where it is ("freezes" it), however long that takes. So the
+//! clients are small and are built once, and expect that their connections may be dead.
+//!
 //! Region, credentials and endpoints come from the variables that Lambda sets and that all AWS SDKs read
 //! ("Using the Lambda environment variables", "Service-specific endpoints"). The usual other sources
 //! (profiles, instance metadata) do not exist in a function and are left out.
@@ -80,8 +84,8 @@ impl Aws {
         let tls = TlsContext::builder()
             .with_trust_store(TrustStore::empty().with_pem_certificate(roots))
             .build()?;
-        // All clients share one connector. The SDK's own HTTP client would make one more for each client, only
-        // to check that it can, and parse the certificates again.
+        // All clients share one connector, which has its own connect timeout. The SDK's own HTTP client would make one
+        // more for each client, only to check that it can, and parse the certificates again.
         let connector = Connector::builder()
             .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
@@ -110,11 +114,8 @@ impl Aws {
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50))
             .with_max_backoff(Duration::from_secs(1));
-        // The next attempt opens another connection, also after a frozen environment woke up with a dead one.
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(attempt_timeout)
-            .build();
+        // The next attempt opens another connection, also after a frozen process woke up with a dead one.
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(attempt_timeout).build();
         let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(self.region.clone())

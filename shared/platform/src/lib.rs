@@ -1,13 +1,13 @@
-//! How it happens on AWS: what the functions share between a request or a record, the tables, and the sockets.
+//! How it happens on AWS: the code that functions share to read requests and records, use the tables and push to sockets.
 //!
 //! What a message is, and what it can end as, is decided in `intake_domain`; this crate carries it out. In the order in
 //! which a queued message meets them:
 //!
 //! 1. [`record`]: a record of a batch is parsed into a [`delivery`].
-//! 2. [`storing`]: a set of deliveries is stored in [`tables`], in as few requests as possible, until a deadline
+//! 2. [`storing`]: a set of messages is stored in [`tables`], in as few requests as possible, in rounds until a deadline
 //!    ([`schedule`]).
-//! 3. [`settling`]: their outcomes are made to be found by a look-up.
-//! 4. [`push`]: their owners are notified.
+//! 3. [`settling`]: their outcomes become findable by a look-up.
+//! 4. [`push`]: their owners are notified, which means that an event is pushed to each of their sockets.
 //!
 //! The functions behind the REST API share [`rest`] and [`problem`]. Every function uses [`configuration`],
 //! [`telemetry`] and [`metrics`], and nearly every one the clients of [`aws`].

@@ -12,7 +12,6 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use jiff::Timestamp;
@@ -81,7 +80,8 @@ metrics! {
     TimeToStored,
     /// The records of a batch.
     BatchSize,
-    /// Processes that were started.
+    /// Processes that were started. Lambda starts one when all others are busy, and stops idle ones after minutes: the
+    /// request that it was started for waits, which is called a cold start.
     ColdStart,
     /// Callers whose token was accepted.
     Allowed,
@@ -123,7 +123,7 @@ impl Metrics {
     }
 
     /// Adds a value to a list.
-    pub fn record(&mut self, metric: Metric, value: u64) {
+    pub fn add(&mut self, metric: Metric, value: u64) {
         self.values.entry(metric).or_default().push(value);
     }
 
@@ -131,14 +131,14 @@ impl Metrics {
     pub fn time_to_stored(&mut self, accepted: Timestamp, stored: Timestamp) {
         // The clocks of SQS and of this function may differ a little.
         let took = stored.as_millisecond() - accepted.as_millisecond();
-        self.record(Metric::TimeToStored, u64::try_from(took).unwrap_or_default());
+        self.add(Metric::TimeToStored, u64::try_from(took).unwrap_or_default());
     }
 
     /// Writes the metrics to the log, without zeros, and a cold start with the first ones of a process. Writes
-    /// nothing in a process that has not called [`start`].
+    /// nothing in a process that has not called [`enable`].
     pub fn write(mut self) {
         let Some(source) = SOURCE.get() else { return };
-        if !STARTED.swap(true, Ordering::Relaxed) {
+        if !HAS_WRITTEN.swap(true, Ordering::Relaxed) {
             self.count(Metric::ColdStart, 1);
         }
         let mut text = String::new();
@@ -173,7 +173,7 @@ fn line(values: &BTreeMap<Metric, Vec<u64>>, source: &Source) -> String {
     serde_json::to_string(&Line { values, source }).unwrap_or_default()
 }
 
-/// One line of the log. It is written as it is read, without a JSON value in between: every request pays for it.
+/// One line of the log. It is serialized directly: a JSON value in between would cost time in every request.
 struct Line<'a> {
     values: &'a BTreeMap<Metric, Vec<u64>>,
     source: &'a Source,
@@ -203,7 +203,7 @@ impl Serialize for Line<'_> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
-    timestamp: u64,
+    timestamp: i64,
     cloud_watch_metrics: [Directive; 1],
 }
 
@@ -224,10 +224,9 @@ struct Definition {
 
 impl Metadata {
     fn of(values: &BTreeMap<Metric, Vec<u64>>) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let definition = |metric: &Metric| Definition { name: metric.name(), unit: metric.unit() };
         Self {
-            timestamp: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            timestamp: Timestamp::now().as_millisecond(),
             cloud_watch_metrics: [Directive {
                 namespace: NAMESPACE,
                 dimensions: [[DIMENSION]],
@@ -255,10 +254,10 @@ struct Source {
 static SOURCE: OnceLock<Source> = OnceLock::new();
 
 /// Whether this process has written metrics before.
-static STARTED: AtomicBool = AtomicBool::new(false);
+static HAS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// Lets this process write metrics of this function. `level` is the least severe one that is logged.
-pub(crate) fn start(function: String, level: String) {
+pub(crate) fn enable(function: String, level: String) {
     // A second start would change nothing.
     let _ = SOURCE.set(Source { function, level });
 }
@@ -346,7 +345,7 @@ mod tests {
     fn no_line_exceeds_the_limit_of_values() {
         let mut metrics = Metrics::default();
         metrics.count(Metric::Stored, 1000);
-        (0..1000).for_each(|time| metrics.record(Metric::TimeToStored, time));
+        (0..1000).for_each(|time| metrics.add(Metric::TimeToStored, time));
 
         let lines = written(metrics);
 

@@ -10,7 +10,8 @@
 //! | `unavailable` | 503 | repeats it after `Retry-After` | a WARN line with all causes |
 //!
 //! A `detail` never has the text of an error from below: such texts name tables, hosts and libraries, which are no
-//! business of a caller. Errors become problems at the edge, in [`rest`](crate::rest), and are logged there, once.
+//! business of a caller. Errors become problems at the edge, in [`rest`](crate::rest), which logs the cause once; the
+//! response has an INFO line of its own, as every response with a problem.
 //! API Gateway's own errors (`401`, `403`, `429` and others) have the same form; they are in `openapi.yaml`.
 
 use serde::Serialize;
@@ -84,12 +85,7 @@ impl Problem {
     }
 
     /// 503: the database is throttled or unavailable. The response has `Retry-After`.
-    pub fn unavailable() -> Self {
-        Self::new(
-            "urn:intake:problem:unavailable",
-            "Temporarily unavailable",
-            503,
-            "The message was not confirmed as stored. Send the same request again: that is safe.",
-        )
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new("urn:intake:problem:unavailable", "Temporarily unavailable", 503, detail)
     }
 }

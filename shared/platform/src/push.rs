@@ -16,11 +16,11 @@ use tokio::{join, time::timeout_at};
 use crate::{
     aws::{self, Aws},
     configuration::{ConfigurationError, required},
-    delivery::Settled,
+    delivery::{Decided, QueuedRequest},
     metrics::{Metric, Metrics},
     schedule::Schedule,
     tables::{Connections, connections::Connection},
-    telemetry::{CorrelationId, with_causes},
+    telemetry::with_causes,
 };
 
 /// How long the notifications of a batch may take, however much time is left: a consumer that notifies stores nothing.
@@ -29,14 +29,14 @@ const BUDGET: Duration = Duration::from_secs(3);
 /// A push is small and API Gateway is near: an attempt that takes longer will not succeed.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// More requests at once would open more connections than they save time.
+/// More requests at once would open more HTTP connections than they save time.
 const MAX_CONCURRENT_PUSHES: usize = 4;
 
 /// How many connections of an owner one batch is pushed to at most. By default the WebSocket function lets an owner have
 /// as many. If some of them are gone, they are removed, and the next batch reaches others.
 const MAX_CONNECTIONS: usize = 100;
 
-/// For how long after its record was written a connection may still be opening. Until `$connect` has returned, for
+/// For how long after its item was written a connection may still be opening. Until `$connect` has returned, for
 /// which API Gateway waits 29 seconds at most, `@connections` reports it as gone.
 const OPENING: Duration = Duration::from_secs(30);
 
@@ -58,9 +58,9 @@ pub struct Push {
 pub struct PushSummary {
     /// Got every notification.
     pub pushed: usize,
-    /// Turned out to be gone, and are removed.
+    /// Turned out to be gone.
     pub gone: usize,
-    /// Did not get every notification.
+    /// Did not get every notification: connections, or owners whose connections could not be read.
     pub failed: usize,
     /// Were not tried, because time was up: connections, or owners whose connections are not known.
     pub skipped: usize,
@@ -79,7 +79,7 @@ impl PushSummary {
 /// The notifications of one owner, and the connections to push them to.
 struct Recipient<'a> {
     owner: &'a Owner,
-    settled: &'a [&'a Settled],
+    settled: &'a [&'a Decided],
     frames: Vec<String>,
     connections: Vec<Connection>,
 }
@@ -108,8 +108,8 @@ impl Push {
         Self { client, connections, gone: Arc::default(), budget }
     }
 
-    /// Opens connections to the table and to the sockets while the function starts: two of each, because a
-    /// batch of more than one owner uses several at once, and seldom more.
+    /// Opens two HTTP connections to DynamoDB and two to API Gateway while the function starts: a batch for several owners
+    /// uses both at once, and seldom more. The tables use those to DynamoDB, too.
     pub async fn warm_up(&self) {
         let once = async || {
             join!(aws::warm_up(self.connections.probe_read()), aws::warm_up(self.probe()));
@@ -130,13 +130,13 @@ impl Push {
     /// Pushes to each owner the events of what is settled, in their order and in as few frames as they fit in. One
     /// connection of each owner comes before the second of any, so that no owner's sockets use up the time of
     /// another's. What is there twice, because its record was in the batch twice, is pushed once.
-    pub async fn notify(&self, settled: &[Settled], schedule: Schedule) -> PushSummary {
+    pub async fn notify(&self, settled: &[Decided], schedule: Schedule) -> PushSummary {
         let until = schedule.notifying(self.budget);
         let mut known = HashSet::new();
-        let mut by_owner = BTreeMap::<&Owner, Vec<&Settled>>::new();
+        let mut by_owner = BTreeMap::<&Owner, Vec<&Decided>>::new();
         for one in settled {
-            if known.insert((&one.receipt, one.outcome.status)) {
-                by_owner.entry(&one.owner).or_default().push(one);
+            if known.insert((&one.request.receipt, one.outcome.status)) {
+                by_owner.entry(&one.request.owner).or_default().push(one);
             }
         }
         let mut summary = PushSummary::default();
@@ -186,8 +186,9 @@ impl Push {
     }
 
     /// What to push to an owner, and where; none if that cannot be found out.
-    async fn recipient<'a>(&self, owner: &'a Owner, settled: &'a [&'a Settled]) -> Option<Recipient<'a>> {
-        let events = settled.iter().map(|one| Event::new(&one.id, &one.receipt, &one.outcome));
+    async fn recipient<'a>(&self, owner: &'a Owner, settled: &'a [&'a Decided]) -> Option<Recipient<'a>> {
+        let events =
+            settled.iter().map(|one| Event::new(&one.request.id, &one.request.receipt, &one.outcome));
         let frames = frames(events)
             .inspect_err(|error| tracing::error!(error = with_causes(error), "events cannot be written"));
         let connections = self.connections.of(owner, MAX_CONNECTIONS).await.inspect_err(|error| {
@@ -211,6 +212,7 @@ impl Push {
                 tracing::warn!(error = with_causes(&error), connection_id = id, "a push failed");
                 return Pushed::Failed;
             }
+            // It misses this notification, and the client looks up.
             if connection.age() < OPENING {
                 tracing::info!(connection_id = id, "the connection is not open yet, or gone already");
                 return Pushed::Failed;
@@ -246,13 +248,13 @@ fn in_turns<'a>(recipients: &'a [Recipient<'_>]) -> Vec<(usize, &'a Connection)>
 }
 
 /// A line for each event, unless its owner has no connection.
-fn log(settled: &[&Settled], summary: PushSummary) {
+fn log(settled: &[&Decided], summary: PushSummary) {
     if summary == PushSummary::default() {
         return;
     }
     let PushSummary { pushed, gone, failed: push_failed, skipped: push_skipped } = summary;
-    for Settled { correlation_id, receipt, outcome, .. } in settled {
-        let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+    for Decided { request: QueuedRequest { correlation_id, receipt, .. }, outcome, .. } in settled {
+        let correlation_id = correlation_id.as_deref();
         let (receipt, outcome) = (receipt.as_str(), outcome.status.as_str());
         tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, push_skipped, "notified");
     }
@@ -262,8 +264,8 @@ fn log(settled: &[&Settled], summary: PushSummary) {
 /// a frame has at most 32 KB).
 const MAX_FRAME_BYTES: usize = 32 * 1024;
 
-/// Packs events into as few frames as they fit in, in their order. Each is a JSON array. An error is one of writing
-/// JSON, which these fields do not cause.
+/// Packs events into as few frames as they fit in, in their order. Each frame is a JSON array. An event has a few hundred
+/// bytes: its longest parts, id and reason, are bounded. Serializing these fields does not fail.
 fn frames<'a>(events: impl Iterator<Item = Event<'a>>) -> serde_json::Result<Vec<String>> {
     let mut frames: Vec<String> = Vec::new();
     for event in events {

@@ -7,7 +7,7 @@ use std::{fmt, panic::catch_unwind};
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use intake_domain::{
-    message::{MessageId, Owner, Payload, Receipt, Via, truncated},
+    message::{MessageId, Owner, Payload, Receipt, Via, id_text, truncated},
     state::{Content, Incoming},
 };
 use jiff::Timestamp;
@@ -17,16 +17,19 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{delivery::Delivery, telemetry::CorrelationId};
+use crate::{
+    delivery::{Delivery, QueuedRequest},
+    telemetry::CorrelationId,
+};
 
 /// What a record was parsed into.
 pub type ParsedRecord = Result<Delivery, Unattributed>;
 
-/// A record without an id, a valid owner or a valid receipt. Its outcome belongs to no client; an operator finds it
-/// in the dead-letter queue.
+/// A record that names no request: it has no `id`, no valid owner or no valid receipt, or cannot be parsed. Its outcome
+/// belongs to no client; an operator finds it in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
-    /// The queue's name for the record.
+    /// What SQS calls the record.
     pub record_id: String,
     /// What is wrong with it.
     pub reason: &'static str,
@@ -38,7 +41,7 @@ pub struct Unattributed {
 /// megabytes, which should not be in memory more often than needed.
 ///
 /// # Errors
-/// If a record has no message id: the response to Lambda could not name it, so the batch fails as a whole.
+/// If a record has no record id (`messageId`): the response to Lambda could not name it, so the batch fails as a whole.
 pub fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRecord>, D::Error> {
     struct Records;
 
@@ -52,7 +55,7 @@ pub fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRec
         fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Self::Value, A::Error> {
             let mut all = Vec::new();
             while let Some(record) = records.next_element::<Box<RawValue>>()? {
-                all.push(read(&record).map_err(serde::de::Error::custom)?);
+                all.push(parse_isolated(&record).map_err(serde::de::Error::custom)?);
             }
             Ok(all)
         }
@@ -64,8 +67,8 @@ pub fn parse_each<'de, D: Deserializer<'de>>(records: D) -> Result<Vec<ParsedRec
 /// Reads a record by itself: whatever is wrong with it, even a panic, does not affect the others.
 ///
 /// # Errors
-/// If it has no message id.
-pub fn read(record: &RawValue) -> serde_json::Result<ParsedRecord> {
+/// If it has no record id.
+pub fn parse_isolated(record: &RawValue) -> serde_json::Result<ParsedRecord> {
     isolated(record, parse)
 }
 
@@ -84,22 +87,27 @@ fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> serde_j
     // Lambda wants to know which record failed: the name is the least that has to be there.
     let Named { message_id } = serde_json::from_str(record.get())?;
     if message_id.is_empty() {
-        return Err(serde::de::Error::custom("a record has an empty message id"));
+        return Err(serde::de::Error::custom("a record has an empty messageId"));
     }
     Ok(Err(Unattributed { record_id: message_id, reason, attempts: None }))
 }
 
 fn record_id(parsed: &ParsedRecord) -> &str {
     match parsed {
-        Ok(delivery) => &delivery.record_id,
+        Ok(delivery) => &delivery.request.record_id,
         Err(unattributed) => &unattributed.record_id,
     }
 }
 
 /// Parses a record.
 ///
+/// No function runs before the queue. What is known about a message is in the attributes of its record, which the
+/// template of API Gateway sets (`openapi.yaml`): `id` from the path, `owner` from the authorizer, `correlation_id`. A
+/// redrive, with which an operator returns a dead letter to the queue, adds `receipt` and `received_at`, since SQS then
+/// gives the record a new id and time, and counts its deliveries anew.
+///
 /// # Errors
-/// [`Unattributed`], which is no failure of the parser: such a record exists and has to be reported, too.
+/// [`Unattributed`]. The caller has to report it.
 pub fn parse(record: SqsMessage) -> ParsedRecord {
     let record_id = record.message_id.unwrap_or_default();
     let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
@@ -107,10 +115,9 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
     let unattributed = |record_id, reason| Err(Unattributed { record_id, reason, attempts });
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
 
-    // A redriven message has a new record id and keeps the receipt that its client got.
     let receipt = text("receipt").and_then(|receipt| Receipt::parse(receipt).ok());
     let Some(receipt) = receipt.or_else(|| Receipt::parse(&record_id).ok()) else {
-        return unattributed(record_id, "its message id is not a UUID");
+        return unattributed(record_id, "its record id is not a UUID");
     };
     let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
         return unattributed(record_id, "it has no valid attribute 'owner'");
@@ -120,7 +127,6 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
     };
 
     let correlation_id = text("correlation_id").and_then(CorrelationId::parse);
-    // A redriven message keeps the time when it was accepted, too.
     let received_at = text("received_at").and_then(|time| time.parse().ok());
     let received_at = received_at
         .or_else(|| number("SentTimestamp"))
@@ -131,20 +137,15 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
         // No item can have its key: of such a message only the outcome is kept, under its receipt.
         Err(error) => Content::Invalid { text: String::new(), reason: error.to_string() },
     };
-    Ok(Delivery {
+    let request = QueuedRequest {
         record_id,
+        owner: owner.clone(),
+        id: id_text(&id).to_owned(),
         receipt: receipt.clone(),
         correlation_id,
-        incoming: Incoming {
-            owner,
-            id,
-            via: Via::Queue,
-            attempts,
-            received_at,
-            receipt: Some(receipt),
-            content,
-        },
-    })
+    };
+    let incoming = Incoming { owner, id, via: Via::Queue(receipt), attempts, received_at, content };
+    Ok(Delivery { request, incoming })
 }
 
 /// The value of an attribute of the type that the gateway sends.
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn a_panic_affects_one_record_only() {
         let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
-        let parsed = isolated(&record, |_| panic!("on purpose")).expect("it has a message id");
+        let parsed = isolated(&record, |_| panic!("on purpose")).expect("it has a record id");
         assert!(parsed.is_err_and(|record| record.reason.contains("panic")));
     }
 
@@ -200,9 +201,9 @@ mod tests {
             if let Some(sent) = sent {
                 message["messageAttributes"]["correlation_id"] = sent;
             }
-            let parsed = read(&record(&message.to_string())).expect("it has a message id");
+            let parsed = parse_isolated(&record(&message.to_string())).expect("it has a record id");
             let delivery = parsed.unwrap_or_else(|record| panic!("{message} is {record:?}"));
-            assert_eq!(delivery.correlation_id.as_ref().map(CorrelationId::as_str), expected, "{message}");
+            assert_eq!(delivery.request.correlation_id.as_deref(), expected, "{message}");
         }
     }
 
@@ -213,15 +214,15 @@ mod tests {
             r#"{"messageId":"a","body":{"not":"text"}}"#,
             r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
         ] {
-            let parsed = read(&record(json)).expect("it has a message id");
+            let parsed = parse_isolated(&record(json)).expect("it has a record id");
             assert!(parsed.is_err(), "{json}");
         }
     }
 
     #[test]
-    fn a_record_without_a_message_id_fails_the_batch() {
+    fn a_record_without_a_record_id_fails_the_batch() {
         for json in [r#"{"messageId":""}"#, "{}", "null", r#"{"messageId":null}"#] {
-            assert!(read(&record(json)).is_err(), "{json}");
+            assert!(parse_isolated(&record(json)).is_err(), "{json}");
         }
     }
 }

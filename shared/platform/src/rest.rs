@@ -1,6 +1,6 @@
 //! Requests and responses of the REST API, as the functions behind it share them.
 
-use intake_domain::message::{InvalidMessageId, Key, MessageId, Owner, id_as_sent};
+use intake_domain::message::{InvalidMessageId, Key, MessageId, Owner, id_text};
 use lambda_http::{
     Body, Error, Request, RequestExt, Response,
     aws_lambda_events::apigw::ApiGatewayProxyRequestContext,
@@ -70,14 +70,9 @@ impl Caller {
         Ok(Key { owner, id })
     }
 
-    /// The id in the path, legal or not.
-    pub fn id_as_sent(&self) -> &str {
-        id_as_sent(&self.id)
-    }
-
-    /// The correlation id for a log line.
-    pub fn correlation_id(&self) -> Option<&str> {
-        self.correlation_id.as_ref().map(CorrelationId::as_str)
+    /// The text of the id in the path, legal or not.
+    pub fn id_text(&self) -> &str {
+        id_text(&self.id)
     }
 }
 
@@ -89,12 +84,12 @@ fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
     }
 }
 
-/// The problem for a caller when the table could not be read or written. The log gets the cause, which is none of the
-/// caller's business.
-pub fn table_problem(error: &TableError) -> Problem {
+/// The problem for a caller when the table could not be read or written: a transient one with this detail. The log gets
+/// the cause, which is none of the caller's business.
+pub fn table_problem(error: &TableError, detail_if_transient: &str) -> Problem {
     if error.is_transient() {
         tracing::warn!(error = with_causes(error), "the table is unavailable");
-        Problem::unavailable()
+        Problem::unavailable(detail_if_transient)
     } else {
         tracing::error!(error = with_causes(error), "the table cannot be used");
         Problem::internal()
@@ -134,14 +129,21 @@ impl Responses {
         self.response(status, "application/json", body)
     }
 
-    /// A problem; a temporary one has `Retry-After`.
+    /// A problem, which is also logged; a transient one has `Retry-After`.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub fn problem(&self, problem: &Problem) -> Result<Response<Body>, Error> {
+    pub fn problem(&self, caller: &Caller, problem: &Problem) -> Result<Response<Body>, Error> {
+        tracing::info!(
+            correlation_id = caller.correlation_id.as_deref(),
+            status = problem.status,
+            problem = problem.kind,
+            "responded with a problem"
+        );
         let status = StatusCode::from_u16(problem.status)?;
         let mut response = self.response(status, Problem::CONTENT_TYPE, problem)?;
         if status == StatusCode::SERVICE_UNAVAILABLE {
+            // The table recovers within seconds, and a caller waits longer each time.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Ok(response)

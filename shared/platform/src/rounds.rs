@@ -1,4 +1,4 @@
-//! Trying in rounds, until everything is settled or time is up.
+//! Trying in rounds, until nothing is left open or time is up.
 
 use std::time::Duration;
 
@@ -11,11 +11,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause: throttled tables recover within seconds.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs rounds until one returns that nothing is open any more. A round can be cut off anywhere.
-///
-/// # Errors
-/// If time is up before that.
-pub(crate) async fn rounds(until: Instant, mut round: impl AsyncFnMut() -> bool) -> Result<(), TimeIsUp> {
+/// Calls `round` until it returns that nothing is left open, and returns whether that was before time was up. A round
+/// is dropped where it is when time is up: what it has sent by then may take effect or not.
+pub(crate) async fn rounds(until: Instant, mut round: impl AsyncFnMut() -> bool) -> bool {
     let all = async {
         let mut max_pause = FIRST_PAUSE;
         while round().await {
@@ -23,9 +21,5 @@ pub(crate) async fn rounds(until: Instant, mut round: impl AsyncFnMut() -> bool)
             max_pause = MAX_PAUSE.min(max_pause * 2);
         }
     };
-    timeout_at(until, all).await.map_err(|_| TimeIsUp)
+    timeout_at(until, all).await.is_ok()
 }
-
-/// Something was still open when time was up.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TimeIsUp;

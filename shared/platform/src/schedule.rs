@@ -16,8 +16,8 @@ const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 /// Lambda kills a function at its deadline, and then the whole batch counts as failed, also what was stored: so each
 /// part ends on time, and what is left is reported. The parts are shares of the time left, so that they fit whatever
 /// the function's timeout is: with 30 seconds, 21 for storing, 3 for writing failures, 3 for keeping outcomes, at
-/// most 1.5 for notifications and 1.5 for the response. Storing has most of it, because everything else comes of it. A
-/// part that is done early leaves its time to the next, and the notifications their whole budget.
+/// least 1.5 for notifications and 1.5 for the response. Storing has most of it, because everything else comes of it. A
+/// part that ends early leaves its time to the next: notifying then has its whole budget.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     /// The end of storing.

@@ -1,19 +1,19 @@
-//! Settling deliveries: storing them, and making every outcome to be found by a look-up. Consumer and dead-letter
-//! recorder have this in common.
+//! Settling deliveries: storing them, and making every outcome findable. Consumer and dead-letter recorder have this in
+//! common.
 
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, stream};
-use intake_domain::state::Effect;
+use intake_domain::state::{Effect, NotStored};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use crate::{
     configuration::{ConfigurationError, number, required},
-    delivery::{Delivery, Settled, Unsettled},
+    delivery::{Decided, Delivery, Unsettled},
     rounds::rounds,
     schedule::Schedule,
-    storing::{MAX_CONCURRENT_REQUESTS, NotStored, store},
+    storing::{MAX_CONCURRENT_REQUESTS, store},
     tables::{Messages, Outcomes, TableError, outcomes::Found},
     telemetry::with_causes,
 };
@@ -47,80 +47,80 @@ impl Settler {
         ))
     }
 
-    /// What storing each of these came to, in their order, by the time of the schedule.
+    /// Stores deliveries until `until`. The results are in the order of the deliveries.
     pub async fn store(&self, deliveries: &[Delivery], until: Instant) -> Vec<Result<Effect, NotStored>> {
         let incoming: Vec<_> = deliveries.iter().map(|delivery| &delivery.incoming).collect();
         store(&self.messages, &incoming, until).await
     }
 
-    /// What a look-up of this delivery's receipt would find.
+    /// What a client's look-up of this delivery's receipt would find.
     ///
     /// # Errors
     /// [`TableError`] if the table cannot be read, or has an item there that Intake has not written.
     pub async fn find_outcome(&self, delivery: &Delivery) -> Result<Found, TableError> {
         let incoming = &delivery.incoming;
-        self.outcomes.find(incoming.key(), &incoming.owner, &delivery.receipt).await
+        self.outcomes.find(incoming.key(), &incoming.owner, &delivery.request.receipt).await
     }
 
     /// Writes what could not be stored on its last delivery as failed, and then keeps the outcomes that no message
-    /// holds under their receipts: only what a look-up finds is settled.
-    ///
-    /// Of the unsettled ones, either the failure or the outcome could not be written.
+    /// holds under their receipts. Returns what is settled, because a look-up finds its outcome; and what is not,
+    /// because its failure or its outcome could not be written.
     pub async fn settle(
         &self,
-        mut settled: Vec<Settled>,
+        mut decided: Vec<Decided>,
         failed: Vec<Delivery>,
         schedule: Schedule,
-    ) -> (Vec<Settled>, Vec<Unsettled>) {
+    ) -> (Vec<Decided>, Vec<Unsettled>) {
         // It may turn out now that one of these is stored, by a write whose response got lost.
         let stored = self.store(&failed, schedule.writing_failures).await;
         let mut unsettled = Vec::new();
         for (delivery, stored) in failed.into_iter().zip(stored) {
-            let last = delivery.settle(stored).or_else(|delivery| match stored {
-                Err(NotStored::Permanent) => delivery.settle_without_effect(),
+            // What the database denies has failed, and its receipt says so. After a transient error that would be a
+            // guess: an attempt may have taken effect, and a receipt must not say `failed` of a stored message.
+            let last = delivery.decide(stored).or_else(|delivery| match stored {
+                Err(NotStored::Permanent) => delivery.decide_denied(),
                 _ => Err(delivery),
             });
             match last {
-                Ok(one) => settled.push(one),
+                Ok(one) => decided.push(one),
                 Err(delivery) => unsettled.push(Unsettled::from(*delivery)),
             }
         }
 
-        let to_keep: Vec<_> = settled.iter().filter(|one| one.is_kept_under_receipt).collect();
+        let to_keep: Vec<_> = decided.iter().filter(|one| one.needs_keeping).collect();
         let mut kept = self.keep(&to_keep, schedule.keeping_outcomes).await.into_iter();
         let (settled, not_kept): (Vec<_>, Vec<_>) =
-            settled.into_iter().partition(|one| !one.is_kept_under_receipt || kept.next() == Some(true));
+            decided.into_iter().partition(|one| !one.needs_keeping || kept.next() == Some(true));
         unsettled.extend(not_kept.into_iter().map(Unsettled::from));
         (settled, unsettled)
     }
 
     /// Writes outcomes in rounds until all are written or time is up. The results, in the order of the outcomes, say
     /// which are written.
-    async fn keep(&self, settled: &[&Settled], until: Instant) -> Vec<bool> {
-        let mut written = vec![false; settled.len()];
-        if settled.is_empty() {
+    async fn keep(&self, decided: &[&Decided], until: Instant) -> Vec<bool> {
+        let mut written = vec![false; decided.len()];
+        if decided.is_empty() {
             return written;
         }
         let all = rounds(until, async || {
-            self.round(settled, &mut written).await;
+            self.round(decided, &mut written).await;
             written.contains(&false)
         });
-        if all.await.is_err() {
+        if !all.await {
             tracing::warn!("time is up before every outcome can be looked up");
         }
         written
     }
 
     /// Tries once to write every outcome that is not written.
-    async fn round(&self, settled: &[&Settled], written: &mut [bool]) {
+    async fn round(&self, decided: &[&Decided], written: &mut [bool]) {
         // A request must not have one key twice, as it would if a record were in the batch twice.
         let mut keys = HashSet::new();
-        let open: Vec<usize> = (0..settled.len())
-            .filter(|&index| !written[index] && keys.insert((&settled[index].owner, &settled[index].receipt)))
-            .collect();
+        let mut is_new = |index: usize| keys.insert(&decided[index].request.receipt);
+        let open: Vec<usize> = (0..decided.len()).filter(|&index| !written[index] && is_new(index)).collect();
         let mut writing = stream::iter(open.chunks(Outcomes::BATCH_LIMIT))
             .map(|chunk| async move {
-                let batch: Vec<_> = chunk.iter().map(|&index| settled[index]).collect();
+                let batch: Vec<_> = chunk.iter().map(|&index| decided[index]).collect();
                 (chunk, self.outcomes.keep(&batch, self.receipt_retention).await)
             })
             .buffer_unordered(MAX_CONCURRENT_REQUESTS);

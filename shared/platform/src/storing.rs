@@ -3,7 +3,7 @@
 use std::{collections::HashSet, panic::AssertUnwindSafe};
 
 use futures_util::{FutureExt, StreamExt, stream};
-use intake_domain::state::{Content, Effect, Incoming};
+use intake_domain::state::{Content, Effect, Incoming, NotStored};
 use tokio::time::Instant;
 
 use crate::{
@@ -12,22 +12,14 @@ use crate::{
     telemetry::with_causes,
 };
 
-/// How many requests are sent at once. Each needs a connection of its own, and four keep a batch of 100 moving: more
-/// would open connections, which cost more processor time than they save.
+/// How many requests are sent at once. Each needs an HTTP connection of its own, and four keep a batch of 100 (the
+/// template's `BatchSize`) moving: more would open connections, which cost more processor time than they save.
 pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 4;
 
 /// How many bytes of payload are in requests at once, unless a single request has more. A request holds its
-/// payloads three times: as they were sent, as parameters, and written out.
+/// payloads three times: as they were sent, as parameters, and written out. With the event itself, whose limit is
+/// 6 MB ("Lambda quotas"), that stays far below the function's memory.
 const MAX_CONCURRENT_BYTES: usize = 1024 * 1024;
-
-/// Why a message is not stored, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotStored {
-    /// Throttled, unavailable, or time was up. Whether an attempt took effect is unknown.
-    Transient,
-    /// The database denies it, or its id is illegal: trying again will not help.
-    Permanent,
-}
 
 /// Stores messages in rounds until each has an effect or time is up. The results are in the order of the messages.
 pub async fn store(
@@ -35,11 +27,10 @@ pub async fn store(
     incoming: &[&Incoming],
     until: Instant,
 ) -> Vec<Result<Effect, NotStored>> {
-    let open = |incoming: &&Incoming| match incoming.key() {
-        Some(_) => Err(NotStored::Transient),
-        None => Err(NotStored::Permanent),
-    };
-    let mut results: Vec<_> = incoming.iter().map(open).collect();
+    // Before the first round everything is open, but for what no item can hold.
+    let first =
+        |incoming: &&Incoming| if incoming.key().is_some() { OPEN } else { Err(NotStored::Permanent) };
+    let mut results: Vec<_> = incoming.iter().map(first).collect();
     if !results.contains(&OPEN) {
         return results;
     }
@@ -48,13 +39,13 @@ pub async fn store(
         round(messages, incoming, &mut results).await;
         results.contains(&OPEN)
     });
-    if stored.await.is_err() {
+    if !stored.await {
         tracing::warn!("time is up before everything is stored");
     }
     results
 }
 
-/// The result of a message that the next round tries again.
+/// The result of a message that the next round tries again: whether it is stored is not known yet.
 const OPEN: Result<Effect, NotStored> = Err(NotStored::Transient);
 
 /// Tries once to store everything that is open.
@@ -68,7 +59,7 @@ async fn round(messages: &Messages, incoming: &[&Incoming], results: &mut [Resul
     let mut inserting = stream::iter(inserts.chunks(Messages::BATCH_LIMIT))
         .map(|chunk| async move {
             let batch: Vec<_> = chunk.iter().map(|&index| incoming[index]).collect();
-            // A panic, too, affects this request only.
+            // A panic, which the standard library has logged by then, affects this request only. It would come again.
             let inserted = AssertUnwindSafe(messages.insert(&batch)).catch_unwind().await;
             (chunk, inserted)
         })
@@ -85,6 +76,7 @@ async fn round(messages: &Messages, incoming: &[&Incoming], results: &mut [Resul
                     }
                 }
             }
+            // They stay open.
             Ok(Err(error)) if error.is_transient() => {
                 tracing::warn!(error = with_causes(&error), messages = chunk.len(), "not stored yet");
             }

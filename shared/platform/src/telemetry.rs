@@ -8,7 +8,7 @@
 //! | `message_id` | the id that the client has given the message |
 //! | `receipt` | the receipt that the client got with the `202` |
 //! | `connection_id` | a socket |
-//! | `outcome` | what the message ended as |
+//! | `outcome` | what the message ended as; also `duplicate`, and `queued` while it has none |
 //! | `attempt` | which delivery of the message it is, from 1 |
 //! | `pushed`, `gone`, `push_failed`, `push_skipped` | how many sockets were notified, were gone, failed, were left out |
 //! | `status`, `problem` | the status of a response, and the type of its problem if it is one |
@@ -17,7 +17,7 @@
 //!
 //! Payloads and tokens are never logged. Lines of metrics are those of [`metrics`].
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, ops::Deref, process::ExitCode};
 
 use tracing_subscriber::filter::LevelFilter;
 
@@ -51,7 +51,7 @@ fn init() {
         .with_target(false)
         .init();
     if let Some(function) = configuration::optional("AWS_LAMBDA_FUNCTION_NAME") {
-        metrics::start(function, level.to_string().to_ascii_uppercase());
+        metrics::enable(function, level.to_string().to_ascii_uppercase());
     }
 }
 
@@ -74,9 +74,12 @@ impl CorrelationId {
         let fits = (1..=Self::MAX_BYTES).contains(&text.len());
         (fits && text.bytes().all(legal)).then(|| Self(text.to_owned()))
     }
+}
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
+impl Deref for CorrelationId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
         &self.0
     }
 }
@@ -100,7 +103,7 @@ mod tests {
     #[test]
     fn only_what_api_gateway_makes_is_a_correlation_id() {
         for legal in ["UfLxKHlvDoEFe2g=", "a", "c0ffee00-1111-4222-8333-444455556666", "a+/_-="] {
-            assert_eq!(CorrelationId::parse(legal).map(|id| id.as_str().to_owned()).as_deref(), Some(legal));
+            assert_eq!(CorrelationId::parse(legal).as_deref(), Some(legal));
         }
         let long = "a".repeat(65);
         for odd in ["", " ", "a b", "a\n", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", "{\"a\":1}", "é", &long] {

@@ -132,6 +132,7 @@ impl Connections {
             .into_paginator()
             .send();
         let mut connections = Vec::new();
+        // DynamoDB limits what it reads, and filters afterwards: a page may have fewer, and another follow it.
         while connections.len() < limit {
             let Some(page) = pages.next().await else { break };
             let page = page.map_err(TableError::from_sdk)?;

@@ -2,8 +2,8 @@
 //!
 //! | error | cause | what the functions do | who sees it |
 //! |---|---|---|---|
-//! | [`TableError::Transient`] | throttled, unavailable, no response in time | try again within the time left; then `503`, or SQS redelivers | the caller: "send it again"; a WARN line |
-//! | [`TableError::Permanent`] | the database denies the request: a missing permission or table, an item that is too large | no retry: `500`, or the message fails | an ERROR line with the code |
+//! | [`TableError::Transient`] | throttled, unavailable, no response in time, another write of the same item at the same moment | try again within the time left; then `503`, or SQS redelivers | the caller: "send it again"; a WARN line |
+//! | [`TableError::Permanent`] | the database denies the request: a missing permission or table, an item that is too large | no retry within the request: `500`; through the queue SQS redelivers, because a permission or a table may come back | an ERROR line with the code |
 //! | [`TableError::Unreadable`] | an item that Intake has not written | as a permanent error | an ERROR line with the attribute |
 //!
 //! Each is logged once, where it ends a request or a round, with all its causes: the `Display` of an error leaves out
@@ -70,7 +70,7 @@ impl TableError {
             SdkError::ServiceError(service) => {
                 let code = service.err().code().unwrap_or("no code");
                 let status = service.raw().status().as_u16();
-                (code.to_owned(), status >= 500 || is_throttling(code))
+                (code.to_owned(), status >= 500 || is_transient_code(code))
             }
             SdkError::TimeoutError(_) => ("timeout".to_owned(), true),
             SdkError::DispatchFailure(_) => ("no connection".to_owned(), true),
@@ -81,18 +81,18 @@ impl TableError {
         if is_transient { Self::Transient { code, source } } else { Self::Permanent { code, source } }
     }
 
-    /// The error of one statement in a batch. It comes in a successful response, so that the SDK does not see it.
+    /// The error of one statement in a batch. It comes in a successful response, so that the SDK neither retries nor returns it.
     pub(super) fn from_statement(code: &BatchStatementErrorCodeEnum) -> Self {
         let is_transient = code == &BatchStatementErrorCodeEnum::InternalServerError
             || code == &BatchStatementErrorCodeEnum::TransactionConflict
-            || is_throttling(code.as_str());
+            || is_transient_code(code.as_str());
         if is_transient { Self::transient(code.as_str()) } else { Self::permanent(code.as_str()) }
     }
 }
 
-/// The codes that DynamoDB throttles with, as an error of a request or of one statement in a batch
-/// ("Error handling with DynamoDB", "BatchStatementError").
-fn is_throttling(code: &str) -> bool {
+/// The codes that DynamoDB throttles with, or that another write of the same item causes, as an error of a request or of
+/// one statement in a batch ("Error handling with DynamoDB", "BatchStatementError").
+fn is_transient_code(code: &str) -> bool {
     matches!(
         code,
         "ProvisionedThroughputExceededException"

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use intake_domain::{
     message::{Key, Owner, Receipt, Via},
-    state::{Message, Outcome, Status},
+    state::{Message, Outcome, Status, milliseconds},
 };
 use jiff::Timestamp;
 
@@ -14,7 +14,8 @@ use super::TableError;
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// The partition key of a message: id, `#`, owner. An id never holds a `#`, so no two keys are written alike. Both are
-/// in the one key attribute, so that the messages of a large owner spread over all partitions.
+/// in the one key attribute, because DynamoDB spreads items over its machines by that attribute, and limits what each of
+/// them does in a second: so the messages of a large owner are on all of them.
 pub(super) fn message_key(key: Key<'_>) -> String {
     format!("{}#{}", key.id.as_str(), key.owner.as_str())
 }
@@ -64,12 +65,12 @@ pub(super) fn message_of(item: &Item) -> Result<Message, TableError> {
         text: required_text(item, "payload")?.clone(),
         via: match required_text(item, "via")?.as_str() {
             "sync" => Via::Sync,
-            "queue" => Via::Queue,
+            "queue" => {
+                let receipt = Receipt::parse(required_text(item, "receipt")?);
+                Via::Queue(receipt.map_err(|_| TableError::Unreadable("receipt"))?)
+            }
             _ => return Err(TableError::Unreadable("via")),
         },
-        receipt: optional_text(item, "receipt")
-            .map(|text| Receipt::parse(text).map_err(|_| TableError::Unreadable("receipt")))
-            .transpose()?,
     })
 }
 
@@ -89,11 +90,6 @@ fn optional_text<'a>(item: &'a Item, name: &str) -> Option<&'a String> {
 
 pub(super) fn required_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a String, TableError> {
     optional_text(item, name).ok_or(TableError::Unreadable(name))
-}
-
-/// RFC 3339 with milliseconds, always three digits, so that texts sort like times.
-pub(super) fn milliseconds(time: Timestamp) -> String {
-    format!("{time:.3}")
 }
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {

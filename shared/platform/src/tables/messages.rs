@@ -19,8 +19,9 @@ use super::{
     item::{Item, add_outcome, message_key, message_of, number, text},
 };
 
-/// The state table of [`intake_domain::state`] as a condition of DynamoDB: only a stored message is never replaced.
-/// Check and write are then one step, so that of two requests at the same time one sees what the other wrote.
+/// The rule of [`intake_domain::state`] that DynamoDB checks: a stored message is never replaced. Check and write are
+/// then one step, so that of two requests at the same time one sees what the other wrote. `status` is one of DynamoDB's
+/// reserved words, and stands behind a placeholder.
 const WRITE_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored";
 
 /// A key that neither a message nor a receipt has: all of these hold a `#`.
@@ -79,7 +80,9 @@ impl Messages {
         read.map(|_| ()).map_err(TableError::from_sdk)
     }
 
-    /// Writes an incoming message unless a stored one stands under its key, in one conditional write.
+    /// Writes an incoming message unless a stored one stands under its key, in one conditional write. The SDK tries it
+    /// three times: if the first attempt takes effect and its response is lost, the second finds the message stored, as
+    /// a duplicate if it came without a receipt.
     ///
     /// # Errors
     /// [`TableError`]; whether the write took effect is then unknown, and repeating it is safe.
@@ -106,9 +109,10 @@ impl Messages {
             _ => None,
         });
         let Some(current) = current else { return Err(TableError::from_sdk(error)) };
-        // If condition and state table disagreed, an error would tell: the message is not dropped.
-        let effect = incoming.effect_on(&message_of(current)?);
-        effect.ok_or_else(|| TableError::permanent("a condition failed that the state table does not have"))
+        // The condition failed, so that a stored message must be there. If not, this is a bug: it is reported, and the
+        // message is not dropped.
+        let effect = incoming.effect_without_write(&message_of(current)?);
+        effect.ok_or_else(|| TableError::permanent("the condition failed, but no stored message is there"))
     }
 
     /// Stores up to [`Messages::BATCH_LIMIT`] valid messages with different keys in one request. The results are
@@ -141,7 +145,7 @@ impl Messages {
             .iter()
             .map(|response| match response.error().map(|error| error.code()) {
                 None => Ok(Some(Effect::Written(now))),
-                // Unlike `PutItem`, a statement that fails brings no old item along.
+                // Unlike `PutItem`, a statement that fails does not return the old item.
                 Some(Some(BatchStatementErrorCodeEnum::DuplicateItem)) => Ok(None),
                 Some(Some(code)) => Err(TableError::from_statement(code)),
                 Some(None) => Err(TableError::transient("no code")),
@@ -198,7 +202,7 @@ impl Messages {
             ("via".to_owned(), text(incoming.via.as_str())),
         ]);
         add_outcome(&mut item, &incoming.outcome(Effect::Written(now)));
-        if let Some(receipt) = &incoming.receipt {
+        if let Some(receipt) = incoming.via.receipt() {
             item.insert("receipt".to_owned(), text(receipt.as_str()));
         }
         if let Some(expires_at) = self.retention.and_then(|kept| now.checked_add(kept).ok()) {

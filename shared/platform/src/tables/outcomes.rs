@@ -21,7 +21,7 @@ use super::{
         Item, add_outcome, message_key, message_of, number, outcome_of, receipt_key, required_text, text,
     },
 };
-use crate::delivery::Settled;
+use crate::delivery::{Decided, QueuedRequest};
 
 /// The outcomes in the table of messages.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Found {
 /// An outcome under its receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnderReceipt {
-    /// The id as the client sent it, which need not be a legal one.
+    /// The text of the message's id, legal or not.
     pub id: String,
     /// What the request ended as.
     pub outcome: Outcome,
@@ -62,13 +62,13 @@ impl Outcomes {
     ///
     /// # Errors
     /// [`TableError`] if not all of them are known to be written; repeating it is safe.
-    pub async fn keep(&self, settled: &[&Settled], retention: SignedDuration) -> Result<(), TableError> {
+    pub async fn keep(&self, decided: &[&Decided], retention: SignedDuration) -> Result<(), TableError> {
         let expires_at = Timestamp::now().checked_add(retention).unwrap_or(Timestamp::MAX);
-        let put = |settled: &&Settled| {
-            let put = PutRequest::builder().set_item(Some(item(settled, expires_at))).build();
+        let put = |decided: &&Decided| {
+            let put = PutRequest::builder().set_item(Some(item(decided, expires_at))).build();
             put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(TableError::not_built)
         };
-        let requests = settled.iter().map(put).collect::<Result<_, _>>()?;
+        let requests = decided.iter().map(put).collect::<Result<_, _>>()?;
         let response = self
             .client
             .batch_write_item()
@@ -79,7 +79,7 @@ impl Outcomes {
         // "BatchWriteItem": what is throttled is returned in a successful response.
         match response.unprocessed_items().and_then(|tables| tables.get(&self.table)).map_or(0, Vec::len) {
             0 => Ok(()),
-            left => Err(TableError::transient(format!("{left} of {} outcomes unprocessed", settled.len()))),
+            left => Err(TableError::transient(format!("{left} of {} outcomes unprocessed", decided.len()))),
         }
     }
 
@@ -94,9 +94,9 @@ impl Outcomes {
         owner: &Owner,
         receipt: &Receipt,
     ) -> Result<Found, TableError> {
-        let (message_key, receipt_key) = (key.map(message_key), receipt_key(owner, receipt));
+        let (message_pk, receipt_pk) = (key.map(message_key), receipt_key(owner, receipt));
         let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
-        let keys = message_key.iter().chain([&receipt_key]).map(pk).collect();
+        let keys = message_pk.iter().chain([&receipt_pk]).map(pk).collect();
         // A client that was just notified of an outcome has to find it.
         let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true);
         let response = self
@@ -115,21 +115,22 @@ impl Outcomes {
             let has_key = |item: &&Item| item.get("pk").and_then(|pk| pk.as_s().ok()) == Some(key);
             items.into_iter().flatten().find(has_key)
         };
-        let message = message_key.as_ref().and_then(item_of).map(message_of).transpose();
-        let under_receipt = item_of(&receipt_key).map(under_receipt_of).transpose()?;
-        // An item of another program under the key does not matter to a receipt that has an outcome of its own.
+        let message = message_pk.as_ref().and_then(item_of).map(message_of).transpose();
+        let under_receipt = item_of(&receipt_pk).map(under_receipt_of).transpose()?;
+        // An unreadable item under the key does not matter if the receipt has an outcome.
         let message = if under_receipt.is_some() { message.unwrap_or_default() } else { message? };
-        Ok(Found { message: message.filter(|found| found.receipt.as_ref() == Some(receipt)), under_receipt })
+        Ok(Found { message: message.filter(|found| found.via.receipt() == Some(receipt)), under_receipt })
     }
 }
 
-fn item(settled: &Settled, expires_at: Timestamp) -> Item {
+fn item(decided: &Decided, expires_at: Timestamp) -> Item {
+    let QueuedRequest { owner, id, receipt, .. } = &decided.request;
     let mut item = HashMap::from([
-        ("pk".to_owned(), text(receipt_key(&settled.owner, &settled.receipt))),
-        ("id".to_owned(), text(settled.id.as_str())),
+        ("pk".to_owned(), text(receipt_key(owner, receipt))),
+        ("id".to_owned(), text(id.as_str())),
         ("expires_at".to_owned(), number(expires_at.as_second())),
     ]);
-    add_outcome(&mut item, &settled.outcome);
+    add_outcome(&mut item, &decided.outcome);
     item
 }
 
