@@ -5,5 +5,6 @@ mod fetched_keys;
 mod key_server;
 mod key_sets;
 mod properties;
+mod providers;
 mod signing;
 mod tokens;
