@@ -284,3 +284,35 @@ async fn a_write_whose_response_was_lost_is_stored_and_no_conflict() {
     assert_eq!(response.status, 200, "the second attempt found what the first one stored");
     assert_eq!(database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
 }
+
+#[tokio::test]
+async fn whatever_a_proxy_says_of_the_host_a_request_is_served() {
+    let database = Database::start().await;
+    let hostile = [
+        ("Host", "host:99999"),
+        ("Host", "xn--zz"),
+        ("Host", ""),
+        ("Host", "[::1"),
+        ("Host", "a b"),
+        ("X-Forwarded-Proto", "https,http"),
+        ("X-Forwarded-Proto", ""),
+        ("X-Forwarded-Proto", "1http"),
+        ("X-Forwarded-Proto", ":"),
+        ("X-Forwarded-Host", "%%%"),
+        ("X-Forwarded-Port", "-1"),
+        ("X-Forwarded-For", "unknown, _hidden, [2001:db8::1]:4711"),
+        ("Forwarded", "for=_x;proto=;host=\"\""),
+        ("X-Original-URL", "//"),
+        ("X-Amzn-Trace-Id", "Root=;;=,"),
+        ("Via", ","),
+        ("Connection", "close, x"),
+        ("Content-Length", "-1"),
+    ];
+    for (number, (name, value)) in hostile.iter().enumerate() {
+        let mut event = put("alice", &format!("m-{number}"), "{\"a\":1}");
+        for (headers, value) in [("headers", json!(value)), ("multiValueHeaders", json!([value]))] {
+            event[headers][name] = value;
+        }
+        assert_eq!(send(&database, &event).await.status, 201, "{name}: {value}");
+    }
+}

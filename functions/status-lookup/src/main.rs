@@ -5,11 +5,11 @@ use std::{process::ExitCode, time::Duration};
 use intake_platform::{
     aws::{Aws, warm_up},
     configuration::required,
-    rest::Responses,
+    rest::{Responses, run},
     tables::{Messages, Outcomes},
     telemetry,
 };
-use lambda_http::{Error, run, service_fn};
+use lambda_http::Error;
 use status_lookup::StatusLookup;
 
 /// Three attempts of this length and the pauses between them end well before the function's 10 seconds.
@@ -27,5 +27,5 @@ async fn serve() -> Result<(), Error> {
     let messages = Messages::new(database.clone(), &table, None);
     warm_up(messages.probe_read()).await;
     let function = StatusLookup::new(messages, Outcomes::new(database, table), Responses::from_env()?);
-    run(service_fn(|request| function.handle(request))).await
+    run(|request| function.handle(request)).await
 }

@@ -5,11 +5,11 @@ use std::{process::ExitCode, time::Duration};
 use intake_platform::{
     aws::{Aws, warm_up},
     configuration::{number, required},
-    rest::Responses,
+    rest::{Responses, run},
     tables::Messages,
     telemetry,
 };
-use lambda_http::{Error, run, service_fn};
+use lambda_http::Error;
 use sync_insert::SyncInsert;
 
 /// Three attempts of this length and the pauses between them end well before the function's 10 seconds.
@@ -28,5 +28,5 @@ async fn serve() -> Result<(), Error> {
     let messages = Messages::new(database, required("MESSAGES_TABLE")?, retention);
     warm_up(messages.probe_write()).await;
     let function = SyncInsert::new(messages, Responses::from_env()?);
-    run(service_fn(|request| function.handle(request))).await
+    run(|request| function.handle(request)).await
 }

@@ -2,16 +2,18 @@
 
 use intake_domain::message::{InvalidMessageId, Key, MessageId, Owner, id_text};
 use lambda_http::{
-    Body, Error, Request, RequestExt, Response,
+    Adapter, Body, Error, LambdaEvent, Request, RequestExt, Response,
     aws_lambda_events::apigw::ApiGatewayProxyRequestContext,
     http::{
         HeaderValue, StatusCode,
         header::{
-            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE,
+            ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE, HOST,
             RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
         },
     },
-    request::RequestContext,
+    request::{LambdaRequest, RequestContext},
+    service_fn,
+    tower::ServiceBuilder,
 };
 use serde::Serialize;
 
@@ -21,6 +23,35 @@ use crate::{
     tables::TableError,
     telemetry::{CorrelationId, with_causes},
 };
+
+/// Runs a function behind the REST API.
+///
+/// # Errors
+/// If Lambda's runtime API fails, which ends the process.
+pub async fn run<H, F>(handler: H) -> Result<(), Error>
+where
+    H: FnMut(Request) -> F,
+    F: Future<Output = Result<Response<Body>, Error>> + Send,
+{
+    let service = ServiceBuilder::new()
+        .map_request(|event: LambdaEvent<LambdaRequest>| {
+            LambdaEvent::new(without_host(event.payload), event.context)
+        })
+        .service(Adapter::from(service_fn(handler)));
+    lambda_http::lambda_runtime::run(service).await
+}
+
+/// An event without the host that its client has named.
+///
+/// `lambda_http` makes a URL of `Host` and `X-Forwarded-Proto`, and panics if it is none. Both are a client's, or those
+/// of a proxy in front of it, and may be anything: `https,http` is usual. Nothing here reads the URL.
+pub fn without_host(mut event: LambdaRequest) -> LambdaRequest {
+    if let LambdaRequest::ApiGatewayV1(request) = &mut event {
+        request.headers.remove(HOST);
+        request.request_context.domain_name = None;
+    }
+    event
+}
 
 /// The caller of a request, and the message that it is about.
 #[derive(Clone, Debug)]
