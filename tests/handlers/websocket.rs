@@ -40,11 +40,16 @@ async fn a_connection_is_added_and_removed_when_it_closes() {
 #[tokio::test]
 async fn the_subprotocol_is_selected_if_it_is_offered() {
     let database = Database::start().await;
-    for (offered, selected) in
-        [("bearer.a.b.c, intake", true), ("intake", true), ("bearer.a.b.c", false), ("intake2,Intake", false)]
-    {
+    for (offered, selected) in [
+        (json!(["bearer.a.b.c, intake"]), true),
+        (json!(["intake"]), true),
+        // Two lines of a header are one list (RFC 6455, section 11.3.4).
+        (json!(["intake", "bearer.a.b.c"]), true),
+        (json!(["bearer.a.b.c"]), false),
+        (json!(["intake2,Intake"]), false),
+    ] {
         let mut event = read(CONNECT);
-        event["headers"]["sec-websocket-protocol"] = json!(offered);
+        event["multiValueHeaders"]["sec-websocket-protocol"] = offered.clone();
         let response = handle(&database, event).await.expect("a response");
         let headers = json!({ "Sec-WebSocket-Protocol": "intake" });
         assert_eq!(response.get("headers"), selected.then_some(&headers), "{offered}");

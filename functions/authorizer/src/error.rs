@@ -16,6 +16,9 @@ pub enum Denial {
     /// More than one token was sent.
     #[error("several tokens")]
     SeveralTokens,
+    /// A client offers its token as a subprotocol, and not the one that could be selected.
+    #[error("the subprotocol intake is not offered beside bearer.<token>")]
+    NoSubprotocol,
     /// The token is longer than [`SignedToken::MAX_BYTES`](crate::token::SignedToken::MAX_BYTES).
     #[error("token too long")]
     TooLong,

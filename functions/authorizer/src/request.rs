@@ -88,13 +88,28 @@ impl Request {
     /// The token among the subprotocols that a client offers, the only header that a browser lets a script fill in. A
     /// header is not logged like a URL, and may be longer: API Gateway limits a URL to 4,096 characters.
     fn subprotocol_token(&self) -> Result<Option<&str>, Denial> {
-        let offered = self.header("sec-websocket-protocol")?.unwrap_or_default();
-        let mut tokens =
-            offered.split(',').filter_map(|one| one.trim_matches([' ', '\t']).strip_prefix("bearer."));
+        let offered: Vec<_> = self.subprotocols().collect();
+        let mut tokens = offered.iter().filter_map(|one| one.strip_prefix("bearer."));
         match (tokens.next(), tokens.next()) {
-            (token, None) => Ok(token),
+            (None, _) => Ok(None),
+            // A browser closes a socket for which none of the subprotocols that it offered is selected, and the token
+            // must not be: it would stand in the response.
+            (Some(_), None) if !offered.contains(&"intake") => Err(Denial::NoSubprotocol),
+            (Some(token), None) => Ok(Some(token)),
             _ => Err(Denial::SeveralTokens),
         }
+    }
+
+    /// The subprotocols that a client offers: a list in one header, or in several (RFC 6455, section 11.3.4).
+    fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        let is_wanted = |name: &str| name.eq_ignore_ascii_case("sec-websocket-protocol");
+        let several = members(&self.0["multiValueHeaders"], is_wanted).filter_map(Value::as_array).flatten();
+        let mut all = several.filter_map(Value::as_str).peekable();
+        // API Gateway sends both, and only the last of several here.
+        let single = if all.peek().is_none() { Some(&self.0["headers"]) } else { None };
+        let single = single.into_iter().flat_map(move |headers| members(headers, is_wanted));
+        let lists = all.chain(single.filter_map(Value::as_str));
+        lists.flat_map(|list| list.split(',')).map(|one| one.trim_matches([' ', '\t']))
     }
 
     fn query_token(&self) -> Result<Option<&str>, Denial> {
@@ -221,9 +236,7 @@ mod tests {
             }))
         };
         let none = || Value::Null;
-        for protocols in
-            ["intake, bearer.a.b.c", "bearer.a.b.c,intake", "bearer.a.b.c", "\tbearer.a.b.c , intake"]
-        {
+        for protocols in ["intake, bearer.a.b.c", "bearer.a.b.c,intake", "\tbearer.a.b.c , intake"] {
             assert_eq!(offering(json!(protocols), none()).token(), Ok("a.b.c"), "{protocols:?}");
         }
         for protocols in ["", "intake", "a.b.c", "Bearer.a.b.c", "bearer", "intake, bearer."] {
@@ -233,8 +246,21 @@ mod tests {
         assert_eq!(offering(json!("intake"), query()).token(), Ok("a.b.c"));
         let both = offering(json!("intake, bearer.a.b.c"), query());
         assert_eq!(both.token(), Err(Denial::SeveralTokens));
-        let twice = offering(json!("bearer.a.b.c, bearer.a.b.c"), none());
+        let twice = offering(json!("intake, bearer.a.b.c, bearer.a.b.c"), none());
         assert_eq!(twice.token(), Err(Denial::SeveralTokens));
+        for alone in ["bearer.a.b.c", "bearer.a.b.c, Intake", "bearer.a.b.c, intake2"] {
+            assert_eq!(offering(json!(alone), none()).token(), Err(Denial::NoSubprotocol), "{alone}");
+        }
+        let lines = |lines: Value| {
+            request(json!({
+                "headers": { "Sec-WebSocket-Protocol": lines[lines.as_array().map_or(0, Vec::len) - 1] },
+                "multiValueHeaders": { "Sec-WebSocket-Protocol": lines },
+                "requestContext": { "connectionId": "Aa1=" },
+            }))
+        };
+        assert_eq!(lines(json!(["intake", "bearer.a.b.c"])).token(), Ok("a.b.c"));
+        assert_eq!(lines(json!(["bearer.a.b.c", "other, intake"])).token(), Ok("a.b.c"));
+        assert_eq!(lines(json!(["intake, bearer.a", "bearer.b"])).token(), Err(Denial::SeveralTokens));
     }
 
     #[test]

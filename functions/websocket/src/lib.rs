@@ -39,9 +39,9 @@ const SUBPROTOCOL_HEADER: &str = "Sec-WebSocket-Protocol";
 #[serde(rename_all = "camelCase")]
 pub struct SocketEvent {
     request_context: RequestContext,
-    /// On `$connect` only.
+    /// On `$connect` only: every value of every header.
     #[serde(default)]
-    headers: HashMap<String, String>,
+    multi_value_headers: HashMap<String, Vec<String>>,
     #[serde(default)]
     body: Option<String>,
 }
@@ -187,10 +187,14 @@ impl WebSocket {
 
 /// The header that selects our subprotocol, if the client offers it.
 fn selected_subprotocol(event: &SocketEvent) -> Option<HashMap<&'static str, &'static str>> {
-    let (_, offered) =
-        event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(SUBPROTOCOL_HEADER))?;
-    let is_offered = offered.split(',').any(|one| one.trim_matches([' ', '\t']) == SUBPROTOCOL);
-    is_offered.then(|| HashMap::from([(SUBPROTOCOL_HEADER, SUBPROTOCOL)]))
+    let headers = event.multi_value_headers.iter();
+    let lists = headers
+        .filter(|(name, _)| name.eq_ignore_ascii_case(SUBPROTOCOL_HEADER))
+        .flat_map(|(_, lists)| lists);
+    let mut offered = lists.flat_map(|list| list.split(','));
+    offered
+        .any(|one| one.trim_matches([' ', '\t']) == SUBPROTOCOL)
+        .then(|| HashMap::from([(SUBPROTOCOL_HEADER, SUBPROTOCOL)]))
 }
 
 fn owner(event: &SocketEvent) -> Result<Owner, Error> {
