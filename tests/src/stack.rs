@@ -3,6 +3,7 @@
 
 mod caller;
 mod operator;
+mod outcome;
 mod socket;
 
 use std::{
@@ -31,6 +32,7 @@ use uuid::Uuid;
 pub use self::{
     caller::{Caller, Queued, Response},
     operator::{Entry, Item, Record, number, partition_key, processes_with, text},
+    outcome::{Found, Outcome, Text},
     socket::Socket,
 };
 

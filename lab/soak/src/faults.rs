@@ -1,8 +1,7 @@
 //! The faults: they switch on and off at random, and consumers are killed.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
-use e2e::stack::processes_with;
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
 use nix::{
@@ -11,7 +10,7 @@ use nix::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::run::{Phase, Run};
+use crate::run::Run;
 
 /// Longer than the functions wait for a response of the table.
 const TOO_LATE: Duration = Duration::from_secs(6);
@@ -30,62 +29,42 @@ const EXHAUST_INTERVAL: Duration = Duration::from_secs(60);
 const KILLING: Duration = Duration::from_secs(9);
 
 /// Exhausts deliveries from the beginning and then now and again; in between, switches faults of the table on and off.
-pub(crate) async fn disturb_the_table(run: &Run, proxy: &FaultProxy, seed: u64) {
-    let mut chance = Rng::with_seed(seed);
-    while run.is(Phase::Faults) {
-        exhaust_deliveries(run, proxy).await;
-        let disturbing = disturb(run, proxy, of_the_table, chance.u64(..));
-        let _ = timeout(EXHAUST_INTERVAL, disturbing).await;
-        proxy.always(Fault::None);
-    }
-}
-
-/// Switches faults of the table on and off, or of the sockets.
-pub(crate) async fn disturb(run: &Run, proxy: &FaultProxy, of: fn(&mut Rng) -> (f64, Fault), seed: u64) {
-    let mut chance = Rng::with_seed(seed);
-    while run.is(Phase::Faults) {
-        let (share, fault) = of(&mut chance);
-        proxy.sometimes(share, fault, chance.u64(..));
-        pause(run, chance.u64(100..2_500)).await;
-        proxy.always(Fault::None);
-        pause(run, chance.u64(100..1_500)).await;
+pub(crate) async fn disturb_the_table(run: &Run, mut chance: Rng) {
+    loop {
+        exhaust_deliveries(run).await;
+        let _ = timeout(EXHAUST_INTERVAL, disturb(&run.table, of_the_table, chance.fork())).await;
+        run.table.always(Fault::None);
     }
 }
 
 /// Makes last deliveries end in an outage, so that the consumer cannot record the failure, and others in a kill.
-async fn exhaust_deliveries(run: &Run, proxy: &FaultProxy) {
-    let letters = || run.counts.dead_letters.load(Ordering::Relaxed);
-    let enough = letters() + OUTAGE_LETTERS;
-    proxy.always(Fault::Throttle);
-    let end = Instant::now() + MAX_OUTAGE;
-    while letters() < enough && Instant::now() < end && run.is(Phase::Faults) {
-        sleep(Duration::from_millis(200)).await;
-    }
+async fn exhaust_deliveries(run: &Run) {
+    let mut queues = run.queues.subscribe();
+    let enough = queues.borrow().dead_letters + OUTAGE_LETTERS;
+    run.table.always(Fault::Throttle);
+    let _ = timeout(MAX_OUTAGE, queues.wait_for(|queues| queues.dead_letters >= enough)).await;
     // Without a response, a delivery is still open when its consumer is killed.
-    proxy.always(Fault::Hang);
+    run.table.always(Fault::Hang);
     let end = Instant::now() + KILLING;
-    while run.plan.kills > 0 && Instant::now() < end && run.is(Phase::Faults) {
-        let kills = processes_with(&run.mark).into_iter().filter(|consumer| kill_process(*consumer)).count();
-        run.counts.forced_kills.fetch_add(kills, Ordering::Relaxed);
+    while run.plan.kills > 0 && Instant::now() < end {
+        let kills = run.consumers().into_iter().filter(|consumer| kill_process(*consumer)).count();
+        run.evidence().forced_kills += kills;
         sleep(Duration::from_millis(700)).await;
     }
 }
 
-/// Throttles every request to the table from now on, for so many seconds.
-pub(crate) async fn throttle_the_table(run: &Run, proxy: &FaultProxy, seconds: u64) {
-    proxy.always(Fault::Throttle);
-    pause(run, 1_000 * seconds).await;
-    proxy.always(Fault::None);
+/// Switches faults on and off, each for a share of the requests.
+pub(crate) async fn disturb(proxy: &FaultProxy, of: fn(&mut Rng) -> (f64, Fault), mut chance: Rng) {
+    loop {
+        let (share, fault) = of(&mut chance);
+        proxy.sometimes(share, fault, chance.u64(..));
+        sleep(Duration::from_millis(chance.u64(100..2_500))).await;
+        proxy.always(Fault::None);
+        sleep(Duration::from_millis(chance.u64(100..1_500))).await;
+    }
 }
 
-/// Waits so many milliseconds, but no longer than there are faults.
-async fn pause(run: &Run, milliseconds: u64) {
-    let mut phase = run.phase.subscribe();
-    let calm = phase.wait_for(|phase| *phase != Phase::Faults);
-    let _ = timeout(Duration::from_millis(milliseconds), calm).await;
-}
-
-/// A fault before the table, and the share of requests that it affects.
+/// A fault before the table.
 fn of_the_table(chance: &mut Rng) -> (f64, Fault) {
     let some = 0.1 + 0.5 * chance.f64();
     match chance.u32(0..11) {
@@ -94,16 +73,12 @@ fn of_the_table(chance: &mut Rng) -> (f64, Fault) {
         2 => (1.0, Fault::ThrottleStatements),
         3 => (some, Fault::ThrottleStatements),
         4 => (1.0, Fault::ServerError),
-        5 => (some, Fault::ServerError),
-        6 => (some, Fault::CutBefore),
-        7 => (some, Fault::CutAfter),
-        8 => (some, Fault::Delay(Duration::from_millis(chance.u64(50..1_500)))),
-        9 => (0.1, Fault::Delay(TOO_LATE)),
-        _ => (0.1, Fault::Hang),
+        5 => (0.1, Fault::Delay(TOO_LATE)),
+        _ => of_the_sockets(chance),
     }
 }
 
-/// A fault before the sockets, and the share of pushes that it affects.
+/// A fault before the sockets.
 pub(crate) fn of_the_sockets(chance: &mut Rng) -> (f64, Fault) {
     let some = 0.1 + 0.5 * chance.f64();
     match chance.u32(0..5) {
@@ -115,26 +90,29 @@ pub(crate) fn of_the_sockets(chance: &mut Rng) -> (f64, Fault) {
     }
 }
 
+/// Throttles every request to the table from now on, for so many seconds.
+pub(crate) async fn throttle_the_table(run: &Run, seconds: u64) {
+    run.table.always(Fault::Throttle);
+    sleep(Duration::from_secs(seconds)).await;
+    run.table.always(Fault::None);
+}
+
 /// Kills consumers, evenly over the work, or when there was little progress for a while.
-pub(crate) async fn kill_consumers(run: &Run, seed: u64) {
-    let mut chance = Rng::with_seed(seed);
+pub(crate) async fn kill_consumers(run: &Run, mut chance: Rng) {
     let total = run.plan.kills;
+    let mut queues = run.queues.subscribe();
     for killed in 0..total {
         let due = run.plan.messages * (killed + 1) / (total + 1);
-        let latest = Instant::now() + MAX_WITHOUT_A_KILL;
-        while run.counts.settled.load(Ordering::Relaxed) < due && Instant::now() < latest {
-            sleep(Duration::from_millis(50)).await;
-        }
+        let settled = |unsettled| run.evidence().accepted.len().saturating_sub(unsettled);
+        let progress = queues.wait_for(|queues| settled(queues.unsettled) >= due);
+        let _ = timeout(MAX_WITHOUT_A_KILL, progress).await;
         // Somewhere within a batch.
         sleep(Duration::from_millis(chance.u64(0..300))).await;
         // The last one killed may not have a successor yet.
-        for _ in 0..100 {
-            if chance.choice(processes_with(&run.mark)).is_some_and(kill_process) {
-                run.counts.random_kills.fetch_add(1, Ordering::Relaxed);
-                break;
-            }
+        while !chance.choice(run.consumers()).is_some_and(kill_process) {
             sleep(Duration::from_millis(100)).await;
         }
+        run.evidence().random_kills += 1;
     }
 }
 

@@ -1,21 +1,43 @@
 //! What the tasks of a run share.
 
 use std::{
+    io::{self, Write},
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::Duration,
 };
 
 use clap::Parser;
-use e2e::stack::Stack;
-use tokio::sync::watch;
+use e2e::stack::{Caller, Stack, processes_with};
+use fault_proxy::FaultProxy;
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
-use crate::evidence::{Evidence, LookUp, Notification, Sent};
+use crate::evidence::Evidence;
 
-/// How many sockets an owner has open, while they are open.
-pub(crate) const SOCKETS: usize = 2;
+/// The functions that use the tables, and the timeout in seconds of each in a flood with all faults: the consumer
+/// retries until shortly before its timeout, and its messages are to be redelivered during the flood.
+const FUNCTIONS: [(&str, Option<u32>); 4] = [
+    (CONSUMER, Some(3)),
+    ("StatusLookupFunction", Some(3)),
+    ("WebSocketFunction", Some(3)),
+    ("DeadLetterRecorderFunction", None),
+];
+const CONSUMER: &str = "QueueConsumerFunction";
+
+/// The variable by which the processes of a function are recognized.
+const MARK: &str = "SOAKED_THROUGH";
+
+/// How often progress is printed.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// How long the queues may stay as they are once there are no more faults.
+const MAX_STANDSTILL: Duration = Duration::from_secs(120);
 
 /// What to do.
 #[derive(Parser, Clone, Copy, Debug)]
@@ -42,110 +64,132 @@ pub(crate) struct Plan {
     pub(crate) throttle: Option<u64>,
 }
 
-/// An identity that sends messages and listens for notifications.
-pub(crate) struct Owner {
-    pub(crate) name: String,
-    pub(crate) token: String,
-    /// The number of its ids.
-    pub(crate) ids: AtomicUsize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Everything may fail.
-    Faults,
-    /// Nothing fails any more; the rest of the messages is handled.
-    Calm,
-    /// Nothing is left.
-    Over,
+/// How many messages are in the queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// In the queue, waiting or in flight.
+    pub(crate) unsettled: usize,
+    pub(crate) dead_letters: usize,
 }
 
 /// What the tasks share.
 pub(crate) struct Run {
     pub(crate) plan: Plan,
-    pub(crate) http_url: String,
-    pub(crate) websocket_url: String,
-    pub(crate) owners: Vec<Owner>,
-    /// The variable that only the consumers of this stack have, as `NAME=value`.
-    pub(crate) mark: String,
-    pub(crate) phase: watch::Sender<Phase>,
-    pub(crate) counts: Counts,
+    pub(crate) stack: &'static Stack,
+    pub(crate) owners: Vec<Caller<'static>>,
+    /// Between the functions and the tables.
+    pub(crate) table: FaultProxy,
+    /// Between the functions and the sockets.
+    pub(crate) connections: FaultProxy,
+    /// Whether there are no more faults, and sockets stay open.
+    pub(crate) is_calm: AtomicBool,
+    /// As they were when they were last counted.
+    pub(crate) queues: watch::Sender<Queues>,
+    pub(crate) open_sockets: AtomicUsize,
+    /// How many messages have an id that their owner has not used before.
+    pub(crate) new_messages: AtomicUsize,
     evidence: Mutex<Evidence>,
 }
 
-/// What the tasks count.
-#[derive(Default)]
-pub(crate) struct Counts {
-    /// How many messages still have to be accepted.
-    pub(crate) turns: AtomicUsize,
-    pub(crate) accepted: AtomicUsize,
-    /// How many of the accepted are not in the queue any more.
-    pub(crate) settled: AtomicUsize,
-    pub(crate) dead_letters: AtomicUsize,
-    /// Requests without a response.
-    pub(crate) without_response: AtomicUsize,
-    /// Messages that were not accepted after many requests.
-    pub(crate) abandoned: AtomicUsize,
-    pub(crate) random_kills: AtomicUsize,
-    pub(crate) forced_kills: AtomicUsize,
-    pub(crate) open_sockets: AtomicUsize,
-    pub(crate) notifications: AtomicUsize,
-}
-
 impl Run {
-    pub(crate) fn new(stack: &Stack, plan: Plan, mark: String) -> Self {
-        let owner = |number| {
-            let name = format!("owner-{number}");
-            let token = stack.caller_named(&name).token;
-            Owner { name, token, ids: AtomicUsize::new(0) }
-        };
-        Self {
+    /// Makes the functions reach the tables and the sockets through proxies.
+    pub(crate) async fn start(stack: &'static Stack, plan: Plan) -> Self {
+        let run = Self {
             plan,
-            http_url: stack.at.http_url.clone(),
-            websocket_url: stack.at.websocket_url.clone(),
-            owners: (0..plan.owners).map(owner).collect(),
-            mark,
-            phase: watch::Sender::new(Phase::Faults),
-            counts: Counts { turns: AtomicUsize::new(plan.messages), ..Counts::default() },
+            stack,
+            owners: (0..plan.owners).map(|number| stack.caller_named(&format!("owner-{number}"))).collect(),
+            table: FaultProxy::before(stack.address()).await,
+            connections: FaultProxy::before(stack.address()).await,
+            is_calm: AtomicBool::default(),
+            queues: watch::Sender::default(),
+            open_sockets: AtomicUsize::default(),
+            new_messages: AtomicUsize::default(),
             evidence: Mutex::default(),
+        };
+        for (function, timeout) in FUNCTIONS {
+            let redirect = |configuration: &mut Value| {
+                if let (None, Some(seconds)) = (plan.throttle, timeout) {
+                    configuration["Timeout"] = json!(seconds);
+                }
+                let variables = &mut configuration["Environment"]["Variables"];
+                variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(run.table.url());
+                variables[MARK] = json!(run.mark(function));
+                if let Some(Value::String(endpoint)) = variables.get_mut("WEBSOCKET_ENDPOINT") {
+                    let path = endpoint.strip_prefix(&stack.emulator().endpoint);
+                    *endpoint = run.connections.url() + path.expect("the sockets are behind the emulator");
+                }
+            };
+            stack.reconfigure(function, redirect).await;
         }
+        run
     }
 
-    pub(crate) fn is(&self, phase: Phase) -> bool {
-        *self.phase.borrow() == phase
+    fn mark(&self, function: &str) -> String {
+        format!("{function} {}", self.table.url())
     }
 
-    pub(crate) fn owner(&self, name: &str) -> &Owner {
+    /// The processes of the consumer.
+    pub(crate) fn consumers(&self) -> Vec<i32> {
+        processes_with(&format!("{MARK}={}", self.mark(CONSUMER)))
+    }
+
+    pub(crate) fn owner(&self, name: &str) -> &Caller<'static> {
         self.owners.iter().find(|owner| owner.name == name).expect("an owner of this run")
-    }
-
-    pub(crate) fn kills(&self) -> usize {
-        self.counts.random_kills.load(Ordering::Relaxed) + self.counts.forced_kills.load(Ordering::Relaxed)
     }
 
     pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {
         self.evidence.lock().expect("not poisoned")
     }
 
-    pub(crate) fn note_sent(&self, sent: Sent) {
-        if sent.accepted.is_some() {
-            self.counts.accepted.fetch_add(1, Ordering::Relaxed);
+    /// Counts the messages in the queues until `enough`, and prints how far the run is.
+    pub(crate) async fn until(&self, doing: &str, mut enough: impl AsyncFnMut(Queues) -> bool) {
+        let mut last = Instant::now();
+        loop {
+            let unsettled = self.stack.message_count(&self.stack.at.queue_url).await;
+            let dead_letters = self.stack.message_count(&self.stack.at.dead_letter_queue_url).await;
+            let queues = Queues { unsettled, dead_letters };
+            self.queues.send_replace(queues);
+            let enough = enough(queues).await;
+            if enough || last.elapsed() >= PROGRESS {
+                last = Instant::now();
+                let evidence = self.evidence();
+                say(&format!(
+                    "{doing}: accepted {} of {}, in the queue {unsettled}, dead letters {dead_letters}, \
+                     notifications {}, kills {}, requests without a 202 {}",
+                    evidence.accepted.len(),
+                    self.plan.messages,
+                    evidence.notifications.len(),
+                    evidence.random_kills + evidence.forced_kills,
+                    evidence.unconfirmed.len(),
+                ));
+            }
+            if enough {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
         }
-        self.evidence().sent.push(sent);
     }
 
-    pub(crate) fn note_notification(&self, notification: Notification) {
-        self.counts.notifications.fetch_add(1, Ordering::Relaxed);
-        self.evidence().notifications.insert(notification);
-    }
-
-    pub(crate) fn note_earlier(&self, owner: &Owner, look_up: LookUp) {
-        self.evidence().earlier.push((owner.name.clone(), look_up));
+    /// Waits until the queue is empty and no function has a request under way.
+    pub(crate) async fn drain(&self) {
+        let mut idle = 0;
+        let mut last = (Instant::now(), Queues::default());
+        self.until("draining", async |queues| {
+            if queues != last.1 {
+                last = (Instant::now(), queues);
+            }
+            assert!(last.0.elapsed() < MAX_STANDSTILL, "the queue stands still with {queues:?}");
+            let proxies = [&self.table, &self.connections];
+            let busy: usize =
+                proxies.iter().map(|proxy| proxy.take_request_count() + proxy.under_way()).sum();
+            idle = if queues.unsettled + busy == 0 { idle + 1 } else { 0 };
+            idle == 5
+        })
+        .await;
     }
 }
 
-/// A client of the API, with connections of its own.
-pub(crate) fn http_client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30));
-    client.build().expect("a client")
+pub(crate) fn say(line: &str) {
+    // A reader that is gone is no reason to fail.
+    let _ = writeln!(io::stdout().lock(), "{line}");
 }

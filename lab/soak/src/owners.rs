@@ -1,0 +1,113 @@
+//! How owners get to know outcomes: by notifications on sockets that close and open again, and by look-ups.
+
+use std::{collections::HashSet, future::pending, sync::atomic::Ordering, time::Duration};
+
+use e2e::stack::{Caller, Found, Outcome};
+use fastrand::Rng;
+use futures_util::{StreamExt, stream};
+use reqwest::Method;
+use tokio::{
+    select,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    evidence::Accepted,
+    run::{Run, say},
+};
+
+/// How many look-ups there are at once in the end.
+const MAX_CONCURRENT: usize = 16;
+
+/// How long the dead-letter recorder may take. It runs every minute.
+const MAX_QUEUED: Duration = Duration::from_secs(180);
+
+/// Opens a socket of an owner again and again.
+pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
+    let query = format!("?token={}", owner.token);
+    loop {
+        // The table of connections has faults, too.
+        let Ok(Ok(mut socket)) = timeout(Duration::from_secs(15), run.stack.open(&query)).await else {
+            sleep(Duration::from_millis(chance.u64(50..500))).await;
+            continue;
+        };
+        run.open_sockets.fetch_add(1, Ordering::Relaxed);
+        let receive = async {
+            while let Some(events) = socket.next_events().await {
+                let outcomes = events.iter().map(|event| (owner.name.clone(), Outcome::of_event(event)));
+                run.evidence().notifications.extend(outcomes);
+            }
+        };
+        let lifetime = async {
+            sleep(Duration::from_millis(chance.u64(300..8_000))).await;
+            if run.is_calm.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+        };
+        select! {
+            () = receive => {}
+            () = lifetime => {}
+        }
+        run.open_sockets.fetch_sub(1, Ordering::Relaxed);
+        // Half of them leave without a closing handshake.
+        if chance.bool() {
+            socket.close().await;
+        } else {
+            drop(socket);
+        }
+        sleep(Duration::from_millis(chance.u64(0..1_000))).await;
+    }
+}
+
+/// Looks up messages at random: by receipt, by id, or as another owner.
+pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
+    loop {
+        sleep(Duration::from_millis(chance.u64(10..100))).await;
+        let accepted = chance.choice(run.evidence().accepted.values()).cloned();
+        let Some(Accepted { sent, status_path, .. }) = accepted else { continue };
+        let owner = match chance.u32(0..8) {
+            0 => chance.choice(&run.owners).expect("there are owners"),
+            _ => run.owner(&sent.key.0),
+        };
+        let path = if chance.bool() { format!("/messages/{}", sent.key.1) } else { status_path };
+        if let Some(found) = look_up(owner, &path).await {
+            run.evidence().earlier.push((owner.name.clone(), found));
+        }
+    }
+}
+
+/// Looks up every receipt until none is queued any more, or for long enough. A late outcome can replace the item of
+/// another request with the same id: the requests of that id are looked up again.
+pub(crate) async fn look_up_all(run: &Run) {
+    let end = Instant::now() + MAX_QUEUED;
+    loop {
+        let open: Vec<_> = {
+            let accepted = &run.evidence().accepted;
+            let is_open = |one: &&Accepted| one.found.as_ref().is_none_or(|it| it.outcome.status == "queued");
+            let keys: HashSet<_> = accepted.values().filter(is_open).map(|one| &one.sent.key).collect();
+            let open = accepted.iter().filter(|(_, one)| keys.contains(&one.sent.key));
+            open.map(|(receipt, one)| (receipt.clone(), one.clone())).collect()
+        };
+        if open.is_empty() || Instant::now() > end {
+            return;
+        }
+        say(&format!("looking up {} receipts", open.len()));
+        let look_up_one = async |(receipt, Accepted { sent, status_path, .. })| {
+            let owner = run.owner(&sent.key.0);
+            let Some(found) = look_up(owner, &status_path).await else { return };
+            let mut evidence = run.evidence();
+            let accepted = evidence.accepted.get_mut(&receipt).expect("it is never removed");
+            if let Some(before) = accepted.found.replace(found) {
+                evidence.earlier.push((owner.name.clone(), before));
+            }
+        };
+        stream::iter(open).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
+        sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// What is found; none if there is no response, or an error.
+async fn look_up(owner: &Caller<'_>, path: &str) -> Option<Found> {
+    let response = owner.request(Method::GET, path).send().await.ok()?;
+    (response.status == 200).then(|| response.found())
+}
