@@ -28,32 +28,17 @@ const NOT_NOTIFIED: &str = "not notified";
 /// What the run was to exercise, and did not.
 const INCOMPLETE: &str = "incomplete";
 
-/// Messages with a `202`.
-const ACCEPTED: &str = "accepted";
+/// Everything that may be found.
+const KINDS: [&str; 7] = [LOST, ALTERED, TWICE, WRONG_OWNER, WRONG_OUTCOME, NOT_NOTIFIED, INCOMPLETE];
+
 /// Failures that the dead-letter recorder recorded, after a last delivery that the consumer could not record.
 const RECOVERED: &str = "recovered";
 /// Those of them whose last delivery ended with the consumer killed.
 const KILLED: &str = "recovered after a kill";
 
-/// Everything that is counted. Findings are last.
-const COUNTS: [&str; 16] = [
-    ACCEPTED,
-    "stored",
-    "rejected",
-    "conflict",
-    "failed",
-    RECOVERED,
-    KILLED,
-    "queued",
-    "kills",
-    LOST,
-    ALTERED,
-    TWICE,
-    WRONG_OWNER,
-    WRONG_OUTCOME,
-    NOT_NOTIFIED,
-    INCOMPLETE,
-];
+/// What else is counted: messages with a `202`, how they ended, and kills.
+const COUNTS: [&str; 9] =
+    ["accepted", "stored", "rejected", "conflict", "failed", RECOVERED, KILLED, "queued", "kills"];
 
 /// The account.
 #[derive(Debug, Default)]
@@ -67,7 +52,7 @@ impl Account {
     /// Accounts for everything.
     pub(crate) fn of(evidence: &Evidence) -> Self {
         let mut account = Self::default();
-        account.add(ACCEPTED, evidence.accepted.len());
+        account.add("accepted", evidence.accepted.len());
         account.add("kills", evidence.random_kills + evidence.forced_kills);
         for (receipt, accepted) in &evidence.accepted {
             account.check_outcome(evidence, receipt, accepted);
@@ -81,7 +66,7 @@ impl Account {
     /// Finds what the run did not exercise.
     pub(crate) fn check_run(&mut self, plan: &Plan, random_kills: usize) {
         let [accepted, stored, recovered, killed] =
-            [ACCEPTED, "stored", RECOVERED, KILLED].map(|what| self.count(what));
+            ["accepted", "stored", RECOVERED, KILLED].map(|what| self.count(what));
         let is_flood = plan.throttle.is_none();
         for (is_missing, what) in [
             (random_kills < plan.kills, format!("{random_kills} kills at random instead of {}", plan.kills)),
@@ -231,7 +216,8 @@ impl Account {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", COUNTS.map(|what| format!("{what} {}", self.count(what))).join(", "))
+        let counts = COUNTS.iter().chain(&KINDS).map(|what| format!("{what} {}", self.count(what)));
+        write!(f, "{}", Vec::from_iter(counts).join(", "))
     }
 }
 

@@ -28,11 +28,14 @@ const EXHAUST_INTERVAL: Duration = Duration::from_secs(60);
 /// How long consumers are killed again and again: for two deliveries of a message.
 const KILLING: Duration = Duration::from_secs(9);
 
+/// How many of the faults pushes have, too.
+pub(crate) const OF_PUSHES: usize = 5;
+
 /// Exhausts deliveries from the beginning and then now and again; in between, switches faults of the table on and off.
 pub(crate) async fn disturb_the_table(run: &Run, mut chance: Rng) {
     loop {
         exhaust_deliveries(run).await;
-        let _ = timeout(EXHAUST_INTERVAL, disturb(&run.table, of_the_table, chance.fork())).await;
+        let _ = timeout(EXHAUST_INTERVAL, disturb(&run.table, 11, chance.fork())).await;
         run.table.always(Fault::None);
     }
 }
@@ -53,10 +56,10 @@ async fn exhaust_deliveries(run: &Run) {
     }
 }
 
-/// Switches faults on and off, each for a share of the requests.
-pub(crate) async fn disturb(proxy: &FaultProxy, of: fn(&mut Rng) -> (f64, Fault), mut chance: Rng) {
+/// Switches the first so many faults on and off.
+pub(crate) async fn disturb(proxy: &FaultProxy, number: usize, mut chance: Rng) {
     loop {
-        let (share, fault) = of(&mut chance);
+        let (share, fault) = faults(&mut chance)[chance.usize(..number)];
         proxy.sometimes(share, fault, chance.u64(..));
         sleep(Duration::from_millis(chance.u64(100..2_500))).await;
         proxy.always(Fault::None);
@@ -64,30 +67,22 @@ pub(crate) async fn disturb(proxy: &FaultProxy, of: fn(&mut Rng) -> (f64, Fault)
     }
 }
 
-/// A fault before the table.
-fn of_the_table(chance: &mut Rng) -> (f64, Fault) {
+/// What can happen to a request, each with the share of the requests that it affects. The last ones only a table has.
+fn faults(chance: &mut Rng) -> [(f64, Fault); 11] {
     let some = 0.1 + 0.5 * chance.f64();
-    match chance.u32(0..11) {
-        0 => (1.0, Fault::Throttle),
-        1 => (some, Fault::Throttle),
-        2 => (1.0, Fault::ThrottleStatements),
-        3 => (some, Fault::ThrottleStatements),
-        4 => (1.0, Fault::ServerError),
-        5 => (0.1, Fault::Delay(TOO_LATE)),
-        _ => of_the_sockets(chance),
-    }
-}
-
-/// A fault before the sockets.
-pub(crate) fn of_the_sockets(chance: &mut Rng) -> (f64, Fault) {
-    let some = 0.1 + 0.5 * chance.f64();
-    match chance.u32(0..5) {
-        0 => (some, Fault::ServerError),
-        1 => (some, Fault::CutBefore),
-        2 => (some, Fault::CutAfter),
-        3 => (some, Fault::Delay(Duration::from_millis(chance.u64(50..1_500)))),
-        _ => (0.2, Fault::Hang),
-    }
+    [
+        (some, Fault::ServerError),
+        (some, Fault::CutBefore),
+        (some, Fault::CutAfter),
+        (some, Fault::Delay(Duration::from_millis(chance.u64(50..1_500)))),
+        (0.2, Fault::Hang),
+        (1.0, Fault::ServerError),
+        (1.0, Fault::Throttle),
+        (some, Fault::Throttle),
+        (1.0, Fault::ThrottleStatements),
+        (some, Fault::ThrottleStatements),
+        (0.1, Fault::Delay(TOO_LATE)),
+    ]
 }
 
 /// Throttles every request to the table from now on, for so many seconds.

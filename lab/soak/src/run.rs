@@ -1,24 +1,31 @@
-//! What the tasks of a run share.
+//! A run, and what its tasks share.
 
 use std::{
     io::{self, Write},
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use clap::Parser;
-use e2e::stack::{Caller, Stack, processes_with};
-use fault_proxy::FaultProxy;
+use e2e::stack::{Caller, Found, Stack, processes_with};
+use fastrand::Rng;
+use fault_proxy::{Fault, FaultProxy};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{Instant, sleep},
 };
 
-use crate::evidence::Evidence;
+use crate::{
+    account::Account,
+    clients,
+    evidence::{Evidence, letter},
+    faults,
+};
 
 /// The functions that use the tables, and the timeout in seconds of each in a flood with all faults: the consumer
 /// retries until shortly before its timeout, and its messages are to be redelivered during the flood.
@@ -30,7 +37,7 @@ const FUNCTIONS: [(&str, Option<u32>); 4] = [
 ];
 const CONSUMER: &str = "QueueConsumerFunction";
 
-/// The variable by which the processes of a function are recognized.
+/// The variable by which the processes of the consumer are recognized.
 const MARK: &str = "SOAKED_THROUGH";
 
 /// How often progress is printed.
@@ -39,22 +46,23 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// How long the queues may stay as they are once there are no more faults.
 const MAX_STANDSTILL: Duration = Duration::from_secs(120);
 
-/// What to do.
+/// How many sockets an owner has open, while they are open.
+const SOCKETS: usize = 2;
+
+/// For how long faults go on after the last message was sent, unless the queue is empty before.
+const AFTERMATH: Duration = Duration::from_secs(240);
+
+/// What to do; `cargo xtask soak --help` says more.
 #[derive(Parser, Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// How many messages have to be accepted during the flood.
     #[arg(long)]
     pub(crate) messages: usize,
-    /// How many clients send at once.
     #[arg(long)]
     pub(crate) clients: usize,
-    /// How many owners there are.
     #[arg(long)]
     pub(crate) owners: usize,
-    /// How many kills there are at random.
     #[arg(long)]
     pub(crate) kills: usize,
-    /// The seed of everything random.
     #[arg(long)]
     pub(crate) seed: u64,
     /// Instead of all the faults: the database throttles every request for so many seconds, from the beginning. The
@@ -113,7 +121,9 @@ impl Run {
                 }
                 let variables = &mut configuration["Environment"]["Variables"];
                 variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(run.table.url());
-                variables[MARK] = json!(run.mark(function));
+                if function == CONSUMER {
+                    variables[MARK] = json!(run.table.url());
+                }
                 if let Some(Value::String(endpoint)) = variables.get_mut("WEBSOCKET_ENDPOINT") {
                     let path = endpoint.strip_prefix(&stack.emulator().endpoint);
                     *endpoint = run.connections.url() + path.expect("the sockets are behind the emulator");
@@ -124,13 +134,9 @@ impl Run {
         run
     }
 
-    fn mark(&self, function: &str) -> String {
-        format!("{function} {}", self.table.url())
-    }
-
     /// The processes of the consumer.
     pub(crate) fn consumers(&self) -> Vec<i32> {
-        processes_with(&format!("{MARK}={}", self.mark(CONSUMER)))
+        processes_with(&format!("{MARK}={}", self.table.url()))
     }
 
     pub(crate) fn owner(&self, name: &str) -> &Caller<'static> {
@@ -187,6 +193,75 @@ impl Run {
         })
         .await;
     }
+}
+
+/// Floods a stack, and accounts for it.
+pub(crate) async fn soak(plan: Plan) -> Account {
+    // Both last for as long as the process, so that every task can use them.
+    let stack: &Stack = Box::leak(Box::new(Stack::running()));
+    let run: &Run = Box::leak(Box::new(Run::start(stack, plan).await));
+    let mut chance = Rng::with_seed(plan.seed);
+
+    let mut listeners = JoinSet::new();
+    for owner in &run.owners {
+        for _ in 0..SOCKETS {
+            listeners.spawn(clients::listen(run, owner, chance.fork()));
+        }
+    }
+    let mut disturbances = JoinSet::new();
+    match plan.throttle {
+        None => {
+            disturbances.spawn(faults::disturb_the_table(run, chance.fork()));
+            disturbances.spawn(faults::disturb(&run.connections, faults::OF_PUSHES, chance.fork()));
+        }
+        Some(seconds) => _ = disturbances.spawn(faults::throttle_the_table(run, seconds)),
+    }
+    disturbances.spawn(faults::kill_consumers(run, chance.fork()));
+    disturbances.spawn(clients::look_up_at_random(run, chance.fork()));
+    let mut senders = JoinSet::new();
+    for _ in 0..plan.clients {
+        senders.spawn(clients::send_many(run, chance.fork()));
+    }
+
+    run.until("sending", async |_| run.evidence().accepted.len() >= plan.messages).await;
+    senders.join_all().await;
+    let end = Instant::now() + AFTERMATH + Duration::from_secs(plan.throttle.unwrap_or_default());
+    run.until("draining, with faults", async |queues| {
+        let is_exercised = run.evidence().random_kills == plan.kills;
+        (is_exercised && queues.unsettled <= plan.messages / 50) || Instant::now() > end
+    })
+    .await;
+    disturbances.shutdown().await;
+    run.table.always(Fault::None);
+    run.connections.always(Fault::None);
+    run.is_calm.store(true, Ordering::Relaxed);
+    let sockets = plan.owners * SOCKETS;
+    run.until("opening sockets", async |_| run.open_sockets.load(Ordering::Relaxed) == sockets).await;
+    clients::send_after_faults(run, chance.fork()).await;
+    run.drain().await;
+    clients::look_up_all(run).await;
+    // A request under way could still change the table.
+    run.drain().await;
+    listeners.shutdown().await;
+
+    let mut letters = Vec::new();
+    run.until("reading dead letters", async |queues| {
+        // The recorder hides them for a while.
+        letters = stack.dead_letters().await;
+        letters.len() >= queues.dead_letters
+    })
+    .await;
+    let items = stack.items().await;
+    let mut evidence = run.evidence();
+    evidence.letters = letters.iter().map(letter).collect();
+    let items = items.iter().filter_map(Found::of_item);
+    evidence.items = items.map(|(owner, item)| ((owner, item.outcome.id.clone()), item)).collect();
+    for entry in stack.function_entries() {
+        evidence.read(&entry, stack.max_receive_count().into());
+    }
+    let mut account = Account::of(&evidence);
+    account.check_run(&plan, evidence.random_kills);
+    account
 }
 
 pub(crate) fn say(line: &str) {

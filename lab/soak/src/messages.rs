@@ -1,68 +1,15 @@
-//! The clients: they send until enough is accepted, and send again what got no `202`.
+//! The messages: valid ones with new ids, repeats, conflicts, and invalid ones.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
-use e2e::stack::{Queued, Text};
+use e2e::stack::Text;
 use fastrand::Rng;
 use intake::message::Payload;
-use reqwest::Method;
-use tokio::time::{interval, sleep};
 
-use crate::{
-    evidence::{Accepted, Sent},
-    run::Run,
-};
+use crate::{evidence::Sent, run::Run};
 
-/// How often a client sends one message before the run has failed.
-const TRIES: usize = 50;
-
-/// How many messages each owner sends after the faults.
-const AFTER_FAULTS: usize = 5;
-
-/// One client.
-pub(crate) async fn client(run: &Run, mut chance: Rng) {
-    let mut own = Vec::<Sent>::new();
-    let mut pace = interval(Duration::from_secs(1));
-    while run.evidence().accepted.len() < run.plan.messages {
-        if run.plan.throttle.is_some() {
-            pace.tick().await;
-        }
-        let sent = next_message(run, &mut chance, &own);
-        send(run, &mut chance, &sent).await;
-        own.push(sent);
-    }
-}
-
-/// Sends messages of every owner while nothing fails any more.
-pub(crate) async fn send_after_faults(run: &Run, mut chance: Rng) {
-    for _ in 0..run.owners.len() * AFTER_FAULTS {
-        let sent = Sent { after_faults: true, ..new_message(run, &mut chance) };
-        send(run, &mut chance, &sent).await;
-    }
-}
-
-/// Sends a message until it is accepted.
-async fn send(run: &Run, chance: &mut Rng, sent: &Sent) {
-    let (owner, id) = &sent.key;
-    for _ in 0..TRIES {
-        let request = run.owner(owner).request(Method::PUT, &format!("/queue/{id}"));
-        let request = request.header("content-type", "application/json").body(sent.body.0.clone());
-        match request.send().await {
-            Ok(response) if response.status == 202 => {
-                let Queued { receipt, status_path, .. } = response.queued();
-                let accepted = Accepted { sent: sent.clone(), status_path, found: None };
-                let before = run.evidence().accepted.insert(receipt, accepted);
-                return assert!(before.is_none(), "a second message with the receipt of {before:?}");
-            }
-            // It may be in the queue.
-            _ => run.evidence().unconfirmed.push(sent.clone()),
-        }
-        sleep(Duration::from_millis(chance.u64(20..400))).await;
-    }
-    panic!("after {TRIES} requests there is no 202 for {sent:?}");
-}
-
-fn next_message(run: &Run, chance: &mut Rng, own: &[Sent]) -> Sent {
+/// The next message of a client that has sent its `own` before.
+pub(crate) fn next_message(run: &Run, chance: &mut Rng, own: &[Sent]) -> Sent {
     // With a throttled database every message has to be stored: each is new and valid.
     let kind = if run.plan.throttle.is_some() { 50 } else { chance.u32(0..100) };
     if let (Some(known), 0..10) = (chance.choice(own), kind) {
@@ -81,7 +28,7 @@ fn next_message(run: &Run, chance: &mut Rng, own: &[Sent]) -> Sent {
 }
 
 /// A valid message with a new id. All owners use the same ids: they are different messages.
-fn new_message(run: &Run, chance: &mut Rng) -> Sent {
+pub(crate) fn new_message(run: &Run, chance: &mut Rng) -> Sent {
     let number = run.new_messages.fetch_add(1, Ordering::Relaxed);
     let owner = &run.owners[number % run.owners.len()].name;
     let id = format!("message-{}", number / run.owners.len());

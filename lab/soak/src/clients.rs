@@ -1,26 +1,76 @@
-//! How owners get to know outcomes: by notifications on sockets that close and open again, and by look-ups.
+//! The clients: they send messages, and get to know the outcomes on sockets that close and open again, and by look-ups.
 
 use std::{collections::HashSet, future::pending, sync::atomic::Ordering, time::Duration};
 
-use e2e::stack::{Caller, Found, Outcome};
+use e2e::stack::{Caller, Found, Outcome, Queued};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
 use tokio::{
     select,
-    time::{Instant, sleep, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 
 use crate::{
-    evidence::Accepted,
+    evidence::{Accepted, Sent},
+    messages::{new_message, next_message},
     run::{Run, say},
 };
+
+/// How often a client sends one message before the run has failed.
+const TRIES: usize = 50;
+
+/// How many messages each owner sends after the faults.
+const AFTER_FAULTS: usize = 5;
 
 /// How many look-ups there are at once in the end.
 const MAX_CONCURRENT: usize = 16;
 
 /// How long the dead-letter recorder may take. It runs every minute.
 const MAX_QUEUED: Duration = Duration::from_secs(180);
+
+/// Sends messages until enough are accepted.
+pub(crate) async fn send_many(run: &Run, mut chance: Rng) {
+    let mut own = Vec::<Sent>::new();
+    let mut pace = interval(Duration::from_secs(1));
+    while run.evidence().accepted.len() < run.plan.messages {
+        if run.plan.throttle.is_some() {
+            pace.tick().await;
+        }
+        let sent = next_message(run, &mut chance, &own);
+        send(run, &mut chance, &sent).await;
+        own.push(sent);
+    }
+}
+
+/// Sends messages of every owner while nothing fails any more.
+pub(crate) async fn send_after_faults(run: &Run, mut chance: Rng) {
+    for _ in 0..run.owners.len() * AFTER_FAULTS {
+        let sent = Sent { after_faults: true, ..new_message(run, &mut chance) };
+        send(run, &mut chance, &sent).await;
+    }
+}
+
+/// Sends a message until it is accepted.
+async fn send(run: &Run, chance: &mut Rng, sent: &Sent) {
+    let (owner, id) = &sent.key;
+    for _ in 0..TRIES {
+        let request = run.owner(owner).request(Method::PUT, &format!("/queue/{id}"));
+        let request = request.header("content-type", "application/json").body(sent.body.0.clone());
+        match request.send().await {
+            Ok(response) if response.status == 202 => {
+                let Queued { receipt, status_path, .. } = response.queued();
+                let accepted = Accepted { sent: sent.clone(), status_path, found: None };
+                let before = run.evidence().accepted.insert(receipt, accepted);
+                return assert!(before.is_none(), "a second message with the receipt of {before:?}");
+            }
+            // It may be in the queue.
+            _ => run.evidence().unconfirmed.push(sent.clone()),
+        }
+        sleep(Duration::from_millis(chance.u64(20..400))).await;
+    }
+    panic!("after {TRIES} requests there is no 202 for {sent:?}");
+}
 
 /// Opens a socket of an owner again and again.
 pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
@@ -52,8 +102,6 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
         // Half of them leave without a closing handshake.
         if chance.bool() {
             socket.close().await;
-        } else {
-            drop(socket);
         }
         sleep(Duration::from_millis(chance.u64(0..1_000))).await;
     }
