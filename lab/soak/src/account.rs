@@ -3,14 +3,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
+    fmt, slice,
 };
 
 use e2e::stack::{Found, Outcome, Text};
 use intake::message::Payload;
 
 use crate::{
-    evidence::{Accepted, Evidence, Sent},
+    evidence::{Evidence, Sent, Statement},
     run::Plan,
 };
 
@@ -54,12 +54,11 @@ impl Account {
         let mut account = Self::default();
         account.add("accepted", evidence.accepted.len());
         account.add("kills", evidence.random_kills + evidence.forced_kills);
-        for (receipt, accepted) in &evidence.accepted {
-            account.check_outcome(evidence, receipt, accepted);
+        for (receipt, sent) in &evidence.accepted {
+            account.check_outcome(evidence, receipt, sent);
         }
         account.check_origins(evidence);
-        account.check_look_ups(evidence);
-        account.check_notifications(evidence);
+        account.check_statements(evidence);
         account
     }
 
@@ -93,11 +92,10 @@ impl Account {
         self.findings.push(format!("{kind}: {what}"));
     }
 
-    fn check_outcome(&mut self, evidence: &Evidence, receipt: &str, accepted: &Accepted) {
-        let Accepted { sent, found, .. } = accepted;
+    fn check_outcome(&mut self, evidence: &Evidence, receipt: &str, sent: &Sent) {
         let (item, letter) = (evidence.items.get(&sent.key), evidence.letters.get(receipt));
-        let all = format!("{receipt}: {accepted:?}, in the table {item:?}, dead-lettered {letter:?}");
-        let Some(Found { outcome, content }) = found else { return self.find(LOST, all) };
+        let all = format!("{receipt}: {sent:?}, in the table {item:?}, dead-lettered {letter:?}");
+        let Some(Found { outcome, content }) = &sent.found else { return self.find(LOST, all) };
         self.add(&outcome.status, 1);
         let mut find = |kind| self.find(kind, &all);
         let stored = item.filter(|item| item.outcome.status == "stored");
@@ -140,77 +138,55 @@ impl Account {
 
     /// A client has sent what is in the table and in the dead-letter queue.
     fn check_origins(&mut self, evidence: &Evidence) {
+        // A message without a `202` may be queued under any receipt that no other message has.
+        let with_receipt = |receipt: &str| match evidence.accepted.get(receipt) {
+            Some(sent) => slice::from_ref(sent),
+            None => &evidence.unconfirmed,
+        };
         for (key, item) in &evidence.items {
             let Found { outcome, content } = item;
+            let is_valid = outcome.status != "rejected";
             let is_kept = |sent: &Sent| content.as_ref().is_some_and(|content| is_kept(sent, content));
-            let fits = |sent: &Sent| sent.valid == (outcome.status != "rejected") && is_kept(sent);
-            if !evidence.with_receipt(key, &outcome.receipt).any(fits) {
+            let fits = |sent: &Sent| sent.key == *key && sent.valid == is_valid && is_kept(sent);
+            if !with_receipt(&outcome.receipt).iter().any(fits) {
                 self.find(ALTERED, format!("no client sent {key:?}: {item:?}"));
             }
         }
         for (receipt, letter) in &evidence.letters {
-            let (key, body) = letter;
-            if !evidence.with_receipt(key, receipt).any(|sent| sent.body == *body) {
+            let fits = |sent: &Sent| (&sent.key, &sent.body) == (&letter.0, &letter.1);
+            if !with_receipt(receipt).iter().any(fits) {
                 self.find(ALTERED, format!("no client sent the dead letter {receipt}: {letter:?}"));
             }
         }
     }
 
-    /// An outcome never changes.
-    fn check_look_ups(&mut self, evidence: &Evidence) {
-        let mut settled = HashSet::new();
-        for (owner, found) in &evidence.earlier {
-            let Found { outcome, content } = found;
-            if outcome.status != "queued" {
-                settled.insert((owner, &outcome.receipt));
-                self.compare(evidence, owner, outcome, "looked up");
-                let accepted = evidence.accepted.get(&outcome.receipt);
-                if let (Some(Accepted { sent, .. }), Some(content)) = (accepted, content)
-                    && !is_shown(sent, content)
-                {
-                    self.find(ALTERED, format!("{sent:?}: shown as {content:?}"));
-                }
-            } else if settled.contains(&(owner, &outcome.receipt)) {
-                self.find(WRONG_OUTCOME, format!("queued after it had an outcome: {found:?}"));
+    /// What an owner got to know of a request is what is found in the end.
+    fn check_statements(&mut self, evidence: &Evidence) {
+        let (mut settled, mut notified) = (HashSet::new(), HashSet::new());
+        for statement in &evidence.statements {
+            let Statement { owner, is_notification, found: Found { outcome, content } } = statement;
+            let sent = evidence.accepted.get(&outcome.receipt);
+            let request = (owner, &outcome.receipt);
+            let deviation = match outcome.status.as_str() {
+                "queued" => settled.contains(&request).then_some(WRONG_OUTCOME),
+                _ => deviation(evidence, owner, outcome),
+            };
+            let is_altered =
+                sent.zip(content.as_ref()).is_some_and(|(sent, content)| !is_shown(sent, content));
+            for kind in deviation.into_iter().chain(is_altered.then_some(ALTERED)) {
+                self.find(kind, format!("{statement:?}, sent and found in the end {sent:?}"));
+            }
+            if *is_notification {
+                notified.insert(&outcome.receipt);
+            } else if outcome.status != "queued" {
+                settled.insert(request);
             }
         }
-    }
-
-    /// A notification says what the look-up says.
-    fn check_notifications(&mut self, evidence: &Evidence) {
-        for (owner, outcome) in &evidence.notifications {
-            self.compare(evidence, owner, outcome, "was notified");
-        }
-        let notified = evidence.notifications.iter().map(|(_, outcome)| &outcome.receipt);
-        let notified: HashSet<_> = notified.collect();
-        for (receipt, accepted) in &evidence.accepted {
-            if accepted.sent.after_faults && !notified.contains(receipt) {
-                self.find(NOT_NOTIFIED, format!("{receipt}: {accepted:?}"));
+        for (receipt, sent) in &evidence.accepted {
+            if sent.after_faults && !notified.contains(receipt) {
+                self.find(NOT_NOTIFIED, format!("{receipt}: {sent:?}"));
             }
         }
-    }
-
-    /// Compares what an owner got to know of a request with its look-up in the end.
-    fn compare(&mut self, evidence: &Evidence, owner: &str, outcome: &Outcome, how: &str) {
-        let accepted = evidence.accepted.get(&outcome.receipt);
-        let is_owners = match accepted {
-            Some(accepted) => accepted.sent.key.0 == owner,
-            None => {
-                evidence.unconfirmed.iter().any(|Sent { key: (of, id), .. }| of == owner && *id == outcome.id)
-            }
-        };
-        let last = accepted.map(|accepted| accepted.found.as_ref().map(|found| &found.outcome));
-        let is_second =
-            |last: &Outcome| *outcome == Outcome { stored_at: outcome.stored_at.clone(), ..last.clone() };
-        let kind = match last {
-            _ if !is_owners => WRONG_OWNER,
-            // Nobody knows its receipt.
-            None => return,
-            Some(Some(last)) if last == outcome => return,
-            Some(Some(last)) if is_second(last) => TWICE,
-            Some(_) => WRONG_OUTCOME,
-        };
-        self.find(kind, format!("{owner} {how} {outcome:?}, sent and found in the end {accepted:?}"));
     }
 }
 
@@ -218,6 +194,24 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = COUNTS.iter().chain(&KINDS).map(|what| format!("{what} {}", self.count(what)));
         write!(f, "{}", Vec::from_iter(counts).join(", "))
+    }
+}
+
+/// What is wrong with an outcome that an owner got to know.
+fn deviation(evidence: &Evidence, owner: &str, outcome: &Outcome) -> Option<&'static str> {
+    let Some(sent) = evidence.accepted.get(&outcome.receipt) else {
+        // It may be the receipt of a message without a `202`.
+        let key = (owner.to_owned(), outcome.id.clone());
+        let is_owners = evidence.unconfirmed.iter().any(|sent| sent.key == key);
+        return (!is_owners).then_some(WRONG_OWNER);
+    };
+    let is_second =
+        |last: &Outcome| *outcome == Outcome { stored_at: outcome.stored_at.clone(), ..last.clone() };
+    match sent.found.as_ref().map(|found| &found.outcome) {
+        _ if sent.key.0 != owner => Some(WRONG_OWNER),
+        Some(last) if last == outcome => None,
+        Some(last) if is_second(last) => Some(TWICE),
+        _ => Some(WRONG_OUTCOME),
     }
 }
 

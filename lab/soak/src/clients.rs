@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, future::pending, sync::atomic::Ordering, time::Duration};
 
-use e2e::stack::{Caller, Found, Outcome, Queued};
+use e2e::stack::{Caller, Found, Outcome};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
@@ -12,16 +12,13 @@ use tokio::{
 };
 
 use crate::{
-    evidence::{Accepted, Sent},
-    messages::{new_message, next_message},
+    evidence::{Key, Sent},
+    messages::next_message,
     run::{Run, say},
 };
 
 /// How often a client sends one message before the run has failed.
 const TRIES: usize = 50;
-
-/// How many messages each owner sends after the faults.
-const AFTER_FAULTS: usize = 5;
 
 /// How many look-ups there are at once in the end.
 const MAX_CONCURRENT: usize = 16;
@@ -43,25 +40,15 @@ pub(crate) async fn send_many(run: &Run, mut chance: Rng) {
     }
 }
 
-/// Sends messages of every owner while nothing fails any more.
-pub(crate) async fn send_after_faults(run: &Run, mut chance: Rng) {
-    for _ in 0..run.owners.len() * AFTER_FAULTS {
-        let sent = Sent { after_faults: true, ..new_message(run, &mut chance) };
-        send(run, &mut chance, &sent).await;
-    }
-}
-
 /// Sends a message until it is accepted.
-async fn send(run: &Run, chance: &mut Rng, sent: &Sent) {
+pub(crate) async fn send(run: &Run, chance: &mut Rng, sent: &Sent) {
     let (owner, id) = &sent.key;
     for _ in 0..TRIES {
         let request = run.owner(owner).request(Method::PUT, &format!("/queue/{id}"));
         let request = request.header("content-type", "application/json").body(sent.body.0.clone());
         match request.send().await {
             Ok(response) if response.status == 202 => {
-                let Queued { receipt, status_path, .. } = response.queued();
-                let accepted = Accepted { sent: sent.clone(), status_path, found: None };
-                let before = run.evidence().accepted.insert(receipt, accepted);
+                let before = run.evidence().accepted.insert(response.queued().receipt, sent.clone());
                 return assert!(before.is_none(), "a second message with the receipt of {before:?}");
             }
             // It may be in the queue.
@@ -84,8 +71,9 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
         run.open_sockets.fetch_add(1, Ordering::Relaxed);
         let receive = async {
             while let Some(events) = socket.next_events().await {
-                let outcomes = events.iter().map(|event| (owner.name.clone(), Outcome::of_event(event)));
-                run.evidence().notifications.extend(outcomes);
+                let found =
+                    events.iter().map(|event| Found { outcome: Outcome::of_event(event), content: None });
+                found.for_each(|found| run.state(owner, true, found));
             }
         };
         let lifetime = async {
@@ -111,15 +99,17 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
 pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
     loop {
         sleep(Duration::from_millis(chance.u64(10..100))).await;
-        let accepted = chance.choice(run.evidence().accepted.values()).cloned();
-        let Some(Accepted { sent, status_path, .. }) = accepted else { continue };
+        let accepted = chance
+            .choice(&run.evidence().accepted)
+            .map(|(receipt, sent)| (receipt.clone(), sent.key.clone()));
+        let Some((receipt, (owner, id))) = accepted else { continue };
         let owner = match chance.u32(0..8) {
             0 => chance.choice(&run.owners).expect("there are owners"),
-            _ => run.owner(&sent.key.0),
+            _ => run.owner(&owner),
         };
-        let path = if chance.bool() { format!("/messages/{}", sent.key.1) } else { status_path };
-        if let Some(found) = look_up(owner, &path).await {
-            run.evidence().earlier.push((owner.name.clone(), found));
+        let what = if chance.bool() { id } else { format!("{id}?receipt={receipt}") };
+        if let Some(found) = look_up(owner, &what).await {
+            run.state(owner, false, found);
         }
     }
 }
@@ -131,31 +121,31 @@ pub(crate) async fn look_up_all(run: &Run) {
     loop {
         let open: Vec<_> = {
             let accepted = &run.evidence().accepted;
-            let is_open = |one: &&Accepted| one.found.as_ref().is_none_or(|it| it.outcome.status == "queued");
-            let keys: HashSet<_> = accepted.values().filter(is_open).map(|one| &one.sent.key).collect();
-            let open = accepted.iter().filter(|(_, one)| keys.contains(&one.sent.key));
-            open.map(|(receipt, one)| (receipt.clone(), one.clone())).collect()
+            let is_open = |sent: &&Sent| sent.found.as_ref().is_none_or(|it| it.outcome.status == "queued");
+            let keys: HashSet<_> = accepted.values().filter(is_open).map(|sent| &sent.key).collect();
+            let open = accepted.iter().filter(|(_, sent)| keys.contains(&sent.key));
+            open.map(|(receipt, sent)| (receipt.clone(), sent.key.clone())).collect()
         };
         if open.is_empty() || Instant::now() > end {
             return;
         }
         say(&format!("looking up {} receipts", open.len()));
-        let look_up_one = async |(receipt, Accepted { sent, status_path, .. })| {
-            let owner = run.owner(&sent.key.0);
-            let Some(found) = look_up(owner, &status_path).await else { return };
+        let look_up_one = async |(receipt, (owner, id)): (String, Key)| {
+            let owner = run.owner(&owner);
+            let Some(found) = look_up(owner, &format!("{id}?receipt={receipt}")).await else { return };
             let mut evidence = run.evidence();
-            let accepted = evidence.accepted.get_mut(&receipt).expect("it is never removed");
-            if let Some(before) = accepted.found.replace(found) {
-                evidence.earlier.push((owner.name.clone(), before));
-            }
+            let sent = evidence.accepted.get_mut(&receipt).expect("it is never removed");
+            let before = sent.found.replace(found);
+            drop(evidence);
+            before.into_iter().for_each(|before| run.state(owner, false, before));
         };
         stream::iter(open).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
         sleep(Duration::from_secs(2)).await;
     }
 }
 
-/// What is found; none if there is no response, or an error.
-async fn look_up(owner: &Caller<'_>, path: &str) -> Option<Found> {
-    let response = owner.request(Method::GET, path).send().await.ok()?;
+/// What is found under an id, or an id and a receipt; none if there is no response, or an error.
+async fn look_up(owner: &Caller<'_>, what: &str) -> Option<Found> {
+    let response = owner.request(Method::GET, &format!("/messages/{what}")).send().await.ok()?;
     (response.status == 200).then(|| response.found())
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_sqs::types::Message;
-use e2e::stack::{Entry, Found, Outcome, Text};
+use e2e::stack::{Entry, Found, Text};
 
 /// Owner and id of a message.
 pub(crate) type Key = (String, String);
@@ -18,29 +18,28 @@ pub(crate) struct Sent {
     pub(crate) valid: bool,
     /// Whether it was sent after the faults, while every socket of its owner was open.
     pub(crate) after_faults: bool,
+    /// What was found under its receipt in the end.
+    pub(crate) found: Option<Found>,
 }
 
-/// A message with a `202`.
+/// What an owner got to know of a request.
 #[derive(Clone, Debug)]
-pub(crate) struct Accepted {
-    pub(crate) sent: Sent,
-    /// Where to look up its outcome.
-    pub(crate) status_path: String,
-    /// The last response from there.
-    pub(crate) found: Option<Found>,
+pub(crate) struct Statement {
+    pub(crate) owner: String,
+    /// Or the response to a look-up.
+    pub(crate) is_notification: bool,
+    pub(crate) found: Found,
 }
 
 /// Everything that was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     /// The messages with a `202`, by its receipt.
-    pub(crate) accepted: HashMap<String, Accepted>,
+    pub(crate) accepted: HashMap<String, Sent>,
     /// Those without one. Each may be in the queue or not.
     pub(crate) unconfirmed: Vec<Sent>,
-    /// Responses to look-ups before the last one in their order, each with the owner who looked up.
-    pub(crate) earlier: Vec<(String, Found)>,
-    /// What arrived at the sockets, each with their owner; a repeated event is here once.
-    pub(crate) notifications: HashSet<(String, Outcome)>,
+    /// What the owners got to know before the end, in its order.
+    pub(crate) statements: Vec<Statement>,
     pub(crate) random_kills: usize,
     pub(crate) forced_kills: usize,
     /// The table in the end.
@@ -54,17 +53,17 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// The messages with this key that a receipt may belong to. One without a `202` may be queued under any receipt
-    /// that no other message has.
-    pub(crate) fn with_receipt(&self, key: &Key, receipt: &str) -> impl Iterator<Item = &Sent> {
-        let accepted = self.accepted.get(receipt);
-        let unconfirmed = self.unconfirmed.iter().filter(move |_| accepted.is_none());
-        let all = accepted.map(|accepted| &accepted.sent).into_iter().chain(unconfirmed);
-        all.filter(move |sent| sent.key == *key)
+    /// Reads a dead letter.
+    pub(crate) fn read_letter(&mut self, message: &Message) {
+        let attribute = |name: &str| message.message_attributes()?.get(name)?.string_value();
+        let [owner, id] = ["owner", "id"].map(|name| attribute(name).unwrap_or_default().to_owned());
+        let [receipt, body] =
+            [message.message_id(), message.body()].map(|it| it.unwrap_or_default().to_owned());
+        self.letters.insert(receipt, ((owner, id), Text(body)));
     }
 
     /// Reads what a function has logged about a last delivery.
-    pub(crate) fn read(&mut self, Entry { function, json, .. }: &Entry, max_receive_count: u64) {
+    pub(crate) fn read_log(&mut self, Entry { function, json, .. }: &Entry, max_receive_count: u64) {
         let Some(receipt) = json["receipt"].as_str() else { return };
         if function.contains("DeadLetterRecorder") && json["outcome"] == "failed" {
             self.recovered.insert(receipt.to_owned());
@@ -73,12 +72,4 @@ impl Evidence {
             self.ended.insert(receipt.to_owned());
         }
     }
-}
-
-/// The receipt of a dead letter, and its message and body.
-pub(crate) fn letter(message: &Message) -> (String, (Key, Text)) {
-    let attribute = |name: &str| message.message_attributes()?.get(name)?.string_value();
-    let [owner, id] = ["owner", "id"].map(|name| attribute(name).unwrap_or_default().to_owned());
-    let body = Text(message.body().unwrap_or_default().to_owned());
-    (message.message_id().unwrap_or_default().to_owned(), ((owner, id), body))
 }

@@ -8,7 +8,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    join,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::run::Run;
 
@@ -29,13 +32,25 @@ const EXHAUST_INTERVAL: Duration = Duration::from_secs(60);
 const KILLING: Duration = Duration::from_secs(9);
 
 /// How many of the faults pushes have, too.
-pub(crate) const OF_PUSHES: usize = 5;
+const OF_PUSHES: usize = 5;
+
+/// Makes requests of the functions fail. Or throttles the table for so long as the plan says.
+pub(crate) async fn disturb(run: &Run, mut chance: Rng) {
+    if let Some(seconds) = run.plan.throttle {
+        run.table.always(Fault::Throttle);
+        sleep(Duration::from_secs(seconds)).await;
+        run.table.always(Fault::None);
+    } else {
+        let pushes = switch(&run.connections, OF_PUSHES, chance.fork());
+        join!(pushes, disturb_the_table(run, chance));
+    }
+}
 
 /// Exhausts deliveries from the beginning and then now and again; in between, switches faults of the table on and off.
-pub(crate) async fn disturb_the_table(run: &Run, mut chance: Rng) {
+async fn disturb_the_table(run: &Run, mut chance: Rng) {
     loop {
         exhaust_deliveries(run).await;
-        let _ = timeout(EXHAUST_INTERVAL, disturb(&run.table, 11, chance.fork())).await;
+        let _ = timeout(EXHAUST_INTERVAL, switch(&run.table, faults(&mut chance).len(), chance.fork())).await;
         run.table.always(Fault::None);
     }
 }
@@ -57,7 +72,7 @@ async fn exhaust_deliveries(run: &Run) {
 }
 
 /// Switches the first so many faults on and off.
-pub(crate) async fn disturb(proxy: &FaultProxy, number: usize, mut chance: Rng) {
+async fn switch(proxy: &FaultProxy, number: usize, mut chance: Rng) {
     loop {
         let (share, fault) = faults(&mut chance)[chance.usize(..number)];
         proxy.sometimes(share, fault, chance.u64(..));
@@ -83,13 +98,6 @@ fn faults(chance: &mut Rng) -> [(f64, Fault); 11] {
         (some, Fault::ThrottleStatements),
         (0.1, Fault::Delay(TOO_LATE)),
     ]
-}
-
-/// Throttles every request to the table from now on, for so many seconds.
-pub(crate) async fn throttle_the_table(run: &Run, seconds: u64) {
-    run.table.always(Fault::Throttle);
-    sleep(Duration::from_secs(seconds)).await;
-    run.table.always(Fault::None);
 }
 
 /// Kills consumers, evenly over the work, or when there was little progress for a while.

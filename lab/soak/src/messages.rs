@@ -33,7 +33,7 @@ pub(crate) fn new_message(run: &Run, chance: &mut Rng) -> Sent {
     let owner = &run.owners[number % run.owners.len()].name;
     let id = format!("message-{}", number / run.owners.len());
     let body = payload(chance, owner, &id);
-    Sent { key: (owner.clone(), id), body, valid: true, after_faults: false }
+    Sent { key: (owner.clone(), id), body, valid: true, after_faults: false, found: None }
 }
 
 /// A JSON object with everything that a reader could be tempted to write in another way.

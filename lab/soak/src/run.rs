@@ -23,8 +23,9 @@ use tokio::{
 use crate::{
     account::Account,
     clients,
-    evidence::{Evidence, letter},
+    evidence::{Evidence, Sent, Statement},
     faults,
+    messages::new_message,
 };
 
 /// The functions that use the tables, and the timeout in seconds of each in a flood with all faults: the consumer
@@ -43,14 +44,14 @@ const MARK: &str = "SOAKED_THROUGH";
 /// How often progress is printed.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// How long the queues may stay as they are once there are no more faults.
+/// How long the queues may stay as they are while there is something in them.
 const MAX_STANDSTILL: Duration = Duration::from_secs(120);
 
 /// How many sockets an owner has open, while they are open.
 const SOCKETS: usize = 2;
 
-/// For how long faults go on after the last message was sent, unless the queue is empty before.
-const AFTERMATH: Duration = Duration::from_secs(240);
+/// How many messages each owner sends after the faults.
+const AFTER_FAULTS: usize = 5;
 
 /// What to do; `cargo xtask soak --help` says more.
 #[derive(Parser, Clone, Copy, Debug)]
@@ -65,9 +66,7 @@ pub(crate) struct Plan {
     pub(crate) kills: usize,
     #[arg(long)]
     pub(crate) seed: u64,
-    /// Instead of all the faults: the database throttles every request for so many seconds, from the beginning. The
-    /// functions keep their timeouts, each client sends a valid message every second, and every one of them has to
-    /// be stored in the end.
+    /// The functions keep their timeouts then, and each client sends a valid message every second.
     #[arg(long)]
     pub(crate) throttle: Option<u64>,
 }
@@ -143,30 +142,36 @@ impl Run {
         self.owners.iter().find(|owner| owner.name == name).expect("an owner of this run")
     }
 
+    /// Notes what an owner got to know.
+    pub(crate) fn state(&self, owner: &Caller<'_>, is_notification: bool, found: Found) {
+        let owner = owner.name.clone();
+        self.evidence().statements.push(Statement { owner, is_notification, found });
+    }
+
     pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {
         self.evidence.lock().expect("not poisoned")
     }
 
     /// Counts the messages in the queues until `enough`, and prints how far the run is.
     pub(crate) async fn until(&self, doing: &str, mut enough: impl AsyncFnMut(Queues) -> bool) {
-        let mut last = Instant::now();
+        let (mut printed, mut changed) = (Instant::now(), Instant::now());
         loop {
             let unsettled = self.stack.message_count(&self.stack.at.queue_url).await;
             let dead_letters = self.stack.message_count(&self.stack.at.dead_letter_queue_url).await;
             let queues = Queues { unsettled, dead_letters };
-            self.queues.send_replace(queues);
+            if self.queues.send_replace(queues) != queues || unsettled == 0 {
+                changed = Instant::now();
+            }
+            assert!(changed.elapsed() < MAX_STANDSTILL, "{doing}: the queue stands still with {queues:?}");
             let enough = enough(queues).await;
-            if enough || last.elapsed() >= PROGRESS {
-                last = Instant::now();
-                let evidence = self.evidence();
+            if enough || printed.elapsed() >= PROGRESS {
+                printed = Instant::now();
+                let Evidence { accepted, unconfirmed, random_kills, forced_kills, .. } = &*self.evidence();
+                let (accepted, unconfirmed) = (accepted.len(), unconfirmed.len());
                 say(&format!(
-                    "{doing}: accepted {} of {}, in the queue {unsettled}, dead letters {dead_letters}, \
-                     notifications {}, kills {}, requests without a 202 {}",
-                    evidence.accepted.len(),
-                    self.plan.messages,
-                    evidence.notifications.len(),
-                    evidence.random_kills + evidence.forced_kills,
-                    evidence.unconfirmed.len(),
+                    "{doing}: accepted {accepted}, requests without a 202 {unconfirmed}, in the queue {unsettled}, \
+                     dead letters {dead_letters}, kills {}",
+                    random_kills + forced_kills
                 ));
             }
             if enough {
@@ -179,12 +184,7 @@ impl Run {
     /// Waits until the queue is empty and no function has a request under way.
     pub(crate) async fn drain(&self) {
         let mut idle = 0;
-        let mut last = (Instant::now(), Queues::default());
         self.until("draining", async |queues| {
-            if queues != last.1 {
-                last = (Instant::now(), queues);
-            }
-            assert!(last.0.elapsed() < MAX_STANDSTILL, "the queue stands still with {queues:?}");
             let proxies = [&self.table, &self.connections];
             let busy: usize =
                 proxies.iter().map(|proxy| proxy.take_request_count() + proxy.under_way()).sum();
@@ -209,13 +209,7 @@ pub(crate) async fn soak(plan: Plan) -> Account {
         }
     }
     let mut disturbances = JoinSet::new();
-    match plan.throttle {
-        None => {
-            disturbances.spawn(faults::disturb_the_table(run, chance.fork()));
-            disturbances.spawn(faults::disturb(&run.connections, faults::OF_PUSHES, chance.fork()));
-        }
-        Some(seconds) => _ = disturbances.spawn(faults::throttle_the_table(run, seconds)),
-    }
+    disturbances.spawn(faults::disturb(run, chance.fork()));
     disturbances.spawn(faults::kill_consumers(run, chance.fork()));
     disturbances.spawn(clients::look_up_at_random(run, chance.fork()));
     let mut senders = JoinSet::new();
@@ -225,10 +219,9 @@ pub(crate) async fn soak(plan: Plan) -> Account {
 
     run.until("sending", async |_| run.evidence().accepted.len() >= plan.messages).await;
     senders.join_all().await;
-    let end = Instant::now() + AFTERMATH + Duration::from_secs(plan.throttle.unwrap_or_default());
     run.until("draining, with faults", async |queues| {
         let is_exercised = run.evidence().random_kills == plan.kills;
-        (is_exercised && queues.unsettled <= plan.messages / 50) || Instant::now() > end
+        queues.unsettled == 0 || (is_exercised && queues.unsettled <= plan.messages / 50)
     })
     .await;
     disturbances.shutdown().await;
@@ -237,7 +230,10 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     run.is_calm.store(true, Ordering::Relaxed);
     let sockets = plan.owners * SOCKETS;
     run.until("opening sockets", async |_| run.open_sockets.load(Ordering::Relaxed) == sockets).await;
-    clients::send_after_faults(run, chance.fork()).await;
+    for _ in 0..plan.owners * AFTER_FAULTS {
+        let sent = Sent { after_faults: true, ..new_message(run, &mut chance) };
+        clients::send(run, &mut chance, &sent).await;
+    }
     run.drain().await;
     clients::look_up_all(run).await;
     // A request under way could still change the table.
@@ -253,11 +249,11 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     .await;
     let items = stack.items().await;
     let mut evidence = run.evidence();
-    evidence.letters = letters.iter().map(letter).collect();
+    letters.iter().for_each(|letter| evidence.read_letter(letter));
     let items = items.iter().filter_map(Found::of_item);
     evidence.items = items.map(|(owner, item)| ((owner, item.outcome.id.clone()), item)).collect();
     for entry in stack.function_entries() {
-        evidence.read(&entry, stack.max_receive_count().into());
+        evidence.read_log(&entry, stack.max_receive_count().into());
     }
     let mut account = Account::of(&evidence);
     account.check_run(&plan, evidence.random_kills);
