@@ -1,10 +1,8 @@
 //! What the tests have written, removed again. Everything of a run has its mark.
 
-use std::io::{Write, stdout};
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::Message;
-use e2e::stack::{Item, Stack, eventually, text};
+use e2e::stack::{Item, Stack, eventually, say, text};
 
 #[tokio::test]
 #[ignore = "removes what the others have written: `cargo xtask verify` runs it last"]
@@ -17,8 +15,7 @@ async fn what_the_tests_have_written_is_removed() {
     let queues = remove_queues(&stack).await;
     let removed =
         format!("removed: {items} items, {connections} connections, {letters} dead letters, {queues} queues");
-    // Not by println!, which is shown of tests that fail only.
-    writeln!(stdout(), "{removed}").expect("standard output");
+    say(removed);
 }
 
 async fn remove_items(stack: &Stack, table: &str, key: &[&str]) -> usize {

@@ -1,18 +1,85 @@
-//! The account of every message that was accepted. It believes the API, and checks it against what the clients sent,
-//! the table, the sockets and the dead-letter queue.
+//! The account of every message that was accepted, from everything that was seen from outside. It believes the API,
+//! and checks it against what the clients sent, the table, the sockets and the dead-letter queue.
 
 use std::{
     collections::{HashMap, HashSet},
     fmt, slice,
 };
 
-use e2e::stack::{Found, Outcome, Text};
+use aws_sdk_sqs::types::Message;
+use e2e::stack::{Entry, Found, Outcome, Text};
 use intake::message::Payload;
 
-use crate::{
-    evidence::{Evidence, Sent, Statement},
-    run::Plan,
-};
+use crate::run::Plan;
+
+/// Owner and id of a message.
+pub(crate) type Key = (String, String);
+
+/// A message that a client sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) key: Key,
+    /// The body, byte for byte.
+    pub(crate) body: Text,
+    /// Whether it is a message that has to be stored. The others have to be rejected.
+    pub(crate) valid: bool,
+    /// Whether it was sent after the faults, while every socket of its owner was open.
+    pub(crate) after_faults: bool,
+    /// What was found under its receipt in the end.
+    pub(crate) found: Option<Found>,
+}
+
+/// What an owner got to know of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    pub(crate) owner: String,
+    /// Or the response to a look-up.
+    pub(crate) is_notification: bool,
+    pub(crate) found: Found,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    /// The messages with a `202`, by its receipt.
+    pub(crate) accepted: HashMap<String, Sent>,
+    /// Those without one. Each may be in the queue or not.
+    pub(crate) unconfirmed: Vec<Sent>,
+    /// What the owners got to know before the end, in its order.
+    pub(crate) statements: Vec<Statement>,
+    pub(crate) random_kills: usize,
+    pub(crate) forced_kills: usize,
+    /// The table in the end.
+    pub(crate) items: HashMap<Key, Found>,
+    /// The dead-letter queue in the end, by receipt.
+    pub(crate) letters: HashMap<String, (Key, Text)>,
+    /// The receipts of what the dead-letter recorder recorded as failed.
+    pub(crate) recovered: HashSet<String>,
+    /// Those of last deliveries at whose end the consumer was still alive.
+    pub(crate) ended: HashSet<String>,
+}
+
+impl Evidence {
+    /// Reads a dead letter.
+    pub(crate) fn read_letter(&mut self, message: &Message) {
+        let attribute = |name: &str| message.message_attributes()?.get(name)?.string_value();
+        let [owner, id] = ["owner", "id"].map(|name| attribute(name).unwrap_or_default().to_owned());
+        let [receipt, body] =
+            [message.message_id(), message.body()].map(|it| it.unwrap_or_default().to_owned());
+        self.letters.insert(receipt, ((owner, id), Text(body)));
+    }
+
+    /// Reads what a function has logged about a last delivery.
+    pub(crate) fn read_log(&mut self, Entry { function, json, .. }: &Entry, max_receive_count: u64) {
+        let Some(receipt) = json["receipt"].as_str() else { return };
+        if function.contains("DeadLetterRecorder") && json["outcome"] == "failed" {
+            self.recovered.insert(receipt.to_owned());
+        }
+        if function.contains("QueueConsumer") && json["attempt"].as_u64() >= Some(max_receive_count) {
+            self.ended.insert(receipt.to_owned());
+        }
+    }
+}
 
 /// Messages that have no outcome, or failed and are not in the dead-letter queue.
 const LOST: &str = "lost";
@@ -66,16 +133,20 @@ impl Account {
     pub(crate) fn check_run(&mut self, plan: &Plan, random_kills: usize) {
         let [accepted, stored, recovered, killed] =
             ["accepted", "stored", RECOVERED, KILLED].map(|what| self.count(what));
-        let is_flood = plan.throttle.is_none();
-        for (is_missing, what) in [
-            (random_kills < plan.kills, format!("{random_kills} kills at random instead of {}", plan.kills)),
-            (!is_flood && (stored < accepted || stored == 0), format!("{stored} of {accepted} are stored")),
-            (is_flood && recovered == killed, "no last delivery ended unrecorded in the outage".to_owned()),
-            (is_flood && plan.kills > 0 && killed == 0, "no last delivery ended with a kill".to_owned()),
-        ] {
-            if is_missing {
-                self.find(INCOMPLETE, what);
+        if random_kills < plan.kills {
+            self.find(INCOMPLETE, format!("{random_kills} kills at random instead of {}", plan.kills));
+        }
+        if plan.throttle.is_some() {
+            if stored < accepted || stored == 0 {
+                self.find(INCOMPLETE, format!("{stored} of {accepted} are stored"));
             }
+            return;
+        }
+        if recovered == killed {
+            self.find(INCOMPLETE, "no last delivery ended unrecorded in the outage");
+        }
+        if plan.kills > 0 && killed == 0 {
+            self.find(INCOMPLETE, "no last delivery ended with a kill");
         }
     }
 
@@ -164,21 +235,19 @@ impl Account {
     fn check_statements(&mut self, evidence: &Evidence) {
         let (mut settled, mut notified) = (HashSet::new(), HashSet::new());
         for statement in &evidence.statements {
-            let Statement { owner, is_notification, found: Found { outcome, content } } = statement;
-            let sent = evidence.accepted.get(&outcome.receipt);
-            let request = (owner, &outcome.receipt);
-            let deviation = match outcome.status.as_str() {
-                "queued" => settled.contains(&request).then_some(WRONG_OUTCOME),
-                _ => deviation(evidence, owner, outcome),
+            let Statement { owner, is_notification, found } = statement;
+            let (request, is_queued) = ((owner, &found.outcome.receipt), found.outcome.status == "queued");
+            let wrong = match is_queued {
+                true => settled.contains(&request).then_some(WRONG_OUTCOME),
+                false => deviation(evidence, owner, found),
             };
-            let is_altered =
-                sent.zip(content.as_ref()).is_some_and(|(sent, content)| !is_shown(sent, content));
-            for kind in deviation.into_iter().chain(is_altered.then_some(ALTERED)) {
+            if let Some(kind) = wrong {
+                let sent = evidence.accepted.get(request.1);
                 self.find(kind, format!("{statement:?}, sent and found in the end {sent:?}"));
             }
             if *is_notification {
-                notified.insert(&outcome.receipt);
-            } else if outcome.status != "queued" {
+                notified.insert(request.1);
+            } else if !is_queued {
                 settled.insert(request);
             }
         }
@@ -197,8 +266,9 @@ impl fmt::Display for Account {
     }
 }
 
-/// What is wrong with an outcome that an owner got to know.
-fn deviation(evidence: &Evidence, owner: &str, outcome: &Outcome) -> Option<&'static str> {
+/// What is wrong with what an owner got to know.
+fn deviation(evidence: &Evidence, owner: &str, found: &Found) -> Option<&'static str> {
+    let Found { outcome, content } = found;
     let Some(sent) = evidence.accepted.get(&outcome.receipt) else {
         // It may be the receipt of a message without a `202`.
         let key = (owner.to_owned(), outcome.id.clone());
@@ -209,7 +279,9 @@ fn deviation(evidence: &Evidence, owner: &str, outcome: &Outcome) -> Option<&'st
         |last: &Outcome| *outcome == Outcome { stored_at: outcome.stored_at.clone(), ..last.clone() };
     match sent.found.as_ref().map(|found| &found.outcome) {
         _ if sent.key.0 != owner => Some(WRONG_OWNER),
-        Some(last) if last == outcome => None,
+        Some(last) if last == outcome => {
+            content.as_ref().is_some_and(|content| !is_shown(sent, content)).then_some(ALTERED)
+        }
         Some(last) if is_second(last) => Some(TWICE),
         _ => Some(WRONG_OUTCOME),
     }
@@ -227,8 +299,8 @@ fn is_shown(sent: &Sent, content: &Text) -> bool {
 
 /// Whether what is stored is the message that was sent.
 fn is_same(stored: &Found, sent: &Sent) -> bool {
-    let payload = stored.content.as_ref().map_or("", |content| &content.0);
-    payload == sent.body.0 || Payload::parse(payload).is_ok_and(|payload| payload.is_same_as(&sent.body.0))
+    let payload = stored.content.as_ref().and_then(|Text(payload)| Payload::parse(payload).ok());
+    payload.is_some_and(|payload| payload.is_same_as(&sent.body.0))
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@
 
 use std::{collections::HashSet, future::pending, sync::atomic::Ordering, time::Duration};
 
-use e2e::stack::{Caller, Found, Outcome};
+use e2e::stack::{Caller, Found, Text, say};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
+use intake::message::Payload;
 use reqwest::Method;
 use tokio::{
     select,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    evidence::{Key, Sent},
-    messages::next_message,
-    run::{Run, say},
+    account::{Key, Sent},
+    run::Run,
 };
 
 /// How often a client sends one message before the run has failed.
@@ -29,10 +29,9 @@ const MAX_QUEUED: Duration = Duration::from_secs(180);
 /// Sends messages until enough are accepted.
 pub(crate) async fn send_many(run: &Run, mut chance: Rng) {
     let mut own = Vec::<Sent>::new();
-    let mut pace = interval(Duration::from_secs(1));
     while run.evidence().accepted.len() < run.plan.messages {
         if run.plan.throttle.is_some() {
-            pace.tick().await;
+            sleep(Duration::from_secs(1)).await;
         }
         let sent = next_message(run, &mut chance, &own);
         send(run, &mut chance, &sent).await;
@@ -70,9 +69,8 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
         };
         run.open_sockets.fetch_add(1, Ordering::Relaxed);
         let receive = async {
-            while let Some(events) = socket.next_events().await {
-                let found =
-                    events.iter().map(|event| Found { outcome: Outcome::of_event(event), content: None });
+            while let Some(outcomes) = socket.next_outcomes().await {
+                let found = outcomes.into_iter().map(|outcome| Found { outcome, content: None });
                 found.for_each(|found| run.state(owner, true, found));
             }
         };
@@ -129,14 +127,12 @@ pub(crate) async fn look_up_all(run: &Run) {
         if open.is_empty() || Instant::now() > end {
             return;
         }
-        say(&format!("looking up {} receipts", open.len()));
+        say(format_args!("looking up {} receipts", open.len()));
         let look_up_one = async |(receipt, (owner, id)): (String, Key)| {
             let owner = run.owner(&owner);
             let Some(found) = look_up(owner, &format!("{id}?receipt={receipt}")).await else { return };
-            let mut evidence = run.evidence();
-            let sent = evidence.accepted.get_mut(&receipt).expect("it is never removed");
-            let before = sent.found.replace(found);
-            drop(evidence);
+            let replace = |sent: &mut Sent| sent.found.replace(found);
+            let before = run.evidence().accepted.get_mut(&receipt).and_then(replace);
             before.into_iter().for_each(|before| run.state(owner, false, before));
         };
         stream::iter(open).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
@@ -148,4 +144,55 @@ pub(crate) async fn look_up_all(run: &Run) {
 async fn look_up(owner: &Caller<'_>, what: &str) -> Option<Found> {
     let response = owner.request(Method::GET, &format!("/messages/{what}")).send().await.ok()?;
     (response.status == 200).then(|| response.found())
+}
+
+/// The next message of a client that has sent its `own` before.
+fn next_message(run: &Run, chance: &mut Rng, own: &[Sent]) -> Sent {
+    // With a throttled database every message has to be stored: each is new and valid.
+    let kind = if run.plan.throttle.is_some() { 50 } else { chance.u32(0..100) };
+    let known = chance.choice(own).filter(|_| kind < 10).cloned();
+    let sent = known.unwrap_or_else(|| new_message(run, chance));
+    let (body, valid) = match kind {
+        3..5 if sent.valid => (Text(format!(" {}\n", sent.body.0)), true),
+        // Conflicts, unless no valid message has the id.
+        5..8 => (payload(chance, &sent.key.0, &sent.key.1), true),
+        8..15 => (invalid(chance), false),
+        // New ones, and repeats.
+        _ => (sent.body.clone(), sent.valid),
+    };
+    Sent { body, valid, ..sent }
+}
+
+/// A valid message with a new id. All owners use the same ids: they are different messages.
+pub(crate) fn new_message(run: &Run, chance: &mut Rng) -> Sent {
+    let number = run.new_messages.fetch_add(1, Ordering::Relaxed);
+    let owner = &run.owners[number % run.owners.len()].name;
+    let id = format!("message-{}", number / run.owners.len());
+    let body = payload(chance, owner, &id);
+    Sent { key: (owner.clone(), id), body, valid: true, after_faults: false, found: None }
+}
+
+/// A JSON object with everything that a reader could be tempted to write in another way.
+fn payload(chance: &mut Rng, owner: &str, id: &str) -> Text {
+    let words = ["é", "\\u00e9", "\\\"", "%41&Action=Purge", "${a}", "\u{1F600}", " ", "\\n", "x", "+", "#"];
+    let length = match chance.u32(0..100) {
+        0 => chance.usize(2_000..6_000),
+        1..10 => chance.usize(100..800),
+        _ => chance.usize(0..40),
+    };
+    let text: String = (0..length).filter_map(|_| chance.choice(words)).collect();
+    let number = chance.u128(..);
+    // With one name twice, a message is the same only as the identical text.
+    let name = if chance.u32(0..4) == 0 { "a" } else { "b" };
+    Text(format!(
+        r#"{{"z":{number}.50,"a": "{text}","owner":"{owner}", "id":"{id}","{name}":[1.0,1e2,null]}}"#
+    ))
+}
+
+/// A body that the gateway of the emulator accepts, and the consumer rejects.
+fn invalid(chance: &mut Rng) -> Text {
+    Text(match chance.u32(0..20) {
+        0 => format!(r#"{{"long":"{}"}}"#, "x".repeat(Payload::MAX_BYTES)),
+        _ => format!(r#"{{"not":NaN,"number":{}}}"#, chance.u64(..)),
+    })
 }

@@ -5,9 +5,7 @@
 
 mod account;
 mod clients;
-mod evidence;
 mod faults;
-mod messages;
 mod run;
 
 use std::{
@@ -16,11 +14,9 @@ use std::{
 };
 
 use clap::Parser;
+use e2e::stack::say;
 
-use crate::run::{Plan, say, soak};
-
-/// How many findings are printed.
-const MAX_PRINTED: usize = 100;
+use crate::run::{Plan, soak};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -31,10 +27,9 @@ async fn main() -> ExitCode {
         process::exit(101);
     }));
     let plan = Plan::parse();
-    let Plan { messages, clients, owners, kills, seed, .. } = plan;
-    say(&format!("seed {seed}: {messages} messages of {owners} owners by {clients} clients, {kills} kills"));
+    say(format_args!("{plan:?}"));
     let account = soak(plan).await;
-    account.findings.iter().take(MAX_PRINTED).for_each(|finding| say(finding));
-    say(&format!("seed {seed}: {account}"));
+    account.findings.iter().take(100).for_each(say);
+    say(format_args!("seed {}: {account}", plan.seed));
     if account.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

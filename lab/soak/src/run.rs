@@ -1,7 +1,6 @@
 //! A run, and what its tasks share.
 
 use std::{
-    io::{self, Write},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,22 +9,18 @@ use std::{
 };
 
 use clap::Parser;
-use e2e::stack::{Caller, Found, Stack, processes_with};
+use e2e::stack::{Caller, Found, Stack, processes_with, say};
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
 use serde_json::{Value, json};
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use crate::{
-    account::Account,
-    clients,
-    evidence::{Evidence, Sent, Statement},
-    faults,
-    messages::new_message,
+    account::{Account, Evidence, Sent, Statement},
+    clients, faults,
 };
 
 /// The functions that use the tables, and the timeout in seconds of each in a flood with all faults: the consumer
@@ -47,10 +42,8 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// How long the queues may stay as they are while there is something in them.
 const MAX_STANDSTILL: Duration = Duration::from_secs(120);
 
-/// How many sockets an owner has open, while they are open.
+/// How many sockets each owner has, and how many messages each sends after the faults.
 const SOCKETS: usize = 2;
-
-/// How many messages each owner sends after the faults.
 const AFTER_FAULTS: usize = 5;
 
 /// What to do; `cargo xtask soak --help` says more.
@@ -71,14 +64,6 @@ pub(crate) struct Plan {
     pub(crate) throttle: Option<u64>,
 }
 
-/// How many messages are in the queues.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Queues {
-    /// In the queue, waiting or in flight.
-    pub(crate) unsettled: usize,
-    pub(crate) dead_letters: usize,
-}
-
 /// What the tasks share.
 pub(crate) struct Run {
     pub(crate) plan: Plan,
@@ -90,8 +75,6 @@ pub(crate) struct Run {
     pub(crate) connections: FaultProxy,
     /// Whether there are no more faults, and sockets stay open.
     pub(crate) is_calm: AtomicBool,
-    /// As they were when they were last counted.
-    pub(crate) queues: watch::Sender<Queues>,
     pub(crate) open_sockets: AtomicUsize,
     /// How many messages have an id that their owner has not used before.
     pub(crate) new_messages: AtomicUsize,
@@ -100,7 +83,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// Makes the functions reach the tables and the sockets through proxies.
-    pub(crate) async fn start(stack: &'static Stack, plan: Plan) -> Self {
+    async fn start(stack: &'static Stack, plan: Plan) -> Self {
         let run = Self {
             plan,
             stack,
@@ -108,7 +91,6 @@ impl Run {
             table: FaultProxy::before(stack.address()).await,
             connections: FaultProxy::before(stack.address()).await,
             is_calm: AtomicBool::default(),
-            queues: watch::Sender::default(),
             open_sockets: AtomicUsize::default(),
             new_messages: AtomicUsize::default(),
             evidence: Mutex::default(),
@@ -152,26 +134,33 @@ impl Run {
         self.evidence.lock().expect("not poisoned")
     }
 
-    /// Counts the messages in the queues until `enough`, and prints how far the run is.
-    pub(crate) async fn until(&self, doing: &str, mut enough: impl AsyncFnMut(Queues) -> bool) {
-        let (mut printed, mut changed) = (Instant::now(), Instant::now());
+    /// How many messages are in the dead-letter queue.
+    pub(crate) async fn dead_letters(&self) -> usize {
+        self.stack.message_count(&self.stack.at.dead_letter_queue_url).await
+    }
+
+    /// Counts the messages in the queue, waiting and in flight, until `enough`, and prints how far the run is.
+    async fn until(&self, doing: &str, mut enough: impl AsyncFnMut(usize) -> bool) {
+        let (mut printed, mut changed, mut before) = (Instant::now(), Instant::now(), 0);
         loop {
-            let unsettled = self.stack.message_count(&self.stack.at.queue_url).await;
-            let dead_letters = self.stack.message_count(&self.stack.at.dead_letter_queue_url).await;
-            let queues = Queues { unsettled, dead_letters };
-            if self.queues.send_replace(queues) != queues || unsettled == 0 {
-                changed = Instant::now();
+            let queued = self.stack.message_count(&self.stack.at.queue_url).await;
+            if queued != before || queued == 0 {
+                (changed, before) = (Instant::now(), queued);
             }
-            assert!(changed.elapsed() < MAX_STANDSTILL, "{doing}: the queue stands still with {queues:?}");
-            let enough = enough(queues).await;
+            assert!(
+                changed.elapsed() < MAX_STANDSTILL,
+                "{doing}: the queue stands still with {queued} messages"
+            );
+            let enough = enough(queued).await;
             if enough || printed.elapsed() >= PROGRESS {
                 printed = Instant::now();
-                let Evidence { accepted, unconfirmed, random_kills, forced_kills, .. } = &*self.evidence();
-                let (accepted, unconfirmed) = (accepted.len(), unconfirmed.len());
-                say(&format!(
-                    "{doing}: accepted {accepted}, requests without a 202 {unconfirmed}, in the queue {unsettled}, \
-                     dead letters {dead_letters}, kills {}",
-                    random_kills + forced_kills
+                let dead_letters = self.dead_letters().await;
+                let evidence = self.evidence();
+                let (accepted, unconfirmed) = (evidence.accepted.len(), evidence.unconfirmed.len());
+                let kills = evidence.random_kills + evidence.forced_kills;
+                say(format_args!(
+                    "{doing}: accepted {accepted}, requests without a 202 {unconfirmed}, queued {queued}, \
+                     dead letters {dead_letters}, kills {kills}"
                 ));
             }
             if enough {
@@ -182,13 +171,12 @@ impl Run {
     }
 
     /// Waits until the queue is empty and no function has a request under way.
-    pub(crate) async fn drain(&self) {
+    async fn drain(&self) {
         let mut idle = 0;
-        self.until("draining", async |queues| {
+        self.until("draining", async |queued| {
             let proxies = [&self.table, &self.connections];
-            let busy: usize =
-                proxies.iter().map(|proxy| proxy.take_request_count() + proxy.under_way()).sum();
-            idle = if queues.unsettled + busy == 0 { idle + 1 } else { 0 };
+            let requests = proxies.map(|proxy| proxy.take_request_count() + proxy.under_way());
+            idle = if queued == 0 && requests == [0, 0] { idle + 1 } else { 0 };
             idle == 5
         })
         .await;
@@ -203,10 +191,9 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     let mut chance = Rng::with_seed(plan.seed);
 
     let mut listeners = JoinSet::new();
-    for owner in &run.owners {
-        for _ in 0..SOCKETS {
-            listeners.spawn(clients::listen(run, owner, chance.fork()));
-        }
+    let sockets = plan.owners * SOCKETS;
+    for owner in run.owners.iter().cycle().take(sockets) {
+        listeners.spawn(clients::listen(run, owner, chance.fork()));
     }
     let mut disturbances = JoinSet::new();
     disturbances.spawn(faults::disturb(run, chance.fork()));
@@ -219,19 +206,19 @@ pub(crate) async fn soak(plan: Plan) -> Account {
 
     run.until("sending", async |_| run.evidence().accepted.len() >= plan.messages).await;
     senders.join_all().await;
-    run.until("draining, with faults", async |queues| {
-        let is_exercised = run.evidence().random_kills == plan.kills;
-        queues.unsettled == 0 || (is_exercised && queues.unsettled <= plan.messages / 50)
+    run.until("draining, with faults", async |queued| {
+        // With nothing to do, a consumer that was killed has no successor.
+        let no_more_kills = || queued == 0 && run.consumers().is_empty();
+        queued <= plan.messages / 50 && (run.evidence().random_kills == plan.kills || no_more_kills())
     })
     .await;
     disturbances.shutdown().await;
     run.table.always(Fault::None);
     run.connections.always(Fault::None);
     run.is_calm.store(true, Ordering::Relaxed);
-    let sockets = plan.owners * SOCKETS;
     run.until("opening sockets", async |_| run.open_sockets.load(Ordering::Relaxed) == sockets).await;
     for _ in 0..plan.owners * AFTER_FAULTS {
-        let sent = Sent { after_faults: true, ..new_message(run, &mut chance) };
+        let sent = Sent { after_faults: true, ..clients::new_message(run, &mut chance) };
         clients::send(run, &mut chance, &sent).await;
     }
     run.drain().await;
@@ -241,26 +228,20 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     listeners.shutdown().await;
 
     let mut letters = Vec::new();
-    run.until("reading dead letters", async |queues| {
+    run.until("reading dead letters", async |_| {
         // The recorder hides them for a while.
         letters = stack.dead_letters().await;
-        letters.len() >= queues.dead_letters
+        letters.len() >= run.dead_letters().await
     })
     .await;
     let items = stack.items().await;
     let mut evidence = run.evidence();
     letters.iter().for_each(|letter| evidence.read_letter(letter));
-    let items = items.iter().filter_map(Found::of_item);
-    evidence.items = items.map(|(owner, item)| ((owner, item.outcome.id.clone()), item)).collect();
+    evidence.items = items.iter().filter_map(Found::of_item).collect();
     for entry in stack.function_entries() {
         evidence.read_log(&entry, stack.max_receive_count().into());
     }
     let mut account = Account::of(&evidence);
     account.check_run(&plan, evidence.random_kills);
     account
-}
-
-pub(crate) fn say(line: &str) {
-    // A reader that is gone is no reason to fail.
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }

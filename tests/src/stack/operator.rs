@@ -17,6 +17,10 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use redrive::connection;
 use reqwest::{
     Method,
@@ -467,6 +471,11 @@ pub fn processes_with(variable: &str) -> Vec<i32> {
         environment.split(|byte| *byte == 0).any(|other| other == variable.as_bytes())
     };
     ids.filter(has_it).collect()
+}
+
+/// Kills a process, as nothing but the machine can. Returns whether there was one.
+pub fn kill_process(id: i32) -> bool {
+    kill(Pid::from_raw(id), Signal::SIGKILL).is_ok()
 }
 
 /// The key of a message in the table.

@@ -18,7 +18,7 @@ impl fmt::Debug for Text {
 }
 
 /// What is said of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The id of the message.
@@ -75,8 +75,9 @@ impl Found {
         Ok(Self { outcome: serde_json::from_str(json)?, content })
     }
 
-    /// Reads an item, and returns the owner of its message, too. None if it only keeps an outcome under a receipt.
-    pub fn of_item(item: &Item) -> Option<(String, Self)> {
+    /// Reads an item, and returns the owner and the id of its message, too. None if it only keeps an outcome under a
+    /// receipt.
+    pub fn of_item(item: &Item) -> Option<((String, String), Self)> {
         let (id, owner) = text(item, "pk").split_once('#').filter(|(id, _)| !id.is_empty())?;
         let member = |name| item.contains_key(name).then(|| text(item, name).to_owned());
         let outcome = Outcome {
@@ -87,7 +88,8 @@ impl Found {
             stored_at: member("stored_at"),
             reason: member("reason"),
         };
-        Some((owner.to_owned(), Self { outcome, content: member("payload").map(Text) }))
+        let found = Self { outcome, content: member("payload").map(Text) };
+        Some(((owner.to_owned(), id.to_owned()), found))
     }
 }
 

@@ -75,12 +75,13 @@ impl Socket {
         }
     }
 
-    /// Waits for the next events, for as long as it takes. None once the socket is closed, for whatever reason.
-    pub async fn next_events(&mut self) -> Option<Vec<Value>> {
+    /// Waits for the next events, for as long as it takes, and returns what they say. None once the socket is closed,
+    /// for whatever reason.
+    pub async fn next_outcomes(&mut self) -> Option<Vec<Outcome>> {
         while self.events.is_empty() {
             self.read().await.ok()?;
         }
-        Some(self.events.drain(..).collect())
+        Some(self.events.drain(..).map(|event| Outcome::of_event(&event)).collect())
     }
 
     /// Waits for the next event, and returns what it says.

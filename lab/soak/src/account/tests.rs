@@ -1,7 +1,6 @@
 //! That everything that can be wrong is found.
 
 use super::*;
-use crate::evidence::Key;
 
 const A: &str = r#"{"a":1}"#;
 const OTHER: &str = r#"{"a":2}"#;
