@@ -95,7 +95,7 @@ fn faults(chance: &mut Rng) -> [(f64, Fault); OF_THE_TABLE] {
 /// Kills a consumer now and then, as often as the plan says.
 pub(crate) async fn kill_consumers(run: &Run, mut chance: Rng) {
     for _ in 0..run.plan.kills {
-        sleep(Duration::from_millis(chance.u64(..8_000))).await;
+        sleep(Duration::from_millis(chance.u64(2_000..8_000))).await;
         // The last one killed may not have a successor yet.
         while !chance.choice(run.consumers()).is_some_and(kill_process) {
             sleep(Duration::from_millis(100)).await;
