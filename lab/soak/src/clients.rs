@@ -97,9 +97,8 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
 pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
     loop {
         sleep(Duration::from_millis(chance.u64(10..100))).await;
-        let accepted = chance
-            .choice(&run.evidence().accepted)
-            .map(|(receipt, sent)| (receipt.clone(), sent.key.clone()));
+        let key = |(receipt, sent): (&String, &Sent)| (receipt.clone(), sent.key.clone());
+        let accepted = chance.choice(&run.evidence().accepted).map(key);
         let Some((receipt, (owner, id))) = accepted else { continue };
         let owner = match chance.u32(0..8) {
             0 => chance.choice(&run.owners).expect("there are owners"),

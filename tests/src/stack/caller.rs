@@ -137,8 +137,6 @@ impl Caller<'_> {
 pub struct Queued {
     /// The id, URL-encoded.
     pub id: String,
-    /// `queued`.
-    pub status: String,
     /// What leads to the outcome of this request.
     pub receipt: String,
     /// Where to look up the outcome.
@@ -166,18 +164,14 @@ impl Request {
         Self { builder: self.builder.body(body), ..self }
     }
 
-    /// Sends it. A response of the HTTP API must be as `openapi.yaml` documents it.
+    /// Sends it while faults are expected: the response may be any, or none.
     ///
     /// # Errors
     /// If there is no response.
     pub async fn send(self) -> reqwest::Result<Response> {
         let response = self.builder.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await?;
-        if let Some((method, path)) = self.operation {
-            contract::check_response(&method, &path, status, &headers, &text);
-        }
-        Ok(Response { status, headers, text })
+        Ok(Response { status, headers, text: response.text().await? })
     }
 }
 
@@ -200,10 +194,16 @@ pub struct Response {
 }
 
 impl Response {
-    /// Sends a request, and returns the response, which there must be.
+    /// Sends a request, and returns the response. One of the HTTP API must be as `openapi.yaml` documents it.
     pub async fn to(request: impl Into<Request>) -> Self {
-        let response = request.into().send().await;
-        response.unwrap_or_else(|error| panic!("no response: {error}: {:?}", error.source()))
+        let request = request.into();
+        let operation = request.operation.clone();
+        let response = request.send().await;
+        let response = response.unwrap_or_else(|error| panic!("no response: {error}: {:?}", error.source()));
+        if let Some((method, path)) = operation {
+            contract::check_response(&method, &path, response.status, &response.headers, &response.text);
+        }
+        response
     }
 
     /// The body as JSON; null if there is none.

@@ -127,19 +127,23 @@ fn an_outcome_has_to_follow_from_what_is_stored() {
 
 #[test]
 fn what_differs_from_what_was_sent_is_altered() {
-    let dead = |receipt: &str, body: &str| {
-        let letter = (key(), Text(body.to_owned()));
-        changed("failed", |it| _ = it.letters.insert(receipt.to_owned(), letter))
+    let of_bob = || ("bob".to_owned(), key().1);
+    let in_the_table = |key, item| changed("stored", |it| _ = it.items.insert(key, item));
+    let dead = |receipt: &str, key, body: &str| {
+        changed("failed", |it| _ = it.letters.insert(receipt.to_owned(), (key, Text(body.to_owned()))))
     };
     for altered in [r#"{"a":1.0}"#, r#"{ "a":1}"#, OTHER] {
         let shown = found("1", "stored", Some(altered));
-        let in_the_table = changed("stored", |it| _ = it.items.insert(key(), shown.clone()));
-        assert!(in_the_table.contains(", altered 1"), "{altered}: {in_the_table}");
+        assert!(in_the_table(key(), shown.clone()).contains(", altered 1"), "{altered}");
         assert_eq!(before("alice", false, &[&shown]), "stored 1, altered 1");
         assert_eq!(in_the_end("stored", Some(shown)), "stored 1, altered 1");
-        assert_eq!(dead("1", altered), "failed 1, altered 1");
+        assert_eq!(dead("1", key(), altered), "failed 1, altered 1");
     }
-    assert_eq!(dead("9", A), "failed 1, altered 1");
+    for (receipt, key) in [("9", key()), ("1", of_bob())] {
+        assert_eq!(dead(receipt, key, A), "failed 1, altered 1");
+    }
+    assert_eq!(in_the_table(of_bob(), found("1", "stored", Some(A))), "stored 1, altered 1");
+    assert!(in_the_table(key(), found("1", "rejected", Some(A))).contains(", altered 1"));
     let spaced = [(" {}\n", &found("1", "stored", Some("{}")))];
     assert_eq!(account(&evidence(&spaced, &found("1", "stored", Some(" {}\n")))), "stored 1");
 }
