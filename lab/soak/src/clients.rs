@@ -71,7 +71,7 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
         let receive = async {
             while let Some(outcomes) = socket.next_outcomes().await {
                 let found = outcomes.into_iter().map(|outcome| Found { outcome, content: None });
-                found.for_each(|found| run.state(owner, true, found));
+                found.for_each(|found| run.add_statement(owner, true, found));
             }
         };
         let lifetime = async {
@@ -106,7 +106,7 @@ pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
         };
         let what = if chance.bool() { id } else { format!("{id}?receipt={receipt}") };
         if let Some(found) = look_up(owner, &what).await {
-            run.state(owner, false, found);
+            run.add_statement(owner, false, found);
         }
     }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn look_up_all(run: &Run) {
             let Some(found) = look_up(owner, &format!("{id}?receipt={receipt}")).await else { return };
             let replace = |sent: &mut Sent| sent.found.replace(found);
             let before = run.evidence().accepted.get_mut(&receipt).and_then(replace);
-            before.into_iter().for_each(|before| run.state(owner, false, before));
+            before.into_iter().for_each(|before| run.add_statement(owner, false, before));
         };
         stream::iter(open).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
         sleep(Duration::from_secs(2)).await;

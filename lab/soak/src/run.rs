@@ -124,8 +124,8 @@ impl Run {
         self.owners.iter().find(|owner| owner.name == name).expect("an owner of this run")
     }
 
-    /// Notes what an owner got to know.
-    pub(crate) fn state(&self, owner: &Caller<'_>, is_notification: bool, found: Found) {
+    /// Adds what an owner got to know to the evidence.
+    pub(crate) fn add_statement(&self, owner: &Caller<'_>, is_notification: bool, found: Found) {
         let owner = owner.name.clone();
         self.evidence().statements.push(Statement { owner, is_notification, found });
     }

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     sync::LazyLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -317,8 +317,7 @@ impl Stack {
 
     /// All log entries so far that contain this text, in the order of their times.
     pub async fn entries(&self, text: &str) -> Vec<Entry> {
-        let start =
-            SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").saturating_sub(SEARCHED);
+        let start = (jiff::Timestamp::now() - SEARCHED).as_millisecond();
         let groups = self.at.resources.iter().filter_map(|(logical_id, name)| {
             logical_id.strip_suffix("LogGroup").map(|function| (function, name))
         });
@@ -327,7 +326,7 @@ impl Stack {
             let mut request = json!({
                 "logGroupName": group,
                 "filterPattern": format!("\"{text}\""),
-                "startTime": u64::try_from(start.as_millis()).expect("a time"),
+                "startTime": start,
             });
             loop {
                 let page = self.json_rpc("logs", "Logs_20140328.FilterLogEvents", &request).await;
