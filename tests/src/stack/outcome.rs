@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Item, text};
 
@@ -22,10 +22,8 @@ impl fmt::Debug for Text {
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The id of the message.
-    #[serde(default)]
     pub id: String,
     /// Such as `stored`.
-    #[serde(default)]
     pub status: String,
     /// The receipt; empty on the synchronous path.
     #[serde(default)]
@@ -41,11 +39,12 @@ pub struct Outcome {
 impl Outcome {
     /// What an event says, whose id must agree with its type and data.
     pub fn of_event(event: &Value) -> Self {
-        let text = |name: &str| event[name].as_str().unwrap_or_default();
-        let status = text("type").trim_start_matches("intake.message.").to_owned();
-        let outcome = Self::deserialize(&event["data"]).expect("the data of an event");
-        assert_eq!(text("id"), format!("{}:{status}", outcome.receipt), "{event}");
-        Self { id: text("subject").to_owned(), status, ..outcome }
+        let mut data = event["data"].clone();
+        data["id"] = event["subject"].clone();
+        data["status"] = json!(event["type"].as_str().and_then(|kind| kind.strip_prefix("intake.message.")));
+        let outcome = Self::deserialize(data).unwrap_or_else(|error| panic!("no outcome ({error}): {event}"));
+        assert_eq!(event["id"], format!("{}:{}", outcome.receipt, outcome.status), "{event}");
+        outcome
     }
 }
 
@@ -59,10 +58,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// Reads the response to a look-up. An error says that it is none.
+    /// Reads the response to a look-up.
     ///
     /// # Errors
-    /// If the text is no response to a look-up.
+    /// If the text is none.
     pub fn parse(json: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Content {
@@ -95,8 +94,6 @@ impl Found {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
