@@ -210,10 +210,9 @@ async fn a_dropped_socket_is_noticed_and_what_it_missed_is_looked_up() {
 #[tokio::test]
 async fn an_expired_token_is_shown_and_replaced() {
     let mut page = Page::open().await;
-    let stack = &page.stack;
-    let claims = json!({ "iss": stack.at.token_issuer, "aud": stack.at.token_audience, "sub": "alice", "exp": 1_700_000_000 });
-    let expired =
-        stack.key.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": stack.key.key_id() }), &claims);
+    let mut claims = page.stack.claims("alice");
+    claims["exp"] = json!(1_700_000_000);
+    let expired = page.stack.sign(&claims);
     page.set("#token", &expired).await;
     page.click("#access-form button").await;
     page.until("$('#connections').textContent.includes('token expired') && !$('#banner').hidden").await;

@@ -3,10 +3,19 @@
 
 mod caller;
 mod operator;
+mod outcome;
 mod socket;
 
 use std::{
-    collections::BTreeMap, env, fmt::Display, fs, path::PathBuf, sync::LazyLock, thread, time::Duration,
+    collections::BTreeMap,
+    env,
+    fmt::Display,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::LazyLock,
+    thread,
+    time::Duration,
 };
 
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -30,7 +39,8 @@ use uuid::Uuid;
 
 pub use self::{
     caller::{Caller, Queued, Response},
-    operator::{Entry, Item, Record, number, partition_key, processes_with, text},
+    operator::{Entry, Item, Record, kill_process, number, partition_key, processes_with, text},
+    outcome::{Found, Outcome, Text},
     socket::Socket,
 };
 
@@ -60,6 +70,12 @@ pub async fn eventually<T, E: Display>(awaited: &str, mut attempt: impl AsyncFnM
             Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
+}
+
+/// Prints a line, also of a test that passes: `println!` is shown of tests that fail only.
+pub fn say(line: impl Display) {
+    // A reader that is gone is no reason to fail.
+    let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 /// A text that no other test uses. It has the mark of this run of the tests in it, so that all that they leave behind

@@ -1,7 +1,8 @@
 //! Illegal ids, on both paths.
 
-use e2e::stack::{Stack, unique};
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use e2e::stack::{Outcome, Queued, Stack, unique};
 
 const BODY: &str = r#"{"a":1}"#;
 
@@ -49,35 +50,22 @@ async fn a_queued_message_with_an_illegal_id_is_rejected_by_its_receipt_and_noti
     let mut accepted = Vec::new();
     for illegal in ILLEGAL {
         let response = caller.queue(&unique(illegal), BODY).await;
-        if response.status != 202 {
-            response.assert_problem(400, "invalid-id");
-            continue;
-        }
-        let queued = response.json();
-        let text = |member: &str| queued[member].as_str().expect("text").to_owned();
-        accepted.push((text("id"), text("receipt"), text("statusPath")));
+        accepted.extend(response.queued_unless(400, "invalid-id"));
     }
 
-    let mut notified = Vec::new();
-    while notified.len() < accepted.len() {
-        let event = socket.next_event().await;
-        assert_eq!(event["type"], "intake.message.rejected", "{event}");
-        assert!(event["data"]["reason"].as_str().is_some_and(|text| text.contains("A-Z")), "{event}");
-        let receipt = event["data"]["receipt"].as_str().expect("a receipt").to_owned();
-        if !notified.iter().any(|(_, known)| *known == receipt) {
-            notified.push((event["subject"].as_str().expect("a subject").to_owned(), receipt));
-        }
+    let expected: BTreeMap<_, _> = accepted.iter().map(|it| (it.receipt.clone(), it.id.clone())).collect();
+    let mut notified = BTreeMap::new();
+    while notified.len() < expected.len() {
+        let outcome = socket.next_outcome().await;
+        assert_rejected(&outcome);
+        notified.insert(outcome.receipt, outcome.id);
     }
-    let mut expected: Vec<_> =
-        accepted.iter().map(|(id, receipt, _)| (id.clone(), receipt.clone())).collect();
-    expected.sort_unstable();
-    notified.sort_unstable();
     assert_eq!(notified, expected);
 
-    for (id, receipt, status_path) in &accepted {
-        let found = caller.get(status_path).await.json();
-        assert_eq!((&found["status"], &found["receipt"]), (&json!("rejected"), &json!(receipt)), "{found}");
-        assert!(found["reason"].as_str().is_some_and(|reason| reason.contains("A-Z")), "{found}");
+    for Queued { id, receipt, status_path, .. } in &accepted {
+        let found = caller.get(status_path).await.found().outcome;
+        assert_eq!(found.receipt, *receipt);
+        assert_rejected(&found);
         assert_eq!(caller.item(id).await, None, "nothing is written");
     }
 }
@@ -90,15 +78,16 @@ async fn a_very_long_id_is_rejected_and_truncated_in_the_notification() {
     let id = "x".repeat(4000);
 
     caller.put(&id, BODY).await.assert_problem(400, "invalid-id");
-    let response = caller.queue(&id, BODY).await;
-    if response.status == 202 {
-        let event = socket.next_event().await;
-        assert_eq!(event["type"], "intake.message.rejected", "{event}");
-        let subject = event["subject"].as_str().expect("a subject");
-        assert!(subject.len() < 1000 && id.starts_with(subject), "{event}");
-    } else {
-        response.assert_problem(400, "invalid-id");
+    if caller.queue(&id, BODY).await.queued_unless(400, "invalid-id").is_some() {
+        let outcome = socket.next_outcome().await;
+        assert_rejected(&outcome);
+        assert!(outcome.id.len() < 1000 && id.starts_with(&outcome.id), "{outcome:?}");
     }
+}
+
+fn assert_rejected(outcome: &Outcome) {
+    assert_eq!(outcome.status, "rejected", "{outcome:?}");
+    assert!(outcome.reason.as_ref().is_some_and(|reason| reason.contains("A-Z")), "{outcome:?}");
 }
 
 /// The emulator compares the path with the authorizer's policy up to a line break only, and then responds with 403.

@@ -1,10 +1,8 @@
 //! What the tests have written, removed again. Everything of a run has its mark.
 
-use std::io::{Write, stdout};
-
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::{Message, QueueAttributeName};
-use e2e::stack::{Item, Stack, eventually, text};
+use aws_sdk_sqs::types::Message;
+use e2e::stack::{Item, Stack, eventually, say, text};
 
 #[tokio::test]
 #[ignore = "removes what the others have written: `cargo xtask verify` runs it last"]
@@ -17,8 +15,7 @@ async fn what_the_tests_have_written_is_removed() {
     let queues = remove_queues(&stack).await;
     let removed =
         format!("removed: {items} items, {connections} connections, {letters} dead letters, {queues} queues");
-    // Not by println!, which is shown of tests that fail only.
-    writeln!(stdout(), "{removed}").expect("standard output");
+    say(removed);
 }
 
 async fn remove_items(stack: &Stack, table: &str, key: &[&str]) -> usize {
@@ -41,10 +38,6 @@ async fn remove_dead_letters(stack: &Stack) -> usize {
         let mut values = attributes.filter_map(|(_, value)| value.string_value());
         values.any(|value| value.contains(&stack.at.run))
     };
-    let counts = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-    ];
     let (mut removed, mut others) = (0, std::collections::HashSet::new());
     eventually("the dead-letter queue without letters of the tests", async || {
         for letter in stack.receive(url).await {
@@ -57,10 +50,7 @@ async fn remove_dead_letters(stack: &Stack) -> usize {
                 others.insert(letter.message_id().expect("an id").to_owned());
             }
         }
-        let get = stack.sqs.get_queue_attributes().queue_url(url);
-        let got = get.set_attribute_names(Some(counts.to_vec())).send().await.expect("it has attributes");
-        let numbers = got.attributes.unwrap_or_default();
-        let left: usize = counts.iter().map(|name| numbers[name].parse::<usize>().expect("a number")).sum();
+        let left = stack.message_count(url).await;
         if left <= others.len() { Ok(()) } else { Err(format!("{left} letters")) }
     })
     .await;

@@ -1,8 +1,6 @@
 //! The life of a WebSocket connection.
 
-use std::time::Duration;
-
-use e2e::stack::{Item, Stack, eventually, number, text, unique};
+use e2e::stack::{Caller, Item, Stack, eventually, number, text, unique};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -24,10 +22,10 @@ async fn a_connection_is_recorded_for_its_longest_life() {
     let stack = Stack::running();
     let caller = stack.caller();
     // A token that is valid for longer than a socket can be open.
-    let day = Duration::from_secs(24 * 3600);
-    let token = stack.key.mint(&stack.at.token_issuer, &stack.at.token_audience, &caller.name, day);
     let before = Timestamp::now().as_second();
-    let _socket = stack.connect(&format!("?token={token}")).await.expect("accepted");
+    let mut claims = stack.claims(&caller.name);
+    claims["exp"] = json!(before + 24 * 3600);
+    let _socket = stack.connect(&format!("?token={}", stack.sign(&claims))).await.expect("accepted");
     let after = Timestamp::now().as_second();
 
     let recorded = stack.connections(&caller.name).await;
@@ -44,15 +42,9 @@ async fn a_connection_is_not_notified_after_its_token_has_expired() {
     let stack = Stack::running();
     let caller = stack.caller();
     // Already expired, but within the minute of leeway: valid for as long as it takes to connect.
-    let claims = json!({
-        "iss": stack.at.token_issuer,
-        "aud": stack.at.token_audience,
-        "sub": caller.name,
-        "exp": Timestamp::now().as_second() - 54,
-    });
-    let header = json!({ "alg": "ES256", "typ": "JWT", "kid": stack.key.key_id() });
-    let token = stack.key.sign(&header, &claims);
-    let mut expiring = stack.open(&format!("?token={token}")).await.expect("still valid");
+    let mut claims = stack.claims(&caller.name);
+    claims["exp"] = json!(Timestamp::now().as_second() - 54);
+    let mut expiring = stack.open(&format!("?token={}", stack.sign(&claims))).await.expect("still valid");
     let mut valid = caller.connect().await;
     eventually("the token to expire", async || {
         let response = expiring.request(r#"{"action":"ping"}"#).await;
@@ -82,11 +74,7 @@ async fn a_closed_connection_is_removed_and_the_others_are_not() {
 
     closing.close().await;
 
-    eventually("the closed connection to be removed", async || {
-        let left = ids(&stack.connections(&caller.name).await);
-        if left.len() == 1 && left != first { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    until_connections(&stack, &caller, |left| left.len() == 1 && left != first).await;
     let id = unique("q");
     caller.queued(&id, r#"{"a":1}"#).await;
     staying.notified("stored", &id).await;
@@ -102,11 +90,7 @@ async fn the_connection_of_a_client_that_vanishes_is_removed() {
     // Without closing it properly.
     drop(socket);
 
-    eventually("the connection of a client that vanished to be removed", async || {
-        let left = ids(&stack.connections(&caller.name).await);
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    until_connections(&stack, &caller, <[_]>::is_empty).await;
 }
 
 #[tokio::test]
@@ -125,11 +109,7 @@ async fn a_gone_connection_is_removed_by_a_push_and_does_not_affect_the_others()
     caller.queued(&id, r#"{"a":1}"#).await;
 
     socket.notified("stored", &id).await;
-    eventually("the gone connections to be removed", async || {
-        let left = ids(&stack.connections(&caller.name).await);
-        if left == open { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    until_connections(&stack, &caller, |left| left == open).await;
     // The other owner had no message, and so no push.
     assert_eq!(ids(&stack.connections(&other.name).await), gone[..1]);
     let id = unique("q");
@@ -143,12 +123,17 @@ async fn gone_connection(stack: &Stack) -> String {
     let socket = caller.connect().await;
     let id = ids(&stack.connections(&caller.name).await).remove(0);
     socket.close().await;
-    eventually("a closed connection to be removed", async || {
+    until_connections(stack, &caller, <[_]>::is_empty).await;
+    id
+}
+
+/// Waits until what should be removed is: then these connections of the caller are left.
+async fn until_connections(stack: &Stack, caller: &Caller<'_>, is_left: impl Fn(&[String]) -> bool) {
+    eventually("the other connections to be removed", async || {
         let left = ids(&stack.connections(&caller.name).await);
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        if is_left(&left) { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
-    id
 }
 
 fn ids(connections: &[Item]) -> Vec<String> {

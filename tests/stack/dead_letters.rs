@@ -1,7 +1,7 @@
 //! Records that keep failing, up to the dead-letter queue.
 
-use e2e::stack::{Record, Stack, eventually, unique};
-use serde_json::{Value, json};
+use e2e::stack::{Outcome, Record, Stack, eventually, unique};
+use serde_json::json;
 
 const BODY: &str = r#"{"number":1234567890123456789}"#;
 
@@ -37,12 +37,11 @@ async fn a_message_that_cannot_be_stored_fails_after_its_last_delivery_and_is_st
     caller.queued(&good, BODY).await;
     socket.notified("stored", &good).await;
 
-    let event = socket.notified("failed", &id).await;
-    assert_eq!(event["data"]["receipt"], json!(queued.receipt));
+    let outcome = socket.notified("failed", &id).await;
+    assert_eq!(outcome.receipt, queued.receipt);
     let reason = "in any of its deliveries";
-    assert!(event["data"]["reason"].as_str().is_some_and(|text| text.contains(reason)), "{event}");
-    let found = caller.get(&queued.status_path).await.json();
-    assert_eq!((&found["status"], &found["reason"]), (&json!("failed"), &event["data"]["reason"]));
+    assert!(outcome.reason.as_ref().is_some_and(|text| text.contains(reason)), "{outcome:?}");
+    assert_eq!(caller.get(&queued.status_path).await.found().outcome, outcome);
     let letter = stack.dead_letter(&queued.receipt).await;
     assert_eq!(letter.body(), Some(BODY));
 
@@ -75,17 +74,15 @@ async fn in_a_batch_every_record_has_its_own_outcome() {
 
     let mut notified = Vec::new();
     for _ in 0..4 {
-        let event = of_alice.next_event().await;
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
-        notified.push((text(&event["type"]), text(&event["subject"])));
+        let Outcome { status, id, .. } = of_alice.next_outcome().await;
+        notified.push(format!("{status} {id}"));
     }
     notified.sort_unstable();
-    let outcome = |kind: &str, subject: &str| (format!("intake.message.{kind}"), subject.to_owned());
     let mut expected = [
-        outcome("stored", &stored),
-        outcome("rejected", &rejected),
-        outcome("rejected", "no id"),
-        outcome("conflict", &conflict),
+        format!("stored {stored}"),
+        format!("rejected {rejected}"),
+        "rejected no id".to_owned(),
+        format!("conflict {conflict}"),
     ];
     expected.sort_unstable();
     assert_eq!(notified, expected);
@@ -122,21 +119,17 @@ async fn a_dead_letter_without_an_outcome_gets_one_and_stays() {
                 // As its schedule does every minute.
                 stack.invoke("DeadLetterRecorderFunction", &json!({})).await;
                 let found = caller.get(&path).await;
-                if found.message_status() == "queued" { Err(found.text) } else { Ok(found.json()) }
+                if found.message_status() == "queued" { Err(found.text) } else { Ok(found.found().outcome) }
             })
             .await,
         );
         assert_eq!(stack.dead_letter(receipt).await.body(), Some(BODY));
     }
-    let statuses: Vec<_> = found.iter().map(|found| &found["status"]).collect();
+    let statuses: Vec<_> = found.iter().map(|outcome| &outcome.status).collect();
     assert_eq!(statuses, ["failed", "conflict", "rejected"]);
     for _ in &found {
-        let event = socket.next_event().await;
-        let found = found.iter().find(|found| found["receipt"] == event["data"]["receipt"]);
-        let found = found.expect("an event for one of these receipts");
-        assert_eq!(event["type"], format!("intake.message.{}", found["status"].as_str().expect("text")));
-        assert_eq!(event["data"]["reason"], found["reason"]);
-        assert_eq!(event["data"]["receivedAt"], found["receivedAt"]);
+        let outcome = socket.next_outcome().await;
+        assert!(found.contains(&outcome), "{outcome:?}, not one of {found:?}");
     }
     assert_eq!(caller.look_up(&failed).await.payload(), BODY);
 }

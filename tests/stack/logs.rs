@@ -40,7 +40,7 @@ async fn a_correlation_id_shows_every_step_of_a_message_in_their_order() {
     assert_steps(&stack, stored.header("x-amz-apigw-id"), &steps).await;
 
     let response = caller.queue(&queued, r#"{"a":1}"#).await;
-    let receipt = response.json()["receipt"].clone();
+    let receipt = json!(response.queued().receipt);
     socket.notified("stored", &queued).await;
     // The gateway has cached the authorizer's response.
     let steps = ["QueueConsumer: settled", "QueueConsumer: notified"];
@@ -63,9 +63,8 @@ async fn a_correlation_id_is_kept_through_failures_and_a_redrive() {
     stack.block(&caller.name, &id).await;
 
     let response = caller.queue(&id, r#"{"a":1}"#).await;
-    let receipt = response.json()["receipt"].as_str().expect("a receipt").to_owned();
     socket.notified("failed", &id).await;
-    let letter = stack.dead_letter(&receipt).await;
+    let letter = stack.dead_letter(&response.queued().receipt).await;
     stack.unblock(&caller.name, &id).await;
     stack.send(Record::received(&letter)).await;
     socket.notified("stored", &id).await;

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, net::TcpListener};
 
 use e2e::{
     events::record,
-    stack::{Record, Response, Stack, eventually, processes_with, unique},
+    stack::{Entry, Record, Response, Stack, eventually, processes_with, unique},
 };
 use intake_platform::metrics::{DIMENSION, Metric, NAMESPACE};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 const BODY: &str = r#"{"a":1}"#;
 const FUNCTIONS: [&str; 5] = [
@@ -33,7 +33,7 @@ async fn every_metric_is_what_was_sent() {
     for function in FUNCTIONS {
         started.push(Started::with(&stack, function, &[]).await);
     }
-    let before = stack.function_log().len();
+    let before = stack.function_entries().len();
     let caller = stack.caller();
     let max_receive_count = u64::from(stack.max_receive_count());
     let mut expected = Expected::default();
@@ -140,7 +140,7 @@ async fn every_metric_is_what_was_sent() {
     expected.add("WebSocketFunction", &[(Metric::Disconnected, 1)]);
 
     eventually("the metrics to be what was sent", async || {
-        let counts = counts(&stack.function_log()[before..]);
+        let counts = counts(&stack.function_entries()[before..]);
         if counts == expected.0 { Ok(()) } else { Err(format!("{counts:#?}, not {:#?}", expected.0)) }
     })
     .await;
@@ -181,17 +181,16 @@ impl Expected {
 }
 
 /// Adds up the lines of a log like CloudWatch does.
-fn counts(log: &str) -> Counts {
+fn counts(log: &[Entry]) -> Counts {
     let mut counts = Counts::new();
-    for (function, line) in log.lines().filter_map(|line| line.split_once('\t')) {
-        let Ok(Value::Object(line)) = serde_json::from_str(line) else { continue };
+    for Entry { function, json: line, .. } in log {
         let Some(directives) = line.get("_aws").map(|marker| &marker["CloudWatchMetrics"]) else { continue };
         let [directive] = directives.as_array().expect("directives").as_slice() else {
             panic!("{directives}: not one directive");
         };
         assert_eq!(directive["Namespace"], NAMESPACE);
         assert_eq!(directive["Dimensions"], json!([[DIMENSION]]));
-        assert_eq!(line[DIMENSION], function, "the dimension is the name of the function");
+        assert_eq!(line[DIMENSION], json!(function), "the dimension is the name of the function");
         // The dead-letter recorder runs every minute, whatever the test does.
         if function.contains("DeadLetterRecorderFunction") {
             continue;
@@ -202,14 +201,14 @@ fn counts(log: &str) -> Counts {
             let metric = Metric::ALL.iter().copied().find(|metric| described["Name"] == metric.name());
             let metric = metric.unwrap_or_else(|| panic!("{described} is no metric of ours"));
             assert_eq!(described["Unit"], metric.unit());
-            *counts.entry(((*logical).to_owned(), metric.name())).or_default() += sum(&line, metric);
+            *counts.entry(((*logical).to_owned(), metric.name())).or_default() += sum(line, metric);
         }
     }
     counts
 }
 
 /// What a line adds: the sum of counts, the number of times.
-fn sum(line: &Map<String, Value>, metric: Metric) -> u64 {
+fn sum(line: &Value, metric: Metric) -> u64 {
     let value = &line[metric.name()];
     let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
     assert!((1..=100).contains(&values.len()), "CloudWatch accepts at most 100 values, not {}", values.len());
@@ -221,32 +220,23 @@ fn sum(line: &Map<String, Value>, metric: Metric) -> u64 {
 struct Started {
     function: &'static str,
     mark: String,
-    original: Value,
+    before: Value,
 }
 
 impl Started {
     /// Starts a function anew, with some variables changed.
     async fn with(stack: &Stack, function: &'static str, changes: &[(&str, &str)]) -> Self {
-        let configuration = stack.rest("lambda", Method::GET, &path(stack, function), None).await;
-        let original = configuration["Environment"]["Variables"].clone();
-        let (mark, mut variables) = (unique("metrics"), original.clone());
-        for (name, value) in [&[(MARK, mark.as_str())], changes].concat() {
-            variables[name] = json!(value);
-        }
-        set_variables(stack, function, &variables).await;
-        Self { function, mark, original }
+        let mark = unique("metrics");
+        let change = |configuration: &mut Value| {
+            for (name, value) in [&[(MARK, mark.as_str())], changes].concat() {
+                configuration["Environment"]["Variables"][name] = json!(value);
+            }
+        };
+        let before = stack.reconfigure(function, change).await;
+        Self { function, mark, before }
     }
 
     async fn restore(self, stack: &Stack) {
-        set_variables(stack, self.function, &self.original).await;
+        stack.reconfigure(self.function, |configuration| *configuration = self.before).await;
     }
-}
-
-async fn set_variables(stack: &Stack, function: &str, variables: &Value) {
-    let change = json!({ "Environment": { "Variables": variables } });
-    stack.rest("lambda", Method::PUT, &path(stack, function), Some(&change)).await;
-}
-
-fn path(stack: &Stack, function: &str) -> String {
-    format!("{}/configuration", stack.function(function))
 }

@@ -12,16 +12,16 @@ async fn every_outcome_is_notified_as_a_cloud_event() {
     let (good, bad) = (unique("good"), unique("bad"));
 
     let queued = caller.queued(&good, r#"{"a":1}"#).await;
-    let event = socket.notified("stored", &good).await;
-    assert_eq!(event, cloud_event(&caller, &event, "stored", &queued.receipt).await);
+    let event = socket.next_event().await;
+    assert_eq!(event, cloud_event(&caller, &event, "stored", &good, &queued.receipt).await);
 
     let queued = caller.queued(&good, r#"{"a":2}"#).await;
-    let event = socket.notified("conflict", &good).await;
-    assert_eq!(event, cloud_event(&caller, &event, "conflict", &queued.receipt).await);
+    let event = socket.next_event().await;
+    assert_eq!(event, cloud_event(&caller, &event, "conflict", &good, &queued.receipt).await);
 
     let receipt = stack.send(caller.record(&bad, "no JSON")).await;
-    let event = socket.notified("rejected", &bad).await;
-    assert_eq!(event, cloud_event(&caller, &event, "rejected", &receipt).await);
+    let event = socket.next_event().await;
+    assert_eq!(event, cloud_event(&caller, &event, "rejected", &bad, &receipt).await);
     assert_eq!(event["data"]["reason"], "the message is not JSON: line 1, column 2");
 }
 
@@ -35,9 +35,10 @@ async fn all_connections_of_an_owner_are_notified() {
     caller.queued(&id, r#"{"a":1}"#).await;
 
     let [one, two, three] = &mut sockets;
-    let first = one.notified("stored", &id).await;
-    assert_eq!(two.notified("stored", &id).await, first);
-    assert_eq!(three.notified("stored", &id).await, first);
+    let first = one.next_event().await;
+    assert_eq!(first["subject"], json!(id));
+    assert_eq!(two.next_event().await, first);
+    assert_eq!(three.next_event().await, first);
 }
 
 #[tokio::test]
@@ -79,11 +80,10 @@ async fn a_notified_outcome_can_already_be_looked_up() {
 }
 
 /// The whole event as it has to be, with the time of the one that was received: it says what the look-up says.
-async fn cloud_event(caller: &Caller<'_>, received: &Value, kind: &str, receipt: &str) -> Value {
+async fn cloud_event(caller: &Caller<'_>, received: &Value, kind: &str, id: &str, receipt: &str) -> Value {
     let time = received["time"].as_str().expect("a time");
     assert!(time.ends_with('Z') && time.parse::<Timestamp>().is_ok(), "{received}");
-    let subject = received["subject"].as_str().expect("a subject");
-    let found = caller.get(&format!("/messages/{subject}?receipt={receipt}")).await.json();
+    let found = caller.get(&format!("/messages/{id}?receipt={receipt}")).await.json();
     assert_eq!(found["status"], kind);
     let mut data = json!({ "receipt": receipt, "receivedAt": found["receivedAt"] });
     for member in ["storedAt", "reason"] {
@@ -96,7 +96,7 @@ async fn cloud_event(caller: &Caller<'_>, received: &Value, kind: &str, receipt:
         "id": format!("{receipt}:{kind}"),
         "source": "/intake",
         "type": format!("intake.message.{kind}"),
-        "subject": subject,
+        "subject": id,
         "time": time,
         "datacontenttype": "application/json",
         "data": data,

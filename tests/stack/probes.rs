@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
-    io::{Write, stdout},
 };
 
 use aws_sdk_dynamodb::{
@@ -12,7 +11,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, BatchStatementRequest},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
-use e2e::stack::{Stack, eventually, unique};
+use e2e::stack::{Stack, eventually, say, unique};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use reqwest::Method;
@@ -21,8 +20,7 @@ use serde_json::json;
 const BODY: &str = r#"{"a":1}"#;
 
 fn seen(behaviour: &str, what: impl Display) {
-    // Not by println!, which is shown of tests that fail only.
-    writeln!(stdout(), "seen: {behaviour}: {what}").expect("standard output");
+    say(format_args!("seen: {behaviour}: {what}"));
 }
 
 #[tokio::test]

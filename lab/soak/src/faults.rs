@@ -1,143 +1,105 @@
 //! The faults: they switch on and off at random, and consumers are killed.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
-use e2e::stack::processes_with;
+use e2e::stack::kill_process;
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+use tokio::{
+    join,
+    time::{Instant, sleep, timeout},
 };
-use tokio::time::{Instant, sleep, timeout};
 
-use crate::run::{Phase, Run};
+use crate::run::Run;
 
-/// Longer than the functions wait for a response of the table.
-const TOO_LATE: Duration = Duration::from_secs(6);
-
-/// How much work the consumers may do between two kills.
-const MAX_WITHOUT_A_KILL: Duration = Duration::from_secs(8);
-
-/// How many messages an outage has to bring into the dead-letter queue, and how long that may take.
+/// How many messages an outage has to bring into the dead-letter queue, and how long it may last. Until the next one
+/// there are other faults, for the same time.
 const OUTAGE_LETTERS: usize = 10;
 const MAX_OUTAGE: Duration = Duration::from_secs(60);
 
-/// How long there are other faults before deliveries are exhausted again.
-const EXHAUST_INTERVAL: Duration = Duration::from_secs(60);
+/// How many of the faults the table has, and how many of them pushes have, too.
+const OF_THE_TABLE: usize = 11;
+const OF_PUSHES: usize = 5;
 
-/// How long consumers are killed again and again: for two deliveries of a message.
-const KILLING: Duration = Duration::from_secs(9);
-
-/// Exhausts deliveries from the beginning and then now and again; in between, switches faults of the table on and off.
-pub(crate) async fn disturb_the_table(run: &Run, proxy: &FaultProxy, seed: u64) {
-    let mut chance = Rng::with_seed(seed);
-    while run.is(Phase::Faults) {
-        exhaust_deliveries(run, proxy).await;
-        let disturbing = disturb(run, proxy, of_the_table, chance.u64(..));
-        let _ = timeout(EXHAUST_INTERVAL, disturbing).await;
-        proxy.always(Fault::None);
+/// Makes requests of the functions fail, or throttles the table for as long as the plan says.
+pub(crate) async fn disturb(run: &Run, mut chance: Rng) {
+    if let Some(seconds) = run.plan.throttle {
+        run.table.always(Fault::Throttle);
+        sleep(Duration::from_secs(seconds)).await;
+        run.table.always(Fault::None);
+    } else {
+        let pushes = switch(&run.connections, OF_PUSHES, chance.fork());
+        join!(pushes, disturb_the_table(run, chance));
     }
 }
 
-/// Switches faults of the table on and off, or of the sockets.
-pub(crate) async fn disturb(run: &Run, proxy: &FaultProxy, of: fn(&mut Rng) -> (f64, Fault), seed: u64) {
-    let mut chance = Rng::with_seed(seed);
-    while run.is(Phase::Faults) {
-        let (share, fault) = of(&mut chance);
-        proxy.sometimes(share, fault, chance.u64(..));
-        pause(run, chance.u64(100..2_500)).await;
-        proxy.always(Fault::None);
-        pause(run, chance.u64(100..1_500)).await;
+/// Exhausts deliveries from the beginning and then now and again; in between, switches faults of the table on and off.
+async fn disturb_the_table(run: &Run, mut chance: Rng) {
+    loop {
+        exhaust_deliveries(run).await;
+        let _ = timeout(MAX_OUTAGE, switch(&run.table, OF_THE_TABLE, chance.fork())).await;
+        run.table.always(Fault::None);
     }
 }
 
 /// Makes last deliveries end in an outage, so that the consumer cannot record the failure, and others in a kill.
-async fn exhaust_deliveries(run: &Run, proxy: &FaultProxy) {
-    let letters = || run.counts.dead_letters.load(Ordering::Relaxed);
-    let enough = letters() + OUTAGE_LETTERS;
-    proxy.always(Fault::Throttle);
-    let end = Instant::now() + MAX_OUTAGE;
-    while letters() < enough && Instant::now() < end && run.is(Phase::Faults) {
-        sleep(Duration::from_millis(200)).await;
-    }
-    // Without a response, a delivery is still open when its consumer is killed.
-    proxy.always(Fault::Hang);
-    let end = Instant::now() + KILLING;
-    while run.plan.kills > 0 && Instant::now() < end && run.is(Phase::Faults) {
-        let kills = processes_with(&run.mark).into_iter().filter(|consumer| kill_process(*consumer)).count();
-        run.counts.forced_kills.fetch_add(kills, Ordering::Relaxed);
+async fn exhaust_deliveries(run: &Run) {
+    let enough = run.dead_letters().await + OUTAGE_LETTERS;
+    run.table.always(Fault::Throttle);
+    let outage = async {
+        while run.dead_letters().await < enough {
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let _ = timeout(MAX_OUTAGE, outage).await;
+    // Without a response, a delivery is still open when its consumer is killed, for two deliveries of a message.
+    run.table.always(Fault::Hang);
+    let end = Instant::now() + Duration::from_secs(9);
+    while run.plan.kills > 0 && Instant::now() < end {
+        let kills = run.consumers().into_iter().filter(|consumer| kill_process(*consumer)).count();
+        run.evidence().forced_kills += kills;
         sleep(Duration::from_millis(700)).await;
     }
 }
 
-/// Throttles every request to the table from now on, for so many seconds.
-pub(crate) async fn throttle_the_table(run: &Run, proxy: &FaultProxy, seconds: u64) {
-    proxy.always(Fault::Throttle);
-    pause(run, 1_000 * seconds).await;
-    proxy.always(Fault::None);
-}
-
-/// Waits so many milliseconds, but no longer than there are faults.
-async fn pause(run: &Run, milliseconds: u64) {
-    let mut phase = run.phase.subscribe();
-    let calm = phase.wait_for(|phase| *phase != Phase::Faults);
-    let _ = timeout(Duration::from_millis(milliseconds), calm).await;
-}
-
-/// A fault before the table, and the share of requests that it affects.
-fn of_the_table(chance: &mut Rng) -> (f64, Fault) {
-    let some = 0.1 + 0.5 * chance.f64();
-    match chance.u32(0..11) {
-        0 => (1.0, Fault::Throttle),
-        1 => (some, Fault::Throttle),
-        2 => (1.0, Fault::ThrottleStatements),
-        3 => (some, Fault::ThrottleStatements),
-        4 => (1.0, Fault::ServerError),
-        5 => (some, Fault::ServerError),
-        6 => (some, Fault::CutBefore),
-        7 => (some, Fault::CutAfter),
-        8 => (some, Fault::Delay(Duration::from_millis(chance.u64(50..1_500)))),
-        9 => (0.1, Fault::Delay(TOO_LATE)),
-        _ => (0.1, Fault::Hang),
+/// Switches the first so many faults on and off.
+async fn switch(proxy: &FaultProxy, number: usize, mut chance: Rng) {
+    loop {
+        let (share, fault) = faults(&mut chance)[chance.usize(..number)];
+        proxy.sometimes(share, fault, chance.u64(..));
+        sleep(Duration::from_millis(chance.u64(100..2_500))).await;
+        proxy.always(Fault::None);
+        sleep(Duration::from_millis(chance.u64(100..1_500))).await;
     }
 }
 
-/// A fault before the sockets, and the share of pushes that it affects.
-pub(crate) fn of_the_sockets(chance: &mut Rng) -> (f64, Fault) {
+/// What can happen to a request, each with the share of the requests that it affects. The last ones only a table has.
+fn faults(chance: &mut Rng) -> [(f64, Fault); OF_THE_TABLE] {
     let some = 0.1 + 0.5 * chance.f64();
-    match chance.u32(0..5) {
-        0 => (some, Fault::ServerError),
-        1 => (some, Fault::CutBefore),
-        2 => (some, Fault::CutAfter),
-        3 => (some, Fault::Delay(Duration::from_millis(chance.u64(50..1_500)))),
-        _ => (0.2, Fault::Hang),
-    }
+    [
+        (some, Fault::ServerError),
+        (some, Fault::CutBefore),
+        (some, Fault::CutAfter),
+        (some, Fault::Delay(Duration::from_millis(chance.u64(50..1_500)))),
+        (0.2, Fault::Hang),
+        (1.0, Fault::ServerError),
+        (1.0, Fault::Throttle),
+        (some, Fault::Throttle),
+        (1.0, Fault::ThrottleStatements),
+        (some, Fault::ThrottleStatements),
+        // Longer than the functions wait for a response.
+        (0.1, Fault::Delay(Duration::from_secs(6))),
+    ]
 }
 
-/// Kills consumers, evenly over the work, or when there was little progress for a while.
-pub(crate) async fn kill_consumers(run: &Run, seed: u64) {
-    let mut chance = Rng::with_seed(seed);
-    let total = run.plan.kills;
-    for killed in 0..total {
-        let due = run.plan.messages * (killed + 1) / (total + 1);
-        let latest = Instant::now() + MAX_WITHOUT_A_KILL;
-        while run.counts.settled.load(Ordering::Relaxed) < due && Instant::now() < latest {
-            sleep(Duration::from_millis(50)).await;
-        }
-        // Somewhere within a batch.
-        sleep(Duration::from_millis(chance.u64(0..300))).await;
+/// Kills a consumer now and then, as often as the plan says.
+pub(crate) async fn kill_consumers(run: &Run, mut chance: Rng) {
+    for _ in 0..run.plan.kills {
+        sleep(Duration::from_millis(chance.u64(2_000..8_000))).await;
         // The last one killed may not have a successor yet.
-        for _ in 0..100 {
-            if chance.choice(processes_with(&run.mark)).is_some_and(kill_process) {
-                run.counts.random_kills.fetch_add(1, Ordering::Relaxed);
-                break;
-            }
+        while !chance.choice(run.consumers()).is_some_and(kill_process) {
             sleep(Duration::from_millis(100)).await;
         }
+        run.evidence().random_kills += 1;
     }
-}
-
-fn kill_process(id: i32) -> bool {
-    kill(Pid::from_raw(id), Signal::SIGKILL).is_ok()
 }

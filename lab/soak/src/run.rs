@@ -1,151 +1,247 @@
-//! What the tasks of a run share.
+//! A run, and what its tasks share.
 
 use std::{
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use clap::Parser;
-use e2e::stack::Stack;
-use tokio::sync::watch;
+use e2e::stack::{Caller, Found, Stack, processes_with, say};
+use fastrand::Rng;
+use fault_proxy::{Fault, FaultProxy};
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
-use crate::evidence::{Evidence, LookUp, Notification, Sent};
+use crate::{
+    account::{Account, Evidence, Sent, Statement},
+    clients, faults,
+};
 
-/// How many sockets an owner has open, while they are open.
-pub(crate) const SOCKETS: usize = 2;
+/// The functions that use the tables, and the timeout in seconds of each in a flood with all faults: the consumer
+/// retries until shortly before its timeout, and its messages are to be redelivered during the flood.
+const FUNCTIONS: [(&str, Option<u32>); 4] = [
+    (CONSUMER, Some(3)),
+    ("StatusLookupFunction", Some(3)),
+    ("WebSocketFunction", Some(3)),
+    ("DeadLetterRecorderFunction", None),
+];
+const CONSUMER: &str = "QueueConsumerFunction";
 
-/// What to do.
+/// The variable by which the processes of the consumer are recognized.
+const MARK: &str = "SOAKED_THROUGH";
+
+/// How often progress is printed.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// How long the queues may stay as they are while there is something in them.
+const MAX_STANDSTILL: Duration = Duration::from_secs(120);
+
+/// How many sockets each owner has, and how many messages each sends after the faults.
+const SOCKETS: usize = 2;
+const AFTER_FAULTS: usize = 5;
+
+/// What to do; `cargo xtask soak --help` says more.
 #[derive(Parser, Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// How many messages have to be accepted during the flood.
     #[arg(long)]
     pub(crate) messages: usize,
-    /// How many clients send at once.
     #[arg(long)]
     pub(crate) clients: usize,
-    /// How many owners there are.
     #[arg(long)]
     pub(crate) owners: usize,
-    /// How many kills there are at random.
     #[arg(long)]
     pub(crate) kills: usize,
-    /// The seed of everything random.
     #[arg(long)]
     pub(crate) seed: u64,
-    /// Instead of all the faults: the database throttles every request for so many seconds, from the beginning. The
-    /// functions keep their timeouts, each client sends a valid message every second, and every one of them has to
-    /// be stored in the end.
+    /// The functions keep their timeouts then, and each client sends a valid message every second.
     #[arg(long)]
     pub(crate) throttle: Option<u64>,
-}
-
-/// An identity that sends messages and listens for notifications.
-pub(crate) struct Owner {
-    pub(crate) name: String,
-    pub(crate) token: String,
-    /// The number of its ids.
-    pub(crate) ids: AtomicUsize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Everything may fail.
-    Faults,
-    /// Nothing fails any more; the rest of the messages is handled.
-    Calm,
-    /// Nothing is left.
-    Over,
 }
 
 /// What the tasks share.
 pub(crate) struct Run {
     pub(crate) plan: Plan,
-    pub(crate) http_url: String,
-    pub(crate) websocket_url: String,
-    pub(crate) owners: Vec<Owner>,
-    /// The variable that only the consumers of this stack have, as `NAME=value`.
-    pub(crate) mark: String,
-    pub(crate) phase: watch::Sender<Phase>,
-    pub(crate) counts: Counts,
+    pub(crate) stack: &'static Stack,
+    pub(crate) owners: Vec<Caller<'static>>,
+    /// Between the functions and the tables.
+    pub(crate) table: FaultProxy,
+    /// Between the functions and the sockets.
+    pub(crate) connections: FaultProxy,
+    /// Whether there are no more faults, and sockets stay open.
+    pub(crate) is_calm: AtomicBool,
+    pub(crate) open_sockets: AtomicUsize,
+    /// How many messages have an id that their owner has not used before.
+    pub(crate) new_messages: AtomicUsize,
     evidence: Mutex<Evidence>,
 }
 
-/// What the tasks count.
-#[derive(Default)]
-pub(crate) struct Counts {
-    /// How many messages still have to be accepted.
-    pub(crate) turns: AtomicUsize,
-    pub(crate) accepted: AtomicUsize,
-    /// How many of the accepted are not in the queue any more.
-    pub(crate) settled: AtomicUsize,
-    pub(crate) dead_letters: AtomicUsize,
-    /// Requests without a response.
-    pub(crate) without_response: AtomicUsize,
-    /// Messages that were not accepted after many requests.
-    pub(crate) abandoned: AtomicUsize,
-    pub(crate) random_kills: AtomicUsize,
-    pub(crate) forced_kills: AtomicUsize,
-    pub(crate) open_sockets: AtomicUsize,
-    pub(crate) notifications: AtomicUsize,
-}
-
 impl Run {
-    pub(crate) fn new(stack: &Stack, plan: Plan, mark: String) -> Self {
-        let owner = |number| {
-            let name = format!("owner-{number}");
-            let token = stack.caller_named(&name).token;
-            Owner { name, token, ids: AtomicUsize::new(0) }
-        };
-        Self {
+    /// Makes the functions reach the tables and the sockets through proxies.
+    async fn start(stack: &'static Stack, plan: Plan) -> Self {
+        let run = Self {
             plan,
-            http_url: stack.at.http_url.clone(),
-            websocket_url: stack.at.websocket_url.clone(),
-            owners: (0..plan.owners).map(owner).collect(),
-            mark,
-            phase: watch::Sender::new(Phase::Faults),
-            counts: Counts { turns: AtomicUsize::new(plan.messages), ..Counts::default() },
+            stack,
+            owners: (0..plan.owners).map(|number| stack.caller_named(&format!("owner-{number}"))).collect(),
+            table: FaultProxy::before(stack.address()).await,
+            connections: FaultProxy::before(stack.address()).await,
+            is_calm: AtomicBool::default(),
+            open_sockets: AtomicUsize::default(),
+            new_messages: AtomicUsize::default(),
             evidence: Mutex::default(),
+        };
+        for (function, timeout) in FUNCTIONS {
+            let redirect = |configuration: &mut Value| {
+                if let (None, Some(seconds)) = (plan.throttle, timeout) {
+                    configuration["Timeout"] = json!(seconds);
+                }
+                let variables = &mut configuration["Environment"]["Variables"];
+                variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(run.table.url());
+                if function == CONSUMER {
+                    variables[MARK] = json!(run.table.url());
+                }
+                if let Some(Value::String(endpoint)) = variables.get_mut("WEBSOCKET_ENDPOINT") {
+                    let path = endpoint.strip_prefix(&stack.emulator().endpoint);
+                    *endpoint = run.connections.url() + path.expect("the sockets are behind the emulator");
+                }
+            };
+            stack.reconfigure(function, redirect).await;
         }
+        run
     }
 
-    pub(crate) fn is(&self, phase: Phase) -> bool {
-        *self.phase.borrow() == phase
+    /// The processes of the consumer.
+    pub(crate) fn consumers(&self) -> Vec<i32> {
+        processes_with(&format!("{MARK}={}", self.table.url()))
     }
 
-    pub(crate) fn owner(&self, name: &str) -> &Owner {
+    pub(crate) fn owner(&self, name: &str) -> &Caller<'static> {
         self.owners.iter().find(|owner| owner.name == name).expect("an owner of this run")
     }
 
-    pub(crate) fn kills(&self) -> usize {
-        self.counts.random_kills.load(Ordering::Relaxed) + self.counts.forced_kills.load(Ordering::Relaxed)
+    /// Adds what an owner got to know to the evidence.
+    pub(crate) fn add_statement(&self, owner: &Caller<'_>, is_notification: bool, found: Found) {
+        let owner = owner.name.clone();
+        self.evidence().statements.push(Statement { owner, is_notification, found });
     }
 
     pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {
         self.evidence.lock().expect("not poisoned")
     }
 
-    pub(crate) fn note_sent(&self, sent: Sent) {
-        if sent.accepted.is_some() {
-            self.counts.accepted.fetch_add(1, Ordering::Relaxed);
+    /// How many messages are in the dead-letter queue.
+    pub(crate) async fn dead_letters(&self) -> usize {
+        self.stack.message_count(&self.stack.at.dead_letter_queue_url).await
+    }
+
+    /// Counts the messages in the queue, waiting and in flight, until `enough`, and prints how far the run is.
+    async fn until(&self, doing: &str, mut enough: impl AsyncFnMut(usize) -> bool) {
+        let (mut printed, mut changed, mut before) = (Instant::now(), Instant::now(), 0);
+        loop {
+            let queued = self.stack.message_count(&self.stack.at.queue_url).await;
+            if queued != before || queued == 0 {
+                (changed, before) = (Instant::now(), queued);
+            }
+            assert!(
+                changed.elapsed() < MAX_STANDSTILL,
+                "{doing}: the queue stands still with {queued} messages"
+            );
+            let enough = enough(queued).await;
+            if enough || printed.elapsed() >= PROGRESS {
+                printed = Instant::now();
+                let dead_letters = self.dead_letters().await;
+                let evidence = self.evidence();
+                let (accepted, unconfirmed) = (evidence.accepted.len(), evidence.unconfirmed.len());
+                let kills = evidence.random_kills + evidence.forced_kills;
+                say(format_args!(
+                    "{doing}: accepted {accepted}, requests without a 202 {unconfirmed}, queued {queued}, \
+                     dead letters {dead_letters}, kills {kills}"
+                ));
+            }
+            if enough {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
         }
-        self.evidence().sent.push(sent);
     }
 
-    pub(crate) fn note_notification(&self, notification: Notification) {
-        self.counts.notifications.fetch_add(1, Ordering::Relaxed);
-        self.evidence().notifications.insert(notification);
-    }
-
-    pub(crate) fn note_earlier(&self, owner: &Owner, look_up: LookUp) {
-        self.evidence().earlier.push((owner.name.clone(), look_up));
+    /// Waits until the queue is empty and no function has a request under way.
+    async fn drain(&self) {
+        let mut idle = 0;
+        self.until("draining", async |queued| {
+            let proxies = [&self.table, &self.connections];
+            let requests = proxies.map(|proxy| proxy.take_request_count() + proxy.under_way());
+            idle = if queued == 0 && requests == [0, 0] { idle + 1 } else { 0 };
+            idle == 5
+        })
+        .await;
     }
 }
 
-/// A client of the API, with connections of its own.
-pub(crate) fn http_client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30));
-    client.build().expect("a client")
+/// Floods a stack, and accounts for it.
+pub(crate) async fn soak(plan: Plan) -> Account {
+    // Both last for as long as the process, so that every task can use them.
+    let stack: &Stack = Box::leak(Box::new(Stack::running()));
+    let run: &Run = Box::leak(Box::new(Run::start(stack, plan).await));
+    let mut chance = Rng::with_seed(plan.seed);
+
+    let mut listeners = JoinSet::new();
+    let sockets = plan.owners * SOCKETS;
+    for owner in run.owners.iter().cycle().take(sockets) {
+        listeners.spawn(clients::listen(run, owner, chance.fork()));
+    }
+    let mut disturbances = JoinSet::new();
+    disturbances.spawn(faults::disturb(run, chance.fork()));
+    disturbances.spawn(faults::kill_consumers(run, chance.fork()));
+    disturbances.spawn(clients::look_up_at_random(run, chance.fork()));
+    let mut senders = JoinSet::new();
+    for _ in 0..plan.clients {
+        senders.spawn(clients::send_many(run, chance.fork()));
+    }
+
+    run.until("sending", async |_| run.evidence().accepted.len() >= plan.messages).await;
+    senders.join_all().await;
+    run.until("draining, with faults", async |queued| {
+        // With nothing to do, a consumer that was killed has no successor.
+        let no_more_kills = || queued == 0 && run.consumers().is_empty();
+        queued <= plan.messages / 50 && (run.evidence().random_kills == plan.kills || no_more_kills())
+    })
+    .await;
+    disturbances.shutdown().await;
+    run.table.always(Fault::None);
+    run.connections.always(Fault::None);
+    run.is_calm.store(true, Ordering::Relaxed);
+    run.until("opening sockets", async |_| run.open_sockets.load(Ordering::Relaxed) == sockets).await;
+    for _ in 0..plan.owners * AFTER_FAULTS {
+        let sent = Sent { after_faults: true, ..clients::new_message(run, &mut chance) };
+        clients::send(run, &mut chance, &sent).await;
+    }
+    run.drain().await;
+    clients::look_up_all(run).await;
+    // A request under way could still change the table.
+    run.drain().await;
+    listeners.shutdown().await;
+
+    let mut letters = Vec::new();
+    run.until("reading dead letters", async |_| {
+        // The recorder hides them for a while.
+        letters = stack.dead_letters().await;
+        letters.len() >= run.dead_letters().await
+    })
+    .await;
+    let items = stack.items().await;
+    let mut evidence = run.evidence();
+    letters.iter().for_each(|letter| evidence.read_letter(letter));
+    evidence.items = items.iter().filter_map(Found::of_item).collect();
+    for entry in stack.function_entries() {
+        evidence.read_log(&entry, stack.max_receive_count().into());
+    }
+    let mut account = Account::of(&evidence);
+    account.check_run(&plan, evidence.random_kills);
+    account
 }

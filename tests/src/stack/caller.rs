@@ -1,12 +1,12 @@
 //! The HTTP API, as a client with a token uses it.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
 use reqwest::{Body, Method, RequestBuilder, header::HeaderMap};
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json};
 
-use super::{Item, Record, Socket, Stack, eventually, unique};
+use super::{ATTEMPT_TIMEOUT, Found, Item, Record, Socket, Stack, eventually, unique};
 use crate::contract;
 
 /// A client of the stack, with a valid token.
@@ -27,15 +27,25 @@ impl Stack {
 
     /// A caller with this name.
     pub fn caller_named(&self, name: &str) -> Caller<'_> {
-        let lifetime = Duration::from_secs(3600);
-        let token = self.key.mint(&self.at.token_issuer, &self.at.token_audience, name, lifetime);
-        Caller { stack: self, name: name.to_owned(), token }
+        Caller { stack: self, name: name.to_owned(), token: self.sign(&self.claims(name)) }
+    }
+
+    /// The claims of a valid token of an owner.
+    pub fn claims(&self, owner: &str) -> Value {
+        let in_an_hour = jiff::Timestamp::now().as_second() + 3600;
+        let (issuer, audience) = (&self.at.token_issuer, &self.at.token_audience);
+        json!({ "iss": issuer, "aud": audience, "sub": owner, "exp": in_an_hour })
+    }
+
+    /// A token with any claims, signed with the key that the authorizer trusts.
+    pub fn sign(&self, claims: &Value) -> String {
+        self.key.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": self.key.key_id() }), claims)
     }
 
     /// A request to the HTTP API, without a token.
     pub fn request(&self, method: Method, path: &str) -> Request {
         let builder = self.http.request(method.clone(), format!("{}{path}", self.at.http_url));
-        Request { builder, operation: Some((method, path.to_owned())) }
+        Request { builder: builder.timeout(ATTEMPT_TIMEOUT), operation: Some((method, path.to_owned())) }
     }
 }
 
@@ -57,9 +67,7 @@ impl Caller<'_> {
 
     /// `PUT /queue/{id}`, which must accept the message.
     pub async fn queued(&self, id: &str, body: &str) -> Queued {
-        let response = self.queue(id, body.to_owned()).await;
-        assert_eq!(response.status, 202, "{response:?}");
-        serde_json::from_str(&response.text).unwrap_or_else(|error| panic!("{error}: {response:?}"))
+        self.queue(id, body.to_owned()).await.queued()
     }
 
     /// Puts JSON to a path.
@@ -129,8 +137,6 @@ impl Caller<'_> {
 pub struct Queued {
     /// The id, URL-encoded.
     pub id: String,
-    /// `queued`.
-    pub status: String,
     /// What leads to the outcome of this request.
     pub receipt: String,
     /// Where to look up the outcome.
@@ -157,6 +163,16 @@ impl Request {
     pub fn body(self, body: impl Into<Body>) -> Self {
         Self { builder: self.builder.body(body), ..self }
     }
+
+    /// Sends it while faults are expected: the response may be any, or none.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub async fn send(self) -> reqwest::Result<Response> {
+        let response = self.builder.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Response { status, headers, text: response.text().await? })
+    }
 }
 
 /// A request to something else than the HTTP API: no contract documents its response.
@@ -180,15 +196,14 @@ pub struct Response {
 impl Response {
     /// Sends a request, and returns the response. One of the HTTP API must be as `openapi.yaml` documents it.
     pub async fn to(request: impl Into<Request>) -> Self {
-        let Request { builder, operation } = request.into();
-        let response = builder.send().await;
+        let request = request.into();
+        let operation = request.operation.clone();
+        let response = request.send().await;
         let response = response.unwrap_or_else(|error| panic!("no response: {error}: {:?}", error.source()));
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("a body of text");
         if let Some((method, path)) = operation {
-            contract::check_response(&method, &path, status, &headers, &text);
+            contract::check_response(&method, &path, response.status, &response.headers, &response.text);
         }
-        Self { status, headers, text }
+        response
     }
 
     /// The body as JSON; null if there is none.
@@ -199,15 +214,30 @@ impl Response {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
     }
 
-    /// The member `status` of the body. It is read by itself, because a payload beside it may hold a lone
-    /// surrogate, which no [`Value`] can.
+    /// The body as what is found of a message.
+    pub fn found(&self) -> Found {
+        Found::parse(&self.text).unwrap_or_else(|error| panic!("nothing found ({error}): {self:?}"))
+    }
+
+    /// The member `status` of the body.
     pub fn message_status(&self) -> String {
-        #[derive(Deserialize)]
-        struct Body {
-            status: String,
+        self.found().outcome.status
+    }
+
+    /// What a `202` says, which this must be.
+    pub fn queued(&self) -> Queued {
+        assert_eq!(self.status, 202, "{self:?}");
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What a `202` says; none if this is a problem of this kind. What the gateway rejects depends on its parser.
+    #[track_caller]
+    pub fn queued_unless(&self, status: u16, slug: &str) -> Option<Queued> {
+        if self.status == 202 {
+            return Some(self.queued());
         }
-        let body: Result<Body, _> = serde_json::from_str(&self.text);
-        body.unwrap_or_else(|error| panic!("no status ({error}): {self:?}")).status
+        self.assert_problem(status, slug);
+        None
     }
 
     /// The value of a header; empty if there is none.
@@ -217,14 +247,7 @@ impl Response {
 
     /// The member `payload` of the body, byte for byte.
     pub fn payload(&self) -> String {
-        #[derive(Deserialize)]
-        struct Body<'a> {
-            #[serde(borrow)]
-            payload: &'a RawValue,
-        }
-        let body: Body<'_> =
-            serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"));
-        body.payload.get().to_owned()
+        self.found().content.unwrap_or_else(|| panic!("no payload: {self:?}")).0
     }
 
     /// Checks that this is a problem of this kind, readable by a browser.

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     sync::LazyLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -16,6 +16,10 @@ use aws_sdk_sqs::types::{
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use redrive::connection;
 use reqwest::{
@@ -209,6 +213,18 @@ impl Stack {
         set.send().await.expect("the queue can be changed");
     }
 
+    /// How many messages a queue has, with those in flight.
+    pub async fn message_count(&self, queue_url: &str) -> usize {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let get = self.sqs.get_queue_attributes().queue_url(queue_url);
+        let got = get.set_attribute_names(Some(names.to_vec())).send().await;
+        let counts = got.expect("the queue has attributes").attributes.unwrap_or_default();
+        names.iter().map(|name| counts[name].parse::<usize>().expect("a number")).sum()
+    }
+
     /// Waits until a record is in the dead-letter queue.
     pub async fn dead_letter(&self, message_id: &str) -> QueueMessage {
         let awaited = format!("the record {message_id} in the dead-letter queue");
@@ -270,6 +286,19 @@ impl Stack {
         format!("/2015-03-31/functions/{}", self.resource(logical_id))
     }
 
+    /// Changes the environment variables and the timeout of a function, which then runs in new processes. Returns
+    /// them as they were.
+    pub async fn reconfigure(&self, logical_id: &str, change: impl FnOnce(&mut Value)) -> Value {
+        let path = format!("{}/configuration", self.function(logical_id));
+        let read = self.rest("lambda", Method::GET, &path, None).await;
+        let variables = &read["Environment"]["Variables"];
+        let before = json!({ "Environment": { "Variables": variables }, "Timeout": read["Timeout"] });
+        let mut after = before.clone();
+        change(&mut after);
+        self.rest("lambda", Method::PUT, &path, Some(&after)).await;
+        before
+    }
+
     /// Invokes the consumer with a batch of records, and returns its response.
     pub async fn consume(&self, records: &[Value]) -> Value {
         self.invoke("QueueConsumerFunction", &json!({ "Records": records })).await
@@ -288,8 +317,7 @@ impl Stack {
 
     /// All log entries so far that contain this text, in the order of their times.
     pub async fn entries(&self, text: &str) -> Vec<Entry> {
-        let start =
-            SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").saturating_sub(SEARCHED);
+        let start = (jiff::Timestamp::now() - SEARCHED).as_millisecond();
         let groups = self.at.resources.iter().filter_map(|(logical_id, name)| {
             logical_id.strip_suffix("LogGroup").map(|function| (function, name))
         });
@@ -298,7 +326,7 @@ impl Stack {
             let mut request = json!({
                 "logGroupName": group,
                 "filterPattern": format!("\"{text}\""),
-                "startTime": u64::try_from(start.as_millis()).expect("a time"),
+                "startTime": start,
             });
             loop {
                 let page = self.json_rpc("logs", "Logs_20140328.FilterLogEvents", &request).await;
@@ -322,6 +350,13 @@ impl Stack {
         let path = &self.emulator().function_log;
         let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The lines of [`Stack::function_log`], with the functions' names.
+    pub fn function_entries(&self) -> Vec<Entry> {
+        let log = self.function_log();
+        let entries = log.lines().filter_map(|line| line.split_once('\t'));
+        entries.map(|(function, line)| Entry::of(function, line)).collect()
     }
 
     /// Waits until the consumer has settled a record.
@@ -435,6 +470,11 @@ pub fn processes_with(variable: &str) -> Vec<i32> {
         environment.split(|byte| *byte == 0).any(|other| other == variable.as_bytes())
     };
     ids.filter(has_it).collect()
+}
+
+/// Kills a process, as nothing but the machine can. Returns whether there was one.
+pub fn kill_process(id: i32) -> bool {
+    kill(Pid::from_raw(id), Signal::SIGKILL).is_ok()
 }
 
 /// The key of a message in the table.

@@ -4,16 +4,13 @@ use std::collections::VecDeque;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout_at},
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{self, Message},
 };
 
-use super::{MAX_WAIT, Stack};
+use super::{MAX_WAIT, Outcome, Stack};
 use crate::contract;
 
 /// An open WebSocket.
@@ -64,7 +61,7 @@ impl Socket {
             if let Some(response) = self.responses.pop_front() {
                 return response;
             }
-            self.read("a response").await;
+            self.read_in_time("a response").await;
         }
     }
 
@@ -74,29 +71,45 @@ impl Socket {
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
-            self.read("an event").await;
+            self.read_in_time("an event").await;
         }
     }
 
+    /// Waits for the next events, for as long as it takes, and returns what they say. None once the socket is closed,
+    /// for whatever reason.
+    pub async fn next_outcomes(&mut self) -> Option<Vec<Outcome>> {
+        while self.events.is_empty() {
+            self.read().await.ok()?;
+        }
+        Some(self.events.drain(..).map(|event| Outcome::of_event(&event)).collect())
+    }
+
+    /// Waits for the next event, and returns what it says.
+    pub async fn next_outcome(&mut self) -> Outcome {
+        Outcome::of_event(&self.next_event().await)
+    }
+
     /// Waits for the next event, which must be of this kind and about this message.
-    pub async fn notified(&mut self, kind: &str, subject: &str) -> Value {
-        let event = self.next_event().await;
-        let notified = (event["type"].as_str(), event["subject"].as_str());
-        let expected = format!("intake.message.{kind}");
-        assert_eq!(notified, (Some(expected.as_str()), Some(subject)), "{event}");
-        event
+    pub async fn notified(&mut self, kind: &str, subject: &str) -> Outcome {
+        let outcome = self.next_outcome().await;
+        assert_eq!((&*outcome.status, &*outcome.id), (kind, subject), "{outcome:?}");
+        outcome
     }
 
-    /// Closes the socket properly.
+    /// Closes the socket properly, if it is still open.
     pub async fn close(mut self) {
-        self.stream.close(None).await.expect("the socket is open");
+        let _ = self.stream.close(None).await;
     }
 
-    async fn read(&mut self, awaited: &str) {
-        let frame = timeout_at(Instant::now() + *MAX_WAIT, self.stream.next()).await;
-        let frame =
-            frame.unwrap_or_else(|_| panic!("waited {} s on the socket for {awaited}", MAX_WAIT.as_secs()));
-        match frame {
+    async fn read_in_time(&mut self, awaited: &str) {
+        let late = || Err(format!("nothing for {} s", MAX_WAIT.as_secs()));
+        let read = timeout(*MAX_WAIT, self.read()).await.unwrap_or_else(|_| late());
+        read.unwrap_or_else(|seen| panic!("waited on the socket for {awaited}, and got {seen}"));
+    }
+
+    /// Reads a frame. An error says what came instead.
+    async fn read(&mut self) -> Result<(), String> {
+        match self.stream.next().await {
             Some(Ok(Message::Text(text))) => {
                 assert!(text.len() <= 32 * 1024, "a frame of {} bytes", text.len());
                 contract::check_frame(&text);
@@ -107,9 +120,10 @@ impl Socket {
                     }
                     response => self.responses.push_back(response),
                 }
+                Ok(())
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            other => panic!("waited on the socket for {awaited}, and got {other:?}"),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            other => Err(format!("{other:?}")),
         }
     }
 }
