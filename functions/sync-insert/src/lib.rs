@@ -3,8 +3,7 @@
 //! The story of a request:
 //!
 //! 1. API Gateway has asked the authorizer who the caller is. The owner comes from there, the id from the path.
-//! 2. Content type and body are checked. The body is kept as the text that was sent; that it fits the team's schema was
-//!    checked by API Gateway.
+//! 2. Content type and body are checked. The body is kept as the text that was sent.
 //! 3. One conditional write stores it, unless something is stored under its id already.
 //! 4. The response says which it was: `201` stored now, `200` the same payload was stored before, `409` another one is.
 //!
@@ -24,7 +23,10 @@ use intake_platform::{
 use jiff::Timestamp;
 use lambda_http::{
     Body, Error, Request, Response,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_ENCODING, CONTENT_TYPE},
+    },
 };
 use serde::Serialize;
 
@@ -79,9 +81,8 @@ impl SyncInsert {
         // In this order: a caller with a wrong id and a wrong body learns of the id, as at the queue, where API Gateway
         // sees the path before the body.
         let key = caller.key()?;
-        if !is_json(request) {
-            let detail = "Send the message as Content-Type: application/json, spelled like this, in UTF-8.";
-            return Err(Problem::unsupported_media_type(detail));
+        if !is_json(request.headers()) {
+            return Err(Problem::unsupported_media_type());
         }
         let incoming = Incoming {
             owner: key.owner.clone(),
@@ -132,11 +133,22 @@ fn count(stored: &Result<Effect, Problem>, received_at: Timestamp) -> Metrics {
     metrics
 }
 
-/// Whether API Gateway has checked the body against the schema. It does so for `application/json`, and without a content
-/// type ("Request validation for REST APIs in API Gateway"). Which other spellings it treats alike is not documented, so
-/// they are not accepted.
-fn is_json(request: &Request) -> bool {
-    request.headers().get(CONTENT_TYPE).is_none_or(|declared| declared == "application/json")
+/// Whether the body is declared as JSON in UTF-8, or not at all, which is the same. Clients write that in many ways:
+/// `application/json; charset=utf-8` is the default of .NET and of Android's libraries.
+fn is_json(headers: &HeaderMap) -> bool {
+    let is_json = |declared: &HeaderValue| declared.to_str().is_ok_and(is_json_in_utf8);
+    headers.get(CONTENT_TYPE).is_none_or(is_json) && !headers.contains_key(CONTENT_ENCODING)
+}
+
+/// Whether a media type (RFC 9110, section 8.3.1) is that of JSON, with any parameters but another charset.
+fn is_json_in_utf8(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+            let charset = value.trim().trim_matches('"');
+            !name.trim().eq_ignore_ascii_case("charset") || charset.eq_ignore_ascii_case("utf-8")
+        })
 }
 
 /// The payload, kept as text: as a JSON value it would lose the order of its keys and the digits of large numbers.

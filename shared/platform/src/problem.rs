@@ -69,8 +69,10 @@ impl Problem {
         Self::new("urn:intake:problem:payload-too-large", "Message too large", 413, detail)
     }
 
-    /// 415: the body is not declared as JSON.
-    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+    /// 415: the body is not declared as JSON in UTF-8, or is compressed.
+    pub fn unsupported_media_type() -> Self {
+        let detail =
+            "Send the message in UTF-8 as Content-Type: application/json, without a Content-Encoding.";
         Self::new("urn:intake:problem:unsupported-media-type", "Unsupported media type", 415, detail)
     }
 
