@@ -71,7 +71,7 @@ pub(crate) fn files(runs: &[&Run]) -> Files {
     );
     let mut files = vec![
         ("burst.csv", csv(&figures::rows(runs))),
-        ("burst.svg", timeline::draw(title, highest)),
+        ("burst.svg", timeline::draw(&title, highest)),
         ("goodput.svg", draw_goodput(&limited, capacity)),
     ];
     let concurrency: Vec<_> = others.into_iter().filter(|run| run.plan.concurrency.is_some()).collect();
@@ -80,7 +80,7 @@ pub(crate) fn files(runs: &[&Run]) -> Files {
         let title = format!(
             "{AT_ONCE} at once, and a database that takes {slow} ms a request: {rate} messages a second for {seconds} s"
         );
-        files.push(("concurrency.svg", timeline::draw(title, &concurrency)));
+        files.push(("concurrency.svg", timeline::draw(&title, &concurrency)));
     }
     files
 }
@@ -109,7 +109,6 @@ fn draw_goodput(runs: &[&Run], capacity: f64) -> String {
         panel(curves(&late), Axis::logarithms(5.0)),
     ];
     let strips = [
-        Strip::Title("What a burst of a given load ends as".to_owned()),
         Strip::Legend("", entries),
         Strip::Captions(vec![
             "stored a second, while it lasts",
@@ -118,5 +117,5 @@ fn draw_goodput(runs: &[&Run], capacity: f64) -> String {
         ]),
         Strip::Panels(panels),
     ];
-    svg(380, &strips)
+    svg(380, "What a burst of a given load ends as", &strips)
 }

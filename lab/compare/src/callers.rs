@@ -53,7 +53,7 @@ impl Caller {
         }
     }
 
-    /// The most requests that it sends for a message: API Gateway and the functions say to wait for a second.
+    /// How many requests it sends for a message at most: the API says to wait for a second between two.
     pub(crate) fn max_requests(self) -> usize {
         if self == Self::Retrying { GIVE_UP.as_secs() as usize } else { 1 }
     }

@@ -40,7 +40,6 @@ pub(crate) type Point = (f64, f64);
 
 /// A part of a picture, over its whole width.
 pub(crate) enum Strip {
-    Title(String),
     /// What the colours mean, and what that is about.
     Legend(&'static str, Vec<(&'static str, RGBColor)>),
     /// For the panels below, in their order.
@@ -119,18 +118,19 @@ pub(crate) fn round_up(value: f64) -> f64 {
     steps.iter().map(|step| step * unit).find(|end| *end >= value).unwrap_or(10.0 * unit)
 }
 
-/// A picture of this height: the strips, one below the other.
-pub(crate) fn svg(height: u32, strips: &[Strip]) -> String {
+/// A picture of this height: the title and the strips, one below the other.
+pub(crate) fn svg(height: u32, title: &str, strips: &[Strip]) -> String {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         done(area.fill(&GROUND));
-        let lines: u32 = strips.iter().filter_map(Strip::height).sum();
-        let panels = strips.iter().filter(|strip| strip.height().is_none()).count();
-        let panel_height = (height - lines) / u32::try_from(panels).unwrap_or(u32::MAX).max(1);
-        let mut rest = area.clone();
+        write(&area, (12, 18), title, 18);
+        let (_, mut rest) = area.split_vertically(TITLE_HEIGHT);
+        let is_line = |strip: &&Strip| !matches!(strip, Strip::Panels(_));
+        let lines = strips.iter().filter(is_line).count() as u32;
+        let panel = (height - TITLE_HEIGHT - LINE_HEIGHT * lines) / (strips.len() as u32 - lines);
         for strip in strips {
-            let (top, below) = rest.split_vertically(strip.height().unwrap_or(panel_height));
+            let (top, below) = rest.split_vertically(if is_line(&strip) { LINE_HEIGHT } else { panel });
             strip.draw(&top);
             rest = below;
         }
@@ -142,18 +142,8 @@ pub(crate) fn svg(height: u32, strips: &[Strip]) -> String {
 }
 
 impl Strip {
-    /// None for panels, which share what the others leave.
-    fn height(&self) -> Option<u32> {
-        match self {
-            Self::Title(_) => Some(TITLE_HEIGHT),
-            Self::Legend(..) | Self::Captions(_) => Some(LINE_HEIGHT),
-            Self::Panels(_) => None,
-        }
-    }
-
     fn draw(&self, area: &Area<'_>) {
         match self {
-            Self::Title(title) => write(area, (12, 18), title, 18),
             Self::Captions(captions) => {
                 for (column, caption) in area.split_evenly((1, captions.len())).iter().zip(captions) {
                     write(column, (48, 14), caption, 15);
@@ -161,7 +151,7 @@ impl Strip {
             }
             Self::Legend(title, entries) => {
                 // The backend cannot measure text: about 7 pixels a letter.
-                let width = |text: &str, letter: i32| letter * text.chars().map(|_| 1).sum::<i32>();
+                let width = |text: &str, letter: i32| letter * text.chars().count() as i32;
                 write(area, (12, 12), title, 15);
                 let mut x = 36 + width(title, 8);
                 for (name, colour) in entries {
@@ -253,7 +243,8 @@ mod tests {
     fn a_picture_has_the_colours_of_a_dark_page() {
         let marks = vec![Mark::Line(vec![(0.0, 0.0), (1.0, 1.0)], BLUE)];
         let panel = Panel { x: Axis::numbers(0.0, 1.0), y: Axis::logarithms(1.0), marks };
-        let svg = svg(100, &[Strip::Legend("legend", vec![("red", RED)]), Strip::Panels(vec![panel])]);
+        let svg =
+            svg(100, "title", &[Strip::Legend("legend", vec![("red", RED)]), Strip::Panels(vec![panel])]);
         assert!(svg.starts_with("<svg") && svg.contains("prefers-color-scheme"), "{svg}");
         for colour in ["fill=\"#FFFFFF\"", "fill=\"#1F2328\"", "fill=\"#E5534B\"", "stroke=\"#2F81F7\""] {
             assert!(svg.contains(colour), "{colour}: {svg}");

@@ -105,53 +105,45 @@ impl Bill {
     }
 }
 
-/// Both ways with a table whose capacity is paid by the hour, in US dollars for a million messages.
-struct ByTheHour {
-    /// All but the table.
-    sync: f64,
-    /// The table, for an even load.
-    sync_table: f64,
-    /// All but the table and the consumers.
-    queue: f64,
-    queue_table: f64,
-    /// The consumers that wait for the table, all of them and at one message a second.
-    waiting: f64,
-    /// How much less a write unit costs the queue than one on demand.
-    saved_per_unit: f64,
+/// A write unit that is paid by the hour, for as long as a million messages take at one a second.
+fn hourly_write_unit() -> f64 {
+    price("dynamodb_write_unit_hour") / 3_600.0 * MESSAGES
 }
 
-impl ByTheHour {
-    fn of(sync: &Bill, queue: &Bill, consumers: f64, memory_mb: f64) -> Self {
-        // For as long as a million messages take at one a second.
-        let write_unit = price("dynamodb_write_unit_hour") / 3_600.0 * MESSAGES;
-        Self {
-            sync: sync.total_without(&[WRITE_UNITS]),
-            sync_table: sync.write_units() * write_unit,
-            queue: queue.total_without(&[WRITE_UNITS, GB_SECONDS]),
-            queue_table: queue.write_units() * DRAIN * write_unit,
-            waiting: consumers * memory_mb / 1_024.0 / DRAIN * MESSAGES * price("lambda_gb_second"),
-            saved_per_unit: price("dynamodb_write_unit") * MESSAGES - DRAIN * write_unit,
-        }
-    }
+/// Both ways with a table whose capacity is paid by the hour, in US dollars for a million messages.
+struct ByTheHour<'a> {
+    sync: &'a Bill,
+    queue: &'a Bill,
+    /// What the consumers cost that wait for the table, all of them and at one message a second.
+    waiting: f64,
+}
 
+impl ByTheHour<'_> {
     /// The table is sized for the peak.
     fn sync(&self, peak_to_average: f64) -> f64 {
-        self.sync + self.sync_table * peak_to_average
+        self.sync.total_without(&[WRITE_UNITS])
+            + self.sync.write_units() * peak_to_average * hourly_write_unit()
     }
 
     /// The table is sized for the drain, whatever the peak.
     fn queue(&self, rate: f64) -> f64 {
-        self.queue + self.queue_table + self.waiting / rate
+        self.queue_without_table(rate) + self.queue.write_units() * DRAIN * hourly_write_unit()
+    }
+
+    fn queue_without_table(&self, rate: f64) -> f64 {
+        self.queue.total_without(&[WRITE_UNITS, GB_SECONDS]) + self.waiting / rate
     }
 
     /// From which ratio of peak and average on the queue is cheaper.
     fn break_even(&self, rate: f64) -> f64 {
-        ((self.queue(rate) - self.sync) / self.sync_table).max(1.0)
+        let (without_table, table) = (self.sync(0.0), self.sync(1.0) - self.sync(0.0));
+        ((self.queue(rate) - without_table) / table).max(1.0)
     }
 
     /// From how many write units a message on the queue is cheaper even if the synchronous table is on demand.
     fn break_even_units(&self, rate: f64) -> f64 {
-        ((self.queue + self.waiting / rate - self.sync) / self.saved_per_unit).max(1.0)
+        let saved_by_unit = price("dynamodb_write_unit") * MESSAGES - DRAIN * hourly_write_unit();
+        ((self.queue_without_table(rate) - self.sync(0.0)) / saved_by_unit).max(1.0)
     }
 
     /// A row for each rate.
@@ -183,15 +175,16 @@ pub(crate) fn plans(options: &Options) -> Vec<Plan> {
 pub(crate) fn files(runs: &[&Run]) -> Files {
     let bills: Vec<_> = runs.iter().map(|run| Bill::of(run)).collect();
     let counted = runs[3].counted.as_ref().expect("bills are made of runs on this machine");
-    let hourly = ByTheHour::of(&bills[0], &bills[3], counted.consumers, counted.memory_mb);
+    let (consumers, memory_gb) = (counted.consumers, counted.memory_mb / 1_024.0);
+    let waiting = consumers * memory_gb / DRAIN * MESSAGES * price("lambda_gb_second");
+    let hourly = ByTheHour { sync: &bills[0], queue: &bills[3], waiting };
     let (bill_rows, hourly_rows) = (bill_rows(&bills), hourly.rows());
     let [region, date, source] =
         ["region", "date", "source"].map(|name| PRICES[name].as_str().unwrap_or("unknown"));
     say(&format!("Cost on demand, by the prices of {region}, {date}: {source}\n{}", table(&bill_rows)));
     say(&format!(
         "Capacity by the hour, US dollars for a million: the synchronous table holds the peak, the queue's {DRAIN} × \
-         the average, with {} consumers that wait for it\n{}",
-        counted.consumers,
+         the average, with {consumers} consumers that wait for it\n{}",
         table(&hourly_rows)
     ));
     vec![
@@ -221,7 +214,7 @@ fn bill_rows(bills: &[Bill]) -> Rows {
 }
 
 /// The bills by the hour over the ratio of peak and average, and those on demand.
-fn draw(bills: &[Bill], hourly: &ByTheHour) -> String {
+fn draw(bills: &[Bill], hourly: &ByTheHour<'_>) -> String {
     let end = 50.0;
     let mut marks = vec![
         Mark::Level(bills[0].total_without(&[]), GREY),
@@ -240,15 +233,14 @@ fn draw(bills: &[Bill], hourly: &ByTheHour) -> String {
     }
     let mut entries = vec![("synchronous, for the peak", RED)];
     entries.extend(DRAWN.map(|(_, name, colour, _)| (name, colour)));
-    let x = Axis::numbers(0.0, end).named("peak / average");
+    let x = Axis::numbers(1.0, end).named("peak / average");
     let y = Axis { label: |usd| format!("${usd}"), ..Axis::numbers(0.0, top) };
     let strips = [
-        Strip::Title("US dollars for a million messages, by how uneven the load is".to_owned()),
         Strip::Legend("On demand:", vec![("synchronous", GREY), ("queue", BLUE)]),
         Strip::Legend("Capacity by the hour:", entries),
         Strip::Panels(vec![Panel { x, y, marks }]),
     ];
-    svg(460, &strips)
+    svg(460, "US dollars for a million messages, by how uneven the load is", &strips)
 }
 
 #[cfg(test)]
@@ -286,7 +278,7 @@ mod tests {
     /// At the break-even both cost the same; the peak matters to the synchronous way alone.
     #[test]
     fn the_queue_is_cheaper_from_the_break_even_on() {
-        let hourly = ByTheHour::of(&bill(500.0, 3.5e-6), &bill(500.0, 4.5e-6), 5.0, 512.0);
+        let hourly = ByTheHour { sync: &bill(500.0, 3.5e-6), queue: &bill(500.0, 4.5e-6), waiting: 25.0 };
         for rate in RATES {
             let from = hourly.break_even(rate);
             assert!((hourly.sync(from) - hourly.queue(rate)).abs() < 1e-9, "{rate}: {from}");

@@ -1,4 +1,5 @@
-//! The figures of a run, each defined once: columns of the CSV files, and of the tables that name it.
+//! The figures of a run, each defined once: the rows of the tables that are printed and written, and the requests
+//! behind them.
 
 use Figure::{Messages, Number, Time, Times};
 use fault_proxy::Fault;

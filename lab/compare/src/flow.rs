@@ -50,5 +50,5 @@ fn draw(runs: &[&Run]) -> String {
     let x = Axis::logarithms(4.0).named("from when the message was due; p50 and p99");
     let y = Axis { label: |_| String::new(), ..Axis::numbers(0.0, 4.0) };
     let title = format!("Flow: {} messages a second, no limit of capacity", runs[0].plan.load.rate);
-    svg(380, &[Strip::Title(title), Strip::Panels(vec![Panel { x, y, marks }])])
+    svg(380, &title, &[Strip::Panels(vec![Panel { x, y, marks }])])
 }

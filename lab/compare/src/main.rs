@@ -24,7 +24,7 @@ use std::{
     fs,
     panic::{self, AssertUnwindSafe},
     path::Path,
-    process::{self, ExitCode},
+    process,
 };
 
 use clap::Parser;
@@ -46,7 +46,8 @@ use crate::{
 /// Notified when a task fails: the run may not be waiting for that task yet.
 static FAILED: Notify = Notify::const_new();
 
-fn main() -> ExitCode {
+#[tokio::main]
+async fn main() {
     // Whatever fails ends the run, also in a task that nobody waits for yet.
     panic::set_hook(Box::new(|failure| {
         // Errors of the SDK go on for a page.
@@ -58,10 +59,9 @@ fn main() -> ExitCode {
     if options.announce {
         let plans: Vec<_> = options.parts().flat_map(|part| plans(part, &options)).collect();
         say(&announce::text(&options, &plans));
-        return ExitCode::SUCCESS;
+        return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let success = runtime.block_on(run(&options));
+    let success = run(&options).await;
     // Callers that are still waiting for a response do not hold it up.
     process::exit(i32::from(!success));
 }

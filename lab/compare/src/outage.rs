@@ -58,5 +58,5 @@ pub(crate) fn files(runs: &[&Run], options: &Options) -> Files {
     let killed = if options.deployed { "" } else { ", and the function is killed" };
     let (seconds, rate) = (until - from, runs[0].plan.load.rate);
     let title = format!("The database is unavailable for {seconds} s{killed}: {rate} messages a second");
-    vec![("outage.csv", csv(&figures::rows(runs))), ("outage.svg", timeline::draw(title, runs))]
+    vec![("outage.csv", csv(&figures::rows(runs))), ("outage.svg", timeline::draw(&title, runs))]
 }

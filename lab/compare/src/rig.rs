@@ -81,7 +81,7 @@ impl Rig {
         let proxy = FaultProxy::before(stack.address()).await;
         let url = proxy.url();
         let mut rig = Self { proxy: Some(proxy), ..Self::deployed(stack) };
-        let consumer = rig.stack.resource(function_name(Caller::Queue));
+        let consumer = rig.function(Caller::Queue);
         let path = format!("/2015-03-31/event-source-mappings/?FunctionName={consumer}");
         rig.event_source =
             rig.stack.rest("lambda", Method::GET, &path, None).await["EventSourceMappings"][0].take();
@@ -159,8 +159,9 @@ impl Rig {
         keys.len()
     }
 
-    /// How many messages the queue holds, those in flight among them.
-    pub(crate) async fn queue_depth(&self) -> usize {
+    /// How many messages the queue holds, those in flight among them, and how many requests to the database are under
+    /// way, as far as that is seen.
+    pub(crate) async fn under_way(&self) -> usize {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -168,12 +169,8 @@ impl Rig {
         let request = self.stack.sqs.get_queue_attributes().queue_url(&self.stack.at.queue_url);
         let response = request.set_attribute_names(Some(names.to_vec())).send().await;
         let numbers = response.expect("the stack responds").attributes.unwrap_or_default();
-        names.map(|name| numbers[&name].parse::<usize>().expect("a number")).iter().sum()
-    }
-
-    /// How many requests to the database are under way, as far as that is seen.
-    pub(crate) fn under_way(&self) -> usize {
-        self.proxy.as_ref().map_or(0, FaultProxy::under_way)
+        let queued = names.map(|name| numbers[&name].parse::<usize>().expect("a number"));
+        queued.iter().sum::<usize>() + self.proxy.as_ref().map_or(0, FaultProxy::under_way)
     }
 
     /// The configuration of the function that stores what this caller sends, once no change of it is under way.
@@ -195,7 +192,15 @@ impl Rig {
     }
 
     fn configuration_path(&self, caller: Caller) -> String {
-        format!("{}/configuration", self.stack.function(function_name(caller)))
+        format!("/2015-03-31/functions/{}/configuration", self.function(caller))
+    }
+
+    /// The name of the function that stores what this caller sends.
+    fn function(&self, caller: Caller) -> &str {
+        self.stack.resource(match caller {
+            Caller::Once | Caller::Retrying => "SyncInsertFunction",
+            Caller::Queue => "QueueConsumerFunction",
+        })
     }
 
     /// Limits the table of messages to so many write units a second, from a bucket that is full; or not at all. A
@@ -249,8 +254,8 @@ impl Rig {
     /// Kills the processes of the function that stores what this caller sends, on this machine. Returns how many there
     /// were.
     pub(crate) fn kill_all(&self, caller: Caller) -> usize {
-        let name = self.stack.resource(function_name(caller));
-        let mut processes = processes_with(&format!("AWS_LAMBDA_FUNCTION_NAME={name}"));
+        let name = format!("AWS_LAMBDA_FUNCTION_NAME={}", self.function(caller));
+        let mut processes = processes_with(&name);
         // Another stack may have a function of the same name, but not the same proxy.
         let url = self.proxy.as_ref().map(FaultProxy::url).unwrap_or_default();
         let behind_proxy = processes_with(&format!("{ENDPOINT}={url}"));
@@ -261,8 +266,7 @@ impl Rig {
     /// Limits how many requests the synchronous function and how many batches the consumer works on at once; or as
     /// deployed. Only on this machine.
     pub(crate) async fn limit_concurrency(&self, limit: Option<usize>) {
-        let function = self.stack.resource(function_name(Caller::Once));
-        let path = format!("/2017-10-31/functions/{function}/concurrency");
+        let path = format!("/2017-10-31/functions/{}/concurrency", self.function(Caller::Once));
         let reserved = limit.map(|limit| json!({ "ReservedConcurrentExecutions": limit }));
         let method = if reserved.is_some() { Method::PUT } else { Method::DELETE };
         self.stack.rest("lambda", method, &path, reserved.as_ref()).await;
@@ -314,13 +318,6 @@ async fn listen(mut socket: Socket, pushes: Arc<Mutex<Pushes>>) {
         let mut pushes = pushes.lock().expect("not poisoned");
         pushes.frames += take(&mut socket.frames);
         pushes.notified.entry(text(&event, "subject").to_owned()).or_insert(at);
-    }
-}
-
-fn function_name(caller: Caller) -> &'static str {
-    match caller {
-        Caller::Once | Caller::Retrying => "SyncInsertFunction",
-        Caller::Queue => "QueueConsumerFunction",
     }
 }
 

@@ -23,8 +23,8 @@ use crate::{
 /// killed consumer's messages again.
 const MAX_STANDSTILL: Duration = Duration::from_secs(240);
 
-/// How long before the first message is due everything is ready.
-const PREPARATION: Duration = Duration::from_millis(500);
+/// How long before the start of a run its requests begin to be built.
+const PREPARATION: Duration = Duration::from_secs(1);
 
 const LOOK_UPS: usize = 8;
 
@@ -246,14 +246,14 @@ async fn disturb(rig: &Rig, plan: &Plan, start: Instant) {
 
 /// Waits until the queue is empty and no request to the database is under way.
 async fn drain(rig: &Rig) {
-    let (mut depth, mut changed, mut idle) = (0, Instant::now(), 0);
+    let (mut left, mut changed, mut idle) = (0, Instant::now(), 0);
     while idle < 3 {
-        let now = rig.queue_depth().await;
-        if now != depth {
-            (depth, changed) = (now, Instant::now());
+        let now = rig.under_way().await;
+        if now != left {
+            (left, changed) = (now, Instant::now());
         }
-        assert!(changed.elapsed() < MAX_STANDSTILL, "the queue stands still with {depth} messages");
-        idle = if depth + rig.under_way() == 0 { idle + 1 } else { 0 };
+        assert!(changed.elapsed() < MAX_STANDSTILL, "{left} messages are left, and nothing happens");
+        idle = if left == 0 { idle + 1 } else { 0 };
         sleep(Duration::from_millis(200)).await;
     }
 }

@@ -22,11 +22,11 @@ type Kind = (&'static str, RGBColor, fn(Option<u16>) -> bool);
 const RESPONSES: [Kind; 4] = [
     ("2xx", GREEN, |status| matches!(status, Some(200..300))),
     ("429", ORANGE, |status| status == Some(429)),
-    ("5xx", RED, |status| status.is_some_and(|status| status >= 500)),
+    ("5xx", RED, |status| matches!(status, Some(500..))),
     ("no response", GREY, |status| status.is_none()),
 ];
 
-pub(crate) fn draw(title: String, runs: &[&Run]) -> String {
+pub(crate) fn draw(title: &str, runs: &[&Run]) -> String {
     let plan = &runs[0].plan;
     // With room for the axis on the right behind the curves.
     let end = round_up(1.12 * runs.iter().map(|run| end_of(run)).fold(0.0, f64::max));
@@ -43,7 +43,6 @@ pub(crate) fn draw(title: String, runs: &[&Run]) -> String {
     let backlog = vec![("messages", PURPLE), ("age of the oldest, axis on the right", ORANGE)];
     let times = vec![("noisy owner", BLUE), ("quiet owners", ORANGE), ("not stored", RED)];
     let strips = [
-        Strip::Title(title),
         Strip::Captions(runs.iter().map(|run| run.plan.caller.title()).collect()),
         Strip::Legend("Messages a second", rates),
         fitted(each(rate_marks)),
@@ -55,7 +54,7 @@ pub(crate) fn draw(title: String, runs: &[&Run]) -> String {
         Strip::Legend("Time to stored", times),
         panels(x.named("seconds"), Axis::logarithms(5.0), each(dots)),
     ];
-    svg(920, &strips)
+    svg(920, title, &strips)
 }
 
 fn rate_marks(run: &Run) -> Vec<Mark> {
