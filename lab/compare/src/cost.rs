@@ -15,7 +15,7 @@ use crate::{
     chart::{Axis, BLUE, GREEN, GREY, INK, Mark, ORANGE, PURPLE, Panel, RED, Strip, round_up, svg, top},
     flow,
     options::Options,
-    output::{Files, Rows, csv, header, say, table},
+    output::{Files, Rows, csv, header, number, say, table},
     run::{Message, Plan, Run},
 };
 
@@ -159,7 +159,7 @@ impl ByTheHour<'_> {
         for rate in RATES {
             let (from, units) = (self.break_even(rate), self.break_even_units(rate));
             let numbers = [rate, self.queue(rate), self.sync(1.0), self.sync(10.0), from, units];
-            rows.push(numbers.map(|number| format!("{number:.3}")).to_vec());
+            rows.push(numbers.map(number).to_vec());
         }
         rows
     }

@@ -6,7 +6,7 @@ use fault_proxy::Fault;
 
 use crate::{
     callers::Request,
-    output::{Rows, header},
+    output::{Rows, header, number},
     run::{Disturbance, Message, Run},
     schedule::{NOISY, OWNERS},
 };
@@ -68,8 +68,7 @@ impl Figure {
     fn cell(&self, run: &Run) -> String {
         match self {
             Messages(is) => run.count(is).to_string(),
-            Number(of) => of(run)
-                .map_or_else(|| "–".to_owned(), |number| format!("{}", (100.0 * number).round() / 100.0)),
+            Number(of) => of(run).map_or_else(|| "–".to_owned(), number),
             Time(of) => duration(of(run)),
             Times(of) => {
                 let times = percentiles(run, of).into_iter().zip(percentiles(run, lateness));

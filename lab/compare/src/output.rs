@@ -17,6 +17,11 @@ pub(crate) fn header(names: &[&str]) -> Rows {
     vec![names.iter().map(|&name| name.to_owned()).collect()]
 }
 
+/// With at most two decimals.
+pub(crate) fn number(value: f64) -> String {
+    ((100.0 * value).round() / 100.0).to_string()
+}
+
 /// A table for people: the first column to the left, the others to the right.
 pub(crate) fn table(rows: &Rows) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
