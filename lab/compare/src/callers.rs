@@ -9,12 +9,9 @@ use fastrand::Rng;
 use reqwest::{Client, Request as HttpRequest, StatusCode, header::RETRY_AFTER};
 use tokio::time::sleep;
 
-/// How long the retrying caller tries, from when its message was due.
+/// How long a caller waits for a response, and the retrying one tries, from when its message was due: API Gateway ends a
+/// request after 29 seconds ("Quotas for configuring and running a REST API in API Gateway").
 const GIVE_UP: Duration = Duration::from_secs(30);
-
-/// The other callers wait as long for a response: API Gateway ends a request after 29 seconds ("Quotas for
-/// configuring and running a REST API in API Gateway").
-const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The first pause of the retrying caller is a random part of this, beyond `Retry-After`; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -40,7 +37,6 @@ pub(crate) enum Caller {
 impl Caller {
     pub(crate) const ALL: [Self; 3] = [Self::Once, Self::Retrying, Self::Queue];
 
-    /// Its name in tables, files and ids.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Once => "sync-once",
@@ -49,7 +45,6 @@ impl Caller {
         }
     }
 
-    /// Its name in pictures.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Once => "synchronous, no retries",
@@ -58,37 +53,13 @@ impl Caller {
         }
     }
 
-    /// The request for a message.
-    pub(crate) fn request(
-        self,
-        http: &Client,
-        http_url: &str,
-        token: &str,
-        id: &str,
-        body: &str,
-    ) -> HttpRequest {
-        let url = format!("{http_url}/{}/{id}", self.resource());
-        let request = http.put(url).bearer_auth(token).header("content-type", "application/json");
-        request.body(body.to_owned()).build().expect("a request")
+    /// How many requests it sends for a message at most: the API says to wait for a second between two.
+    pub(crate) fn max_requests(self) -> usize {
+        if self == Self::Retrying { GIVE_UP.as_secs() as usize } else { 1 }
     }
 
-    /// How many requests it sends for a message that is never accepted, with pauses of average length.
-    pub(crate) fn requests_if_never_accepted(self) -> usize {
-        if self != Self::Retrying {
-            return 1;
-        }
-        let (mut requests, mut waited) = (1, Duration::ZERO);
-        loop {
-            // The API says to wait for a second.
-            waited += Duration::from_secs(1) + pause(requests, 0.5);
-            if waited >= GIVE_UP {
-                return requests;
-            }
-            requests += 1;
-        }
-    }
-
-    fn resource(self) -> &'static str {
+    /// The path of the resource that it uses.
+    pub(crate) fn resource(self) -> &'static str {
         match self {
             Self::Once | Self::Retrying => "messages",
             Self::Queue => "queue",
@@ -116,15 +87,12 @@ impl Request {
     }
 }
 
-/// A message on its way.
 pub(crate) struct Sending {
     pub(crate) caller: Caller,
     pub(crate) http: Client,
     /// Built before it is due: that takes time, too.
     pub(crate) request: HttpRequest,
-    /// The start of the run.
     pub(crate) start: Instant,
-    /// When the message is due.
     pub(crate) due: Instant,
     pub(crate) seed: u64,
 }
@@ -154,10 +122,7 @@ impl Sending {
     async fn send(&self) -> (Request, Duration) {
         let sent = milliseconds(self.start.elapsed());
         let mut request = self.request.try_clone().expect("the body is in memory");
-        *request.timeout_mut() = Some(match self.caller {
-            Caller::Retrying => GIVE_UP.saturating_sub(self.due.elapsed()),
-            Caller::Once | Caller::Queue => RESPONSE_LIMIT,
-        });
+        *request.timeout_mut() = Some(GIVE_UP.saturating_sub(self.due.elapsed()));
         let (status, retry_after) = match self.http.execute(request).await {
             Ok(response) => {
                 let status = response.status();
@@ -190,11 +155,7 @@ fn pause(requests: usize, part: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
-
+    use fault_proxy::http_client;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -202,33 +163,26 @@ mod tests {
 
     use super::*;
 
-    /// A server that responds to so many requests with a 503, and then with a 201. Returns its address and the count
-    /// of requests.
-    async fn server(unavailable: usize) -> (String, Arc<AtomicUsize>) {
+    /// A server that responds to one request with a 503, and then with a 201.
+    async fn server() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let count = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&count);
         tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
+            for status in ["503 Unavailable\r\nretry-after: 1", "201 Created"] {
                 // Each request has a connection of its own, and comes in one piece.
+                let mut socket = listener.accept().await.unwrap().0;
                 let _ = socket.read(&mut [0; 4_096]).await;
-                let status = match counted.fetch_add(1, Ordering::Relaxed) {
-                    number if number < unavailable => "503 Unavailable\r\nretry-after: 1",
-                    _ => "201 Created",
-                };
                 let response = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
                 let _ = socket.write_all(response.as_bytes()).await;
             }
         });
-        (url, count)
+        url
     }
 
+    /// The requests for a message that was due so long ago.
     async fn send(caller: Caller, url: &str, waited: Duration) -> Vec<Request> {
-        // In this workspace the client has TLS, but no cryptography of its own.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder().no_proxy().build().unwrap();
-        let request = caller.request(&http, url, "token", "id", "{}");
+        let http = http_client();
+        let request = http.put(url).body("{}").build().unwrap();
         let due = Instant::now().checked_sub(waited).unwrap();
         Sending { caller, http, request, start: due, due, seed: 1 }.run().await
     }
@@ -239,33 +193,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_retrying_caller_waits_for_retry_after_and_sends_again() {
-        let (url, _) = server(1).await;
-        let requests = send(Caller::Retrying, &url, Duration::ZERO).await;
+        let requests = send(Caller::Retrying, &server().await, Duration::ZERO).await;
         assert_eq!(statuses(&requests), [Some(503), Some(201)]);
         assert!(requests[1].sent - requests[0].responded >= 1_000.0, "{requests:?}");
     }
 
     #[tokio::test]
     async fn a_retrying_caller_gives_up_when_its_time_is_over() {
-        let (url, count) = server(usize::MAX).await;
-        let requests = send(Caller::Retrying, &url, GIVE_UP - Duration::from_millis(900)).await;
+        let waited = GIVE_UP - Duration::from_millis(900);
+        let requests = send(Caller::Retrying, &server().await, waited).await;
         assert_eq!(statuses(&requests), [Some(503)], "the second would be too late");
-        assert_eq!(count.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn the_other_callers_send_once() {
         for caller in [Caller::Once, Caller::Queue] {
-            let (url, count) = server(1).await;
-            assert_eq!(statuses(&send(caller, &url, Duration::ZERO).await), [Some(503)]);
-            assert_eq!(count.load(Ordering::Relaxed), 1, "{caller:?}");
+            assert_eq!(statuses(&send(caller, &server().await, Duration::ZERO).await), [Some(503)]);
+            let requests = send(caller, "http://127.0.0.1:9", Duration::ZERO).await;
+            assert_eq!(statuses(&requests), [None], "no response is no status");
         }
-    }
-
-    #[tokio::test]
-    async fn no_response_is_no_status() {
-        let requests = send(Caller::Once, "http://127.0.0.1:9", Duration::ZERO).await;
-        assert_eq!(statuses(&requests), [None]);
     }
 
     #[test]
@@ -274,7 +220,6 @@ mod tests {
         assert_eq!(longest, [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
         assert_eq!(pause(3, 0.5).as_millis(), 1_000, "jitter");
         assert_eq!(pause(1_000, 1.0), MAX_PAUSE);
-        assert_eq!(Caller::ALL.map(Caller::requests_if_never_accepted), [1, 9, 1]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What all pictures have in common. They have a ground of their own, light or dark as the reader prefers.
+//! Pictures: what they consist of, and how that is drawn. They have a ground of their own, light or dark as the reader
+//! prefers.
 
 use plotters::{
     coord::{Shift, types::RangedCoordf64},
@@ -24,83 +25,204 @@ const DARK: &str = "<style>@media (prefers-color-scheme: dark) {\
     }</style>";
 
 const FONT: &str = "sans-serif";
-const SIZE: i32 = 14;
+const WIDTH: u32 = 1_080;
 
-pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
+/// About how many labels an axis has.
+const LABELS: usize = 6;
 
-/// A plane with axes.
-pub(crate) struct Panel<'a, 'b>(ChartContext<'a, SVGBackend<'b>, Plane>);
+/// The heights of a title, and of a line with a legend or captions, in pixels.
+const TITLE_HEIGHT: u32 = 36;
+const LINE_HEIGHT: u32 = 26;
 
-/// The axes of a panel.
-#[derive(Clone, Copy)]
-pub(crate) struct Axes<'a> {
-    pub(crate) x: (f64, f64),
-    pub(crate) y: (f64, f64),
-    pub(crate) x_name: &'a str,
-    pub(crate) x_label: fn(f64) -> String,
-    pub(crate) y_label: fn(f64) -> String,
-    pub(crate) x_labels: usize,
-    pub(crate) y_labels: usize,
-    /// The space for the labels to the left.
-    pub(crate) left: u32,
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+pub(crate) type Point = (f64, f64);
+
+/// A part of a picture, over its whole width.
+pub(crate) enum Strip {
+    /// What the colours mean, and what that is about.
+    Legend(&'static str, Vec<(&'static str, RGBColor)>),
+    /// For the panels below, in their order.
+    Captions(Vec<&'static str>),
+    /// Beside each other. All strips of panels have the same height.
+    Panels(Vec<Panel>),
 }
 
-/// A picture as SVG.
-pub(crate) fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>)) -> String {
+pub(crate) struct Panel {
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    pub(crate) marks: Vec<Mark>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Axis {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    /// What is below it; only for a horizontal one.
+    pub(crate) name: &'static str,
+    pub(crate) label: fn(f64) -> String,
+}
+
+impl Axis {
+    pub(crate) fn numbers(from: f64, to: f64) -> Self {
+        Self { from, to, name: "", label: |number| format!("{number}") }
+    }
+
+    /// Powers of ten, in milliseconds: from 1 ms to 10^`to` ms. For points by [`log`].
+    pub(crate) fn logarithms(to: f64) -> Self {
+        let label = |log| match 10_f64.powf(log) {
+            ms if ms >= 1_000.0 => format!("{} s", (ms / 1_000.0).round()),
+            ms => format!("{} ms", ms.round()),
+        };
+        Self { label, ..Self::numbers(0.0, to) }
+    }
+
+    pub(crate) fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+}
+
+/// Where a time is on an axis of logarithms.
+pub(crate) fn log(ms: f64) -> f64 {
+    ms.max(1.0).log10()
+}
+
+pub(crate) enum Mark {
+    Line(Vec<Point>, RGBColor),
+    /// A dashed line at this height, over the whole width.
+    Level(f64, RGBColor),
+    /// A line here, over the whole height.
+    Rule(f64, RGBColor),
+    /// A shade from here to there, over the whole height.
+    Shade(f64, f64, RGBColor),
+    /// Between two corners.
+    Bar(Point, Point, RGBColor),
+    /// With their radius in pixels.
+    Dots(Vec<Point>, RGBColor, i32),
+    Text(Point, String, RGBColor, HPos),
+}
+
+/// The end of a vertical axis for these marks: a round number above the highest.
+pub(crate) fn top<'a>(marks: impl IntoIterator<Item = &'a Mark>) -> f64 {
+    let highest = |mark: &Mark| match mark {
+        Mark::Line(points, _) | Mark::Dots(points, ..) => points.iter().map(|(_, y)| *y).fold(0.0, f64::max),
+        Mark::Level(y, _) | Mark::Bar(_, (_, y), _) => *y,
+        _ => 0.0,
+    };
+    round_up(1.05 * marks.into_iter().map(highest).fold(0.0, f64::max))
+}
+
+pub(crate) fn round_up(value: f64) -> f64 {
+    let unit = 10_f64.powf(value.max(1.0).log10().floor());
+    let steps = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
+    steps.iter().map(|step| step * unit).find(|end| *end >= value).unwrap_or(10.0 * unit)
+}
+
+/// A picture of this height: the title and the strips, one below the other.
+pub(crate) fn svg(height: u32, title: &str, strips: &[Strip]) -> String {
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         done(area.fill(&GROUND));
-        draw(&area);
+        write(&area, (12, 18), title, 18);
+        let (_, mut rest) = area.split_vertically(TITLE_HEIGHT);
+        let is_line = |strip: &&Strip| !matches!(strip, Strip::Panels(_));
+        let lines = strips.iter().filter(is_line).count() as u32;
+        let panel = (height - TITLE_HEIGHT - LINE_HEIGHT * lines) / (strips.len() as u32 - lines);
+        for strip in strips {
+            let (top, below) = rest.split_vertically(if is_line(&strip) { LINE_HEIGHT } else { panel });
+            strip.draw(&top);
+            rest = below;
+        }
         done(area.present());
     }
-    let svg = join_dots(&svg);
     // Between the first tag and its content.
-    match svg.find("<svg").and_then(|tag| Some(tag + svg[tag..].find('>')? + 1)) {
-        Some(content) => format!("{}\n{DARK}{}", &svg[..content], &svg[content..]),
-        None => svg,
+    let content = svg.find("<svg").and_then(|tag| Some(tag + svg[tag..].find('>')? + 1)).unwrap_or(0);
+    format!("{}\n{DARK}{}", &svg[..content], &svg[content..])
+}
+
+impl Strip {
+    fn draw(&self, area: &Area<'_>) {
+        match self {
+            Self::Captions(captions) => {
+                for (column, caption) in area.split_evenly((1, captions.len())).iter().zip(captions) {
+                    write(column, (48, 14), caption, 15);
+                }
+            }
+            Self::Legend(title, entries) => {
+                // The backend cannot measure text: about 7 pixels a letter.
+                let width = |text: &str, letter: i32| letter * text.chars().count() as i32;
+                write(area, (12, 12), title, 15);
+                let mut x = 36 + width(title, 8);
+                for (name, colour) in entries {
+                    done(area.draw(&Rectangle::new([(x, 7), (x + 10, 17)], colour.filled())));
+                    write(area, (x + 16, 12), name, 14);
+                    x += 38 + width(name, 7);
+                }
+            }
+            Self::Panels(panels) => {
+                for (column, panel) in area.split_evenly((1, panels.len())).iter().zip(panels) {
+                    panel.draw(column);
+                }
+            }
+        }
     }
 }
 
-/// Draws dots of one kind that follow each other as one line with gaps: a picture of thousands is a tenth as large.
-fn join_dots(svg: &str) -> String {
-    let mut joined = String::new();
-    let mut kind = None;
-    for line in svg.lines() {
-        let dot = line.strip_prefix("<circle ").map(|attributes| {
-            let value = |name: &str| {
-                let (_, rest) = attributes.split_once(&format!("{name}=\""))?;
-                rest.split('"').next()
-            };
-            let value = |name: &str| value(name).unwrap_or_default();
-            let width = 2 * value("r").parse().unwrap_or(1);
-            let style = format!(
-                "stroke=\"{}\" stroke-opacity=\"{}\" stroke-width=\"{width}\"",
-                value("fill"),
-                value("opacity")
-            );
-            (style, format!("M{} {}h0", value("cx"), value("cy")))
-        });
-        let (style, place) = dot.unzip();
-        if style != kind {
-            if kind.is_some() {
-                joined += "\"/>\n";
-            }
-            if let Some(style) = &style {
-                joined += &format!("<path fill=\"none\" stroke-linecap=\"round\" {style} d=\"");
-            }
-            kind = style;
+impl Panel {
+    fn draw(&self, area: &Area<'_>) {
+        let (x, y) = (self.x, self.y);
+        let mut chart = done(
+            ChartBuilder::on(area)
+                .margin_right(14)
+                .margin_top(4)
+                .x_label_area_size(if x.name.is_empty() { 20 } else { 38 })
+                .y_label_area_size(48)
+                .build_cartesian_2d(x.from..x.to, y.from..y.to),
+        );
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT)
+            .bold_line_style(GRID.stroke_width(1))
+            .axis_style(GRID.stroke_width(1));
+        mesh.x_labels(LABELS).y_labels(LABELS).x_desc(x.name);
+        mesh.axis_desc_style((FONT, 13).into_font().color(&INK))
+            .label_style((FONT, 12).into_font().color(&INK));
+        let (x_label, y_label) = (|value: &f64| (x.label)(*value), |value: &f64| (y.label)(*value));
+        done(mesh.x_label_formatter(&x_label).y_label_formatter(&y_label).draw());
+        for mark in &self.marks {
+            self.draw_mark(&mut chart, mark);
         }
-        match place {
-            Some(place) => joined += &place,
-            None => {
-                joined += line;
-                joined.push('\n');
+    }
+
+    fn draw_mark(&self, chart: &mut Chart<'_, '_>, mark: &Mark) {
+        let (x, y) = (self.x, self.y);
+        let mut line = |points: Vec<Point>, colour: &RGBColor| {
+            done(chart.draw_series(LineSeries::new(points, colour.stroke_width(2))));
+        };
+        match mark {
+            Mark::Line(points, colour) => line(points.clone(), colour),
+            Mark::Rule(at, colour) => line(vec![(*at, y.from), (*at, y.to)], colour),
+            Mark::Level(at, colour) => {
+                let point = |piece: i32| (x.from + (x.to - x.from) * f64::from(piece) / 60.0, *at);
+                (0..60).step_by(2).for_each(|piece| line(vec![point(piece), point(piece + 1)], colour));
+            }
+            Mark::Shade(from, to, colour) => {
+                let corners = [(*from, y.from), (*to, y.to)];
+                done(chart.draw_series([Rectangle::new(corners, colour.mix(0.18).filled())]));
+            }
+            Mark::Bar(from, to, colour) => {
+                done(chart.draw_series([Rectangle::new([*from, *to], colour.filled())]));
+            }
+            Mark::Dots(points, colour, radius) => {
+                let dot = |point: &Point| Circle::new(*point, *radius, colour.mix(0.55).filled());
+                done(chart.draw_series(points.iter().map(dot)));
+            }
+            Mark::Text(at, text, colour, side) => {
+                let style = TextStyle::from((FONT, 13)).color(colour).pos(Pos::new(*side, VPos::Center));
+                done(chart.draw_series([Text::new(text.clone(), *at, style)]));
             }
         }
     }
-    joined
 }
 
 /// A drawing into memory does not fail, unless the picture is too small for its parts.
@@ -108,106 +230,9 @@ fn done<T, E: std::error::Error>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("a picture cannot be drawn: {error}"))
 }
 
-/// Writes a text.
-pub(crate) fn write(area: &Area<'_>, at: (i32, i32), text: &str, size: i32, colour: RGBColor, place: HPos) {
-    let style = TextStyle::from((FONT, size)).color(&colour).pos(Pos::new(place, VPos::Center));
+fn write(area: &Area<'_>, at: (i32, i32), text: &str, size: i32) {
+    let style = TextStyle::from((FONT, size)).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
     done(area.draw(&Text::new(text.to_owned(), at, style)));
-}
-
-/// A line above panels: what they show, and the colours.
-pub(crate) fn legend(area: &Area<'_>, title: &str, entries: &[(&str, RGBColor)]) {
-    write(area, (12, 12), title, SIZE + 1, INK, HPos::Left);
-    // The backend cannot measure text: about 7 pixels a letter.
-    let mut x = 12 + 8 * i32::try_from(title.chars().count()).unwrap_or(0) + 24;
-    for (name, colour) in entries {
-        done(area.draw(&Rectangle::new([(x, 7), (x + 10, 17)], colour.filled())));
-        write(area, (x + 16, 12), name, SIZE, INK, HPos::Left);
-        x += 16 + 7 * i32::try_from(name.chars().count()).unwrap_or(0) + 22;
-    }
-}
-
-/// A panel with its grid and labels.
-pub(crate) fn panel<'a, 'b>(area: &'a Area<'b>, axes: &Axes<'_>) -> Panel<'a, 'b> {
-    let bottom = if axes.x_name.is_empty() { 20 } else { 38 };
-    let mut chart = done(
-        ChartBuilder::on(area)
-            .margin_right(14)
-            .margin_top(4)
-            .x_label_area_size(bottom)
-            .y_label_area_size(axes.left)
-            .build_cartesian_2d(axes.x.0..axes.x.1, axes.y.0..axes.y.1),
-    );
-    let label = (FONT, SIZE - 2).into_font().color(&INK);
-    done(
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.stroke_width(1))
-            .axis_style(GRID.stroke_width(1))
-            .x_labels(axes.x_labels)
-            .y_labels(axes.y_labels)
-            .x_label_formatter(&|value| (axes.x_label)(*value))
-            .y_label_formatter(&|value| (axes.y_label)(*value))
-            .x_desc(axes.x_name)
-            .axis_desc_style((FONT, SIZE - 1).into_font().color(&INK))
-            .label_style(label)
-            .draw(),
-    );
-    Panel(chart)
-}
-
-impl Panel<'_, '_> {
-    pub(crate) fn line(&mut self, points: impl IntoIterator<Item = (f64, f64)>, colour: RGBColor) {
-        done(self.0.draw_series(LineSeries::new(points, colour.stroke_width(2))));
-    }
-
-    pub(crate) fn dashed(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor) {
-        // In pieces of the plane, since the points are on one line.
-        let pieces = 60;
-        let point = |piece: i32| {
-            let part = f64::from(piece) / f64::from(pieces);
-            (from.0 + (to.0 - from.0) * part, from.1 + (to.1 - from.1) * part)
-        };
-        for piece in (0..pieces).step_by(2) {
-            let ends = [point(piece), point(piece + 1)];
-            done(self.0.draw_series(LineSeries::new(ends, colour.stroke_width(2))));
-        }
-    }
-
-    pub(crate) fn bar(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor, opacity: f64) {
-        done(self.0.draw_series([Rectangle::new([from, to], colour.mix(opacity).filled())]));
-    }
-
-    pub(crate) fn dots(&mut self, points: impl IntoIterator<Item = (f64, f64)>, colour: RGBColor, size: u32) {
-        let dot = |point| Circle::new(point, size, colour.mix(0.55).filled());
-        done(self.0.draw_series(points.into_iter().map(dot)));
-    }
-
-    pub(crate) fn text(&mut self, at: (f64, f64), text: &str, colour: RGBColor, place: HPos) {
-        let style = TextStyle::from((FONT, SIZE - 1)).color(&colour).pos(Pos::new(place, VPos::Center));
-        done(self.0.draw_series([Text::new(text.to_owned(), at, style)]));
-    }
-}
-
-/// The end of an axis that begins at 0: a round number above the largest value.
-pub(crate) fn round_up(value: f64) -> f64 {
-    let unit = 10_f64.powf(value.max(1.0).log10().floor());
-    let steps = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
-    steps.iter().map(|step| step * unit).find(|end| *end >= value).unwrap_or(10.0 * unit)
-}
-
-/// A label of an axis that is a logarithm of milliseconds.
-pub(crate) fn label_of_log(value: f64) -> String {
-    let ms = 10_f64.powf(value);
-    if ms >= 1_000.0 { format!("{} s", (ms / 1_000.0).round()) } else { format!("{} ms", ms.round()) }
-}
-
-pub(crate) fn label_of_number(value: f64) -> String {
-    format!("{value}")
-}
-
-pub(crate) fn log(ms: f64) -> f64 {
-    ms.max(1.0).log10()
 }
 
 #[cfg(test)]
@@ -216,32 +241,14 @@ mod tests {
 
     #[test]
     fn a_picture_has_the_colours_of_a_dark_page() {
-        let svg = picture((100, 100), |area| legend(area, "title", &[("blue", BLUE)]));
+        let marks = vec![Mark::Line(vec![(0.0, 0.0), (1.0, 1.0)], BLUE)];
+        let panel = Panel { x: Axis::numbers(0.0, 1.0), y: Axis::logarithms(1.0), marks };
+        let svg =
+            svg(100, "title", &[Strip::Legend("legend", vec![("red", RED)]), Strip::Panels(vec![panel])]);
         assert!(svg.starts_with("<svg") && svg.contains("prefers-color-scheme"), "{svg}");
-        for colour in ["#FFFFFF", "#1F2328", "#2F81F7"] {
-            assert!(svg.contains(&format!("fill=\"{colour}\"")), "{colour}: {svg}");
+        for colour in ["fill=\"#FFFFFF\"", "fill=\"#1F2328\"", "fill=\"#E5534B\"", "stroke=\"#2F81F7\""] {
+            assert!(svg.contains(colour), "{colour}: {svg}");
         }
-    }
-
-    #[test]
-    fn dots_of_one_kind_are_one_path() {
-        let dot = |x: u32, colour: &str| {
-            format!(
-                "<circle cx=\"{x}\" cy=\"1\" r=\"2\" opacity=\"0.5\" fill=\"{colour}\" stroke=\"none\"/>\n"
-            )
-        };
-        let svg = ["<svg>\n", &dot(1, "#A"), &dot(2, "#A"), &dot(3, "#B"), "</svg>\n"].concat();
-        let joined = join_dots(&svg);
-        let path = |colour: &str, places: &str| {
-            format!(
-                "<path fill=\"none\" stroke-linecap=\"round\" stroke=\"{colour}\" stroke-opacity=\"0.5\" \
-                 stroke-width=\"4\" d=\"{places}\"/>\n"
-            )
-        };
-        assert_eq!(
-            joined,
-            ["<svg>\n", &path("#A", "M1 1h0M2 1h0"), &path("#B", "M3 1h0"), "</svg>\n"].concat()
-        );
     }
 
     #[test]
@@ -251,5 +258,7 @@ mod tests {
         {
             assert!((round_up(value) - end).abs() < 1e-9, "{value}: {}", round_up(value));
         }
+        let marks = [Mark::Level(10.0, RED), Mark::Bar((0.0, 0.0), (1.0, 40.0), RED)];
+        assert!((top(&marks) - 50.0).abs() < 1e-9, "with room above the highest");
     }
 }

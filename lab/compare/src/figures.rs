@@ -1,96 +1,160 @@
-//! The figures of a run: one row of a table.
+//! The figures of a run, each defined once: the rows of the tables that are printed and written, and the requests
+//! behind them.
 
-use std::fmt;
+use Figure::{Messages, Number, Time, Times};
+use fault_proxy::Fault;
 
 use crate::{
     callers::Request,
-    run::{Message, Outcome, Run},
-    schedule::NOISY,
+    output::{Rows, header, number},
+    run::{Disturbance, Message, Run},
+    schedule::{NOISY, OWNERS},
 };
 
-/// The figures of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Figures {
-    pub(crate) offered: usize,
-    /// Messages with a 2xx response in the end.
-    pub(crate) accepted: usize,
-    /// Messages without one.
-    pub(crate) not_accepted: usize,
-    /// Requests beyond the first of a message.
-    pub(crate) sent_again: usize,
-    pub(crate) stored: usize,
-    pub(crate) failed: usize,
-    /// Accepted, and no outcome.
-    pub(crate) lost: usize,
-    /// No response says whether the message is stored.
-    pub(crate) in_doubt: usize,
-    /// Those of them that are stored.
-    pub(crate) in_doubt_stored: usize,
-    pub(crate) lateness: Spread,
-    /// From when a message was due to the caller's last response.
-    pub(crate) response: Spread,
-    /// From then to stored.
-    pub(crate) to_stored: Spread,
-    pub(crate) to_stored_noisy: Spread,
-    pub(crate) to_stored_quiet: Spread,
-    pub(crate) to_notified: Spread,
-    /// When the last message was stored.
-    pub(crate) last_stored_ms: f64,
-    /// Messages stored a second, while more of them waited than a second stores.
-    pub(crate) drain_rate: Option<f64>,
-    /// None on a deployed stack.
-    pub(crate) database_requests: Option<usize>,
-    pub(crate) throttled: Option<usize>,
-    pub(crate) write_units: Option<f64>,
+/// The function responds to a request that is throttled three times within half a second. Longer than this means
+/// that requests queue before it.
+const SLOWEST_RESPONSE_MS: f64 = 3_000.0;
+
+/// How a figure is computed. Times are in milliseconds.
+enum Figure {
+    Messages(fn(&Message) -> bool),
+    /// From when a message was due; p50 / p99 of those that have it.
+    Times(fn(&Message) -> Option<f64>),
+    Time(fn(&Run) -> Option<f64>),
+    Number(fn(&Run) -> Option<f64>),
 }
 
-/// The median and the 99th percentile, in milliseconds; none without a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) p50: Option<f64>,
-    pub(crate) p99: Option<f64>,
+/// What the database did is not seen on a deployed stack.
+const FIGURES: &[(&str, Figure)] = &[
+    ("offered", Messages(|_| true)),
+    ("accepted", Messages(Message::is_accepted)),
+    ("not accepted", Messages(|one| !one.is_accepted())),
+    ("sent again", Number(|run| Some((run.requests() - run.messages.len()) as f64))),
+    ("stored", Messages(Message::is_stored)),
+    ("failed or rejected", Messages(|one| one.outcome.is_some() && !one.is_stored())),
+    ("lost", Messages(Message::is_lost)),
+    ("in doubt", Messages(Message::is_in_doubt)),
+    ("in doubt but stored", Messages(|one| one.is_in_doubt() && one.is_stored())),
+    ("lateness", Times(lateness)),
+    ("response", Times(Message::to_response)),
+    ("to stored", Times(Message::to_stored)),
+    ("to stored: noisy owner", Times(|one| one.to_stored().filter(|_| one.owner == NOISY))),
+    ("to stored: quiet owners", Times(|one| one.to_stored().filter(|_| one.owner != NOISY))),
+    ("to notified", Times(Message::to_notified)),
+    ("last stored", Time(|run| Some(run.last_stored()))),
+    ("all stored after outage", Time(recovery)),
+    ("stored/s with a backlog", Number(drain_rate)),
+    ("stored/s while sending", Number(|run| Some(goodput(run)))),
+    ("database requests", Number(database_requests)),
+    ("requests/stored", Number(|run| Some(database_requests(run)? / run.count(Message::is_stored) as f64))),
+    ("write units", Number(|run| Some(run.counted.as_ref()?.usage.write_units))),
+];
+
+/// What a star means, below the tables.
+pub(crate) const STAR: &str = "* at most: the generator was late by more than 5 % of this";
+
+/// All figures of some runs, a column for each run. A time has a star if the generator's lateness is more than 5 % of
+/// it: it includes that lateness, so the stack was quicker.
+pub(crate) fn rows(runs: &[&Run]) -> Rows {
+    let mut rows = header(&["figure"]);
+    rows[0].extend(runs.iter().map(|run| run.plan.name()));
+    for (name, figure) in FIGURES {
+        rows.push([(*name).to_owned()].into_iter().chain(runs.iter().map(|run| figure.cell(run))).collect());
+    }
+    rows
 }
 
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let values: Vec<_> = values.collect();
-        Self { p50: percentile(&values, 50), p99: percentile(&values, 99) }
+impl Figure {
+    fn cell(&self, run: &Run) -> String {
+        match self {
+            Messages(is) => run.count(is).to_string(),
+            Number(of) => of(run).map_or_else(|| "–".to_owned(), number),
+            Time(of) => duration(of(run)),
+            Times(of) => {
+                let times = percentiles(run, of).into_iter().zip(percentiles(run, lateness));
+                let starred = |(time, late)| duration(time) + if is_late(time, late) { "*" } else { "" };
+                times.map(starred).collect::<Vec<_>>().join(" / ")
+            }
+        }
     }
 }
 
-impl Spread {
-    /// The times, each with a star if the generator's lateness is more than 5 % of it. They include that lateness: the
-    /// stack was quicker.
-    pub(crate) fn beside(self, lateness: Self) -> String {
-        let figure = |time: Option<f64>, late: Option<f64>| {
-            let star = if is_late(time, late) { "*" } else { "" };
-            duration(time) + star
-        };
-        [figure(self.p50, lateness.p50), figure(self.p99, lateness.p99)].join(" / ")
+/// All messages in all runs.
+pub(crate) fn account(runs: &[Run]) -> String {
+    let mut text = format!("Account of {} runs", runs.len());
+    for (name, figure) in FIGURES {
+        if let Messages(is) = figure {
+            let count: usize = runs.iter().map(|run| run.count(is)).sum();
+            text += &format!(", {count} {name}");
+        }
     }
+    text
 }
 
-/// Whether the generator was late by more than 5 % of a time.
-pub(crate) fn is_late(time: Option<f64>, late: Option<f64>) -> bool {
-    time.zip(late).is_some_and(|(time, late)| late > 0.05 * time)
+/// Every request of a run with the outcome of its message, as CSV.
+pub(crate) fn requests_csv(run: &Run) -> String {
+    let mut csv =
+        "id,owner,attempt,intended_ms,sent_ms,responded_ms,status,outcome,stored_ms,notified_ms\n".to_owned();
+    let time = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
+    for Message { id, owner, due, requests, outcome, stored, notified } in &run.messages {
+        let (owner, outcome) = (OWNERS[*owner].0, outcome.unwrap_or("none"));
+        let (stored, notified) = (time(*stored), time(*notified));
+        for (attempt, Request { sent, responded, status }) in (1..).zip(requests) {
+            let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            csv += &format!("{id},{owner},{attempt},{due:.1},{sent:.1},{responded:.1},{status},");
+            csv += &format!("{outcome},{stored},{notified}\n");
+        }
+    }
+    csv
 }
 
-/// What a star means, below a table.
-pub(crate) const STAR: &str =
-    "* at most: the generator was late by more than 5 % of this (the columns lateness in the CSV)";
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&[self.p50, self.p99].map(duration).join(" / "))
+/// Why a run is void. Without a limit the stack has to store the whole load, and every request has to get a response soon:
+/// otherwise this machine was the limit. A few late messages only give the figures that they are in a star.
+pub(crate) fn problems(run: &Run) -> Vec<String> {
+    let mut problems = Vec::new();
+    let ([late, _], [response, _]) = (percentiles(run, lateness), percentiles(run, Message::to_response));
+    if is_late(response, late) {
+        let [late, response] = [late, response].map(duration);
+        problems.push(format!(
+            "the generator was {late} late (p50), more than 5 % of the response time of {response}"
+        ));
     }
+    let undisturbed = run.plan.disturbances.is_empty();
+    let (stored, offered) = (run.count(Message::is_stored), run.messages.len());
+    if undisturbed && run.plan.capacity.is_none() && stored < offered {
+        problems.push(format!("without a limit only {stored} of {offered} messages were stored"));
+    }
+    let requests = || run.messages.iter().flat_map(|one| &one.requests);
+    let slowest = percentile(requests().map(|one| one.responded - one.sent).collect(), 99);
+    // A caller that has no time left does not wait for its last response.
+    let waited = requests().filter(|one| one.responded - one.sent > SLOWEST_RESPONSE_MS);
+    let unanswered = waited.filter(|one| one.status.is_none()).count();
+    if undisturbed && (unanswered > 0 || slowest.is_some_and(|slowest| slowest > SLOWEST_RESPONSE_MS)) {
+        let slowest = duration(slowest);
+        problems.push(format!("a single request took {slowest} (p99), and {unanswered} had no response"));
+    }
+    problems.iter().map(|problem| format!("void: {}: {problem}", run.plan.name())).collect()
+}
+
+fn lateness(message: &Message) -> Option<f64> {
+    Some(message.requests[0].sent - message.due)
+}
+
+/// Whether the generator was late by more than 5 % of a time, which is not the lateness itself.
+fn is_late(time: Option<f64>, late: Option<f64>) -> bool {
+    time.zip(late).is_some_and(|(time, late)| late > 0.05 * time && late < time)
+}
+
+/// The median and the 99th percentile of a time; none without a value.
+pub(crate) fn percentiles(run: &Run, of: impl Fn(&Message) -> Option<f64>) -> [Option<f64>; 2] {
+    [50, 99].map(|percent| percentile(run.messages.iter().filter_map(&of).collect(), percent))
 }
 
 /// The smallest value that at least so many percent do not exceed.
-pub(crate) fn percentile(values: &[f64], percent: usize) -> Option<f64> {
-    let mut values = values.to_vec();
+fn percentile(mut values: Vec<f64>, percent: usize) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let place = (values.len() * percent).div_ceil(100).saturating_sub(1);
-    values.get(place).copied()
+    let index = (values.len() * percent).div_ceil(100).saturating_sub(1);
+    values.get(index).copied()
 }
 
 /// A time in milliseconds, as people read it.
@@ -103,173 +167,47 @@ pub(crate) fn duration(milliseconds: Option<f64>) -> String {
     }
 }
 
-impl Figures {
-    pub(crate) fn of(run: &Run) -> Self {
-        let all = || run.messages.iter();
-        let to_stored = |of: fn(&Message) -> bool| {
-            Spread::of(all().filter(move |one| of(one)).filter_map(|one| Some(one.stored()? - one.due)))
-        };
-        let in_doubt = |one: &&Message| one.last().leaves_in_doubt();
-        let accepted = all().filter(|one| one.last().is_accepted()).count();
-        let usage = run.counted.as_ref().map(|counted| &counted.usage);
-        Self {
-            offered: run.messages.len(),
-            accepted,
-            not_accepted: run.messages.len() - accepted,
-            sent_again: all().map(|one| one.requests.len() - 1).sum(),
-            stored: all().filter(|one| one.stored().is_some()).count(),
-            failed: all()
-                .filter(|one| matches!(one.outcome, Some(Outcome::Failed | Outcome::Rejected)))
-                .count(),
-            lost: run.lost().count(),
-            in_doubt: all().filter(in_doubt).count(),
-            in_doubt_stored: all().filter(in_doubt).filter(|one| one.stored().is_some()).count(),
-            lateness: Spread::of(all().map(|one| one.requests[0].sent - one.due)),
-            response: Spread::of(all().map(|one| one.last().responded - one.due)),
-            to_stored: to_stored(|_| true),
-            to_stored_noisy: to_stored(|one| one.owner == NOISY),
-            to_stored_quiet: to_stored(|one| one.owner != NOISY),
-            to_notified: Spread::of(all().filter_map(|one| Some(one.notified? - one.due))),
-            last_stored_ms: all().filter_map(Message::stored).fold(0.0, f64::max),
-            drain_rate: run.plan.capacity.and_then(|capacity| drain_rate(run, capacity)),
-            database_requests: usage.map(|usage| usage.requests.values().sum()),
-            throttled: usage.map(|usage| usage.throttled_requests + usage.throttled_statements),
-            write_units: usage.map(|usage| usage.write_units),
-        }
-    }
-
-    /// Database requests for each stored message.
-    pub(crate) fn requests_per_stored(&self) -> Option<f64> {
-        Some(self.database_requests? as f64 / self.stored.max(1) as f64)
-    }
-
-    /// The columns of [`Figures::row`].
-    pub(crate) const COLUMNS: [&str; 28] = [
-        "offered",
-        "accepted",
-        "not_accepted",
-        "sent_again",
-        "stored",
-        "failed",
-        "lost",
-        "in_doubt",
-        "in_doubt_stored",
-        "lateness_p50_ms",
-        "lateness_p99_ms",
-        "response_p50_ms",
-        "response_p99_ms",
-        "stored_p50_ms",
-        "stored_p99_ms",
-        "stored_noisy_p50_ms",
-        "stored_noisy_p99_ms",
-        "stored_quiet_p50_ms",
-        "stored_quiet_p99_ms",
-        "notified_p50_ms",
-        "notified_p99_ms",
-        "last_stored_ms",
-        "drain_rate",
-        "database_requests",
-        "throttled",
-        "write_units",
-        "requests_per_stored",
-        "stored_while_sending_per_s",
-    ];
-
-    /// All figures, for a CSV file. What there is none of is empty.
-    pub(crate) fn row(&self, run: &Run) -> Vec<String> {
-        let counts = [
-            self.offered,
-            self.accepted,
-            self.not_accepted,
-            self.sent_again,
-            self.stored,
-            self.failed,
-            self.lost,
-            self.in_doubt,
-            self.in_doubt_stored,
-        ];
-        let spreads = [
-            self.lateness,
-            self.response,
-            self.to_stored,
-            self.to_stored_noisy,
-            self.to_stored_quiet,
-            self.to_notified,
-        ];
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
-        let mut row: Vec<_> = counts.iter().map(ToString::to_string).collect();
-        row.extend(spreads.iter().flat_map(|spread| [number(spread.p50), number(spread.p99)]));
-        row.push(number(Some(self.last_stored_ms)));
-        row.push(number(self.drain_rate));
-        let count = |count: Option<usize>| count.map_or(String::new(), |count| count.to_string());
-        row.extend([self.database_requests, self.throttled].map(count));
-        row.push(number(self.write_units));
-        row.push(number(self.requests_per_stored()));
-        row.push(number(Some(goodput(run))));
-        row
-    }
+fn database_requests(run: &Run) -> Option<f64> {
+    Some(run.counted.as_ref()?.usage.requests.values().sum::<usize>() as f64)
 }
 
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "accepted {} of {}, sent again {}, stored {}, lost {}, in doubt {}; response {}, to stored {}; the \
-             generator late by {}",
-            self.accepted,
-            self.offered,
-            self.sent_again,
-            self.stored,
-            self.lost,
-            self.in_doubt,
-            self.response,
-            self.to_stored,
-            self.lateness
-        )
-    }
+/// From the end of an outage until all is stored.
+fn recovery(run: &Run) -> Option<f64> {
+    let end = run.plan.last(Disturbance::Database(Fault::None))?;
+    let all_stored = run.messages.iter().all(Message::is_stored);
+    all_stored.then(|| (run.last_stored() - 1_000.0 * end).max(0.0))
 }
 
 /// Messages stored a second while the load lasted.
 pub(crate) fn goodput(run: &Run) -> f64 {
-    let end = run.plan.load.seconds * 1_000.0;
-    run.messages.iter().filter(|one| one.stored().is_some_and(|at| at <= end)).count() as f64
-        / run.plan.load.seconds
+    let seconds = run.plan.load.seconds;
+    run.count(|one| one.stored.is_some_and(|at| at <= 1_000.0 * seconds)) as f64 / seconds
 }
 
-/// How many messages wait at a time: due, and neither stored nor abandoned by the caller.
-pub(crate) fn backlog(run: &Run, at: f64) -> usize {
-    run.messages.iter().filter(|one| waits(one, at)).count()
-}
-
-/// For how long the oldest of them has been waiting, in milliseconds.
-pub(crate) fn oldest(run: &Run, at: f64) -> f64 {
-    run.messages.iter().filter(|one| waits(one, at)).map(|one| at - one.due).fold(0.0, f64::max)
-}
-
-fn waits(message: &Message, at: f64) -> bool {
-    let abandoned = |request: Request| if request.is_accepted() { f64::INFINITY } else { request.responded };
-    let end = message.stored().unwrap_or_else(|| abandoned(message.last()));
-    message.due <= at && at < end
+/// The messages that wait at a time, each by how long: due, and neither stored nor abandoned by the caller.
+pub(crate) fn waiting(run: &Run, at: f64) -> Vec<f64> {
+    let waits = |one: &&Message| {
+        let abandoned = if one.is_accepted() { f64::INFINITY } else { one.last().responded };
+        one.due <= at && at < one.stored.unwrap_or(abandoned)
+    };
+    run.messages.iter().filter(waits).map(|one| at - one.due).collect()
 }
 
 /// Messages stored a second while the backlog is more than two seconds of capacity. The first second does not count: it
 /// has the units that were in the bucket before.
-fn drain_rate(run: &Run, capacity: f64) -> Option<f64> {
-    let end = run.messages.iter().filter_map(Message::stored).fold(0.0, f64::max);
-    let mut seconds = 0;
-    let mut stored = 0;
-    let mut second = 1_000.0;
-    while second < end {
-        let next = second + 1_000.0;
-        let waiting = |at| backlog(run, at) as f64 > 2.0 * capacity;
-        if waiting(second) && waiting(next) {
-            seconds += 1;
-            let now = |at: f64| (second..next).contains(&at);
-            stored += run.messages.iter().filter(|one| one.stored().is_some_and(now)).count();
+fn drain_rate(run: &Run) -> Option<f64> {
+    let backlog = 2.0 * run.plan.capacity?;
+    let (mut seconds, mut stored) = (0.0, 0);
+    let mut from = 1_000.0;
+    while from < run.last_stored() {
+        let until = from + 1_000.0;
+        if [from, until].into_iter().all(|at| waiting(run, at).len() as f64 > backlog) {
+            seconds += 1.0;
+            stored += run.count(|one| one.stored.is_some_and(|at| (from..until).contains(&at)));
         }
-        second = next;
+        from = until;
     }
-    (seconds > 0).then(|| stored as f64 / f64::from(seconds))
+    (seconds > 0.0).then(|| stored as f64 / seconds)
 }
 
 #[cfg(test)]
@@ -278,68 +216,70 @@ mod tests {
     use crate::{callers::Caller, run::Plan, schedule::Load};
 
     /// A message that was due and sent at one time, with a response 10 ms later.
-    pub(crate) fn message(due: f64, status: u16, stored: Option<f64>) -> Message {
+    fn message(due: f64, status: u16, stored: Option<f64>) -> Message {
         Message {
             id: format!("m-{due}"),
             owner: NOISY,
             due,
             requests: vec![Request { sent: due, responded: due + 10.0, status: Some(status) }],
-            outcome: stored.map(Outcome::Stored),
+            outcome: stored.map(|_| "stored"),
+            stored,
             notified: None,
         }
     }
 
     fn run(messages: Vec<Message>) -> Run {
         let load = Load { rate: 1.0, seconds: 10.0, seed: 1 };
-        Run {
-            plan: Plan {
-                name: "run".to_owned(),
-                caller: Caller::Queue,
-                load,
-                capacity: Some(2.0),
-                disturbances: Vec::new(),
-            },
-            messages,
-            frames: 0,
-            counted: None,
-        }
+        let plan = Plan { capacity: Some(2.0), ..Plan::new("run", Caller::Queue, load) };
+        Run { plan, messages, frames: 0, counted: None }
+    }
+
+    fn cell(run: &Run, name: &str) -> String {
+        rows(&[run]).into_iter().find(|row| row[0] == name).expect("a figure of this name").remove(1)
     }
 
     #[test]
     fn percentiles_are_values_that_occurred() {
         let values: Vec<_> = (1..=200).map(f64::from).collect();
-        assert_eq!(percentile(&values, 50), Some(100.0));
-        assert_eq!(percentile(&values, 99), Some(198.0));
-        assert_eq!(percentile(&[5.0], 99), Some(5.0));
-        assert_eq!(percentile(&[], 50), None);
+        assert_eq!(percentile(values.clone(), 50), Some(100.0));
+        assert_eq!(percentile(values, 99), Some(198.0));
+        assert_eq!(percentile(vec![5.0], 99), Some(5.0));
+        assert_eq!(percentile(vec![], 50), None);
     }
 
     #[test]
     fn an_accepted_message_without_an_outcome_is_lost() {
-        let messages = vec![message(0.0, 202, Some(50.0)), message(1.0, 202, None), message(2.0, 503, None)];
-        let run = run(messages);
-        assert_eq!(run.lost().collect::<Vec<_>>(), ["m-1"]);
-        let figures = Figures::of(&run);
-        assert_eq!((figures.accepted, figures.not_accepted, figures.lost, figures.in_doubt), (2, 1, 1, 1));
-        assert_eq!(figures.row(&run).len(), Figures::COLUMNS.len());
+        let run = run(vec![message(0.0, 202, Some(50.0)), message(1.0, 202, None), message(2.0, 503, None)]);
+        let counts = ["accepted", "not accepted", "lost", "in doubt"].map(|name| cell(&run, name));
+        assert_eq!(counts, ["2", "1", "1", "1"]);
+        assert!(account(&[run]).contains("2 accepted, 1 not accepted, 1 stored"));
     }
 
     #[test]
     fn a_message_waits_until_it_is_stored_or_abandoned() {
         let run = run(vec![message(0.0, 202, Some(500.0)), message(100.0, 503, None)]);
-        assert_eq!([50.0, 105.0, 200.0, 500.0].map(|at| backlog(&run, at)), [1, 2, 1, 0]);
-        assert_eq!(oldest(&run, 200.0), 200.0);
+        assert_eq!([50.0, 105.0, 200.0, 500.0].map(|at| waiting(&run, at).len()), [1, 2, 1, 0]);
+        assert_eq!(waiting(&run, 200.0), [200.0]);
     }
 
     #[test]
     fn a_late_generator_makes_a_run_void() {
         let mut late = message(0.0, 202, Some(50.0));
-        assert_eq!(run(vec![late.clone()]).void(), None);
+        assert_eq!(problems(&run(vec![late.clone()])), [""; 0]);
         late.requests[0].sent = 1.0;
         let run = run(vec![late]);
-        assert!(run.void().is_some(), "a millisecond of ten");
-        let Figures { response, to_stored, lateness, .. } = Figures::of(&run);
-        assert_eq!(response.beside(lateness), "10.0 ms* / 10.0 ms*");
-        assert_eq!(to_stored.beside(lateness), "50.0 ms / 50.0 ms", "of this it is less");
+        assert_eq!(problems(&run).len(), 1, "a millisecond of ten");
+        assert_eq!(cell(&run, "response"), "10.0 ms* / 10.0 ms*");
+        assert_eq!(cell(&run, "to stored"), "50.0 ms / 50.0 ms", "of this it is less");
+    }
+
+    #[test]
+    fn a_stack_that_is_the_limit_makes_a_run_void() {
+        let mut run = run(vec![message(0.0, 202, Some(50.0)), message(1.0, 503, None)]);
+        assert_eq!(problems(&run), [""; 0], "the table has a limit");
+        run.plan.capacity = None;
+        run.messages[1].requests[0].responded = 4_000.0;
+        let problems = problems(&run).join("\n");
+        assert!(problems.contains("only 1 of 2") && problems.contains("took 4.0 s (p99)"), "{problems}");
     }
 }

@@ -3,29 +3,31 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a failure here ends the run")]
 
+// In layers, each of which uses those before it: output, schedule and callers; rig; run; figures; chart and timeline;
+// options, and a claim each; announce.
 mod announce;
 mod burst;
 mod callers;
 mod chart;
 mod cost;
-mod deployed;
 mod figures;
-mod files;
 mod flow;
+mod options;
 mod outage;
+mod output;
 mod rig;
 mod run;
 mod schedule;
 mod timeline;
 
 use std::{
-    io::{self, Write},
+    fs,
     panic::{self, AssertUnwindSafe},
-    path::PathBuf,
-    process::{self, ExitCode},
+    path::Path,
+    process,
 };
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use e2e::stack::Stack;
 use futures_util::FutureExt;
 use tokio::{
@@ -35,133 +37,45 @@ use tokio::{
 };
 
 use crate::{
-    burst::Bursts,
-    callers::Caller,
-    figures::Figures,
-    files::Output,
+    options::{Options, Part},
+    output::{say, table},
     rig::Rig,
     run::{Plan, Run},
 };
 
-/// How many lost messages are named.
-const MAX_NAMED: usize = 20;
-
-/// How much of a failure is printed.
-const MAX_FAILURE: usize = 160;
-
-/// A claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
-    Flow,
-    Burst,
-    Outage,
-    Cost,
-}
-
-impl Part {
-    /// What is played for it, but for what no deployed stack can do.
-    pub(crate) fn plans(self, options: &Options) -> Vec<Plan> {
-        match self {
-            Self::Flow => flow::plans(options),
-            Self::Burst => burst::plans(options),
-            Self::Outage => outage::plans(options),
-            Self::Cost => Vec::new(),
-        }
-    }
-}
-
-/// What to do.
-#[derive(Parser, Clone, Debug)]
-pub(crate) struct Options {
-    /// What to compare; all of it, unless said.
-    #[arg(long = "part", value_enum)]
-    parts: Vec<Part>,
-    /// The seed of the arrivals.
-    #[arg(long)]
-    pub(crate) seed: u64,
-    /// Write units a second that the table has.
-    #[arg(long)]
-    pub(crate) capacity: f64,
-    /// Messages a second for the flow.
-    #[arg(long)]
-    pub(crate) rate: f64,
-    /// Fewer loads, for shorter.
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// The stack's own table has the capacity, not a proxy before it.
-    #[arg(long)]
-    pub(crate) deployed: bool,
-    /// Only say what would be sent and changed.
-    #[arg(long)]
-    announce: bool,
-    /// The folder of the results.
-    #[arg(long)]
-    output: PathBuf,
-}
-
-impl Options {
-    /// What to compare. Bills are made of what only a proxy counts.
-    fn parts(&self) -> impl Iterator<Item = Part> {
-        let wanted = |part: &Part| self.parts.is_empty() || self.parts.contains(part);
-        let possible = |part: &Part| !self.deployed || *part != Part::Cost;
-        Part::value_variants().iter().filter(move |part| wanted(part) && possible(part)).copied()
-    }
-
-    fn wants(&self, wanted: Part) -> bool {
-        self.parts().any(|part| part == wanted)
-    }
-}
-
-/// What a part leaves: a text for people, and files by name.
-pub(crate) struct Report {
-    pub(crate) text: String,
-    pub(crate) files: Vec<(String, String)>,
-}
-
 /// Notified when a task fails: the run may not be waiting for that task yet.
 static FAILED: Notify = Notify::const_new();
 
-fn main() -> ExitCode {
+#[tokio::main]
+async fn main() {
     // Whatever fails ends the run, also in a task that nobody waits for yet.
     panic::set_hook(Box::new(|failure| {
         // Errors of the SDK go on for a page.
-        let text: String = failure.payload_as_str().unwrap_or("unknown").chars().take(MAX_FAILURE).collect();
+        let text: String = failure.payload_as_str().unwrap_or("unknown").chars().take(160).collect();
         say(&format!("failed: {text}"));
         FAILED.notify_one();
     }));
     let options = Options::parse();
     if options.announce {
-        say(&announce::text(&options));
-        return ExitCode::SUCCESS;
+        let plans: Vec<_> = options.parts().flat_map(|part| plans(part, &options)).collect();
+        say(&announce::text(&options, &plans));
+        return;
     }
-    let output = match Output::in_folder(&options.output) {
-        Ok(output) => output,
-        Err(error) => {
-            say(&format!("cannot write to {}: {error}", options.output.display()));
-            return ExitCode::FAILURE;
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let success = runtime.block_on(run(&options, &output));
+    let success = run(&options).await;
     // Callers that are still waiting for a response do not hold it up.
     process::exit(i32::from(!success));
 }
 
-pub(crate) fn say(line: &str) {
-    // A reader that is gone is no reason to fail.
-    let _ = writeln!(io::stdout().lock(), "{line}");
-}
-
 /// Plays the parts until all of them are done, something fails or the process is asked to end. Whichever it is, a
 /// deployed stack is set back. Returns whether all is well.
-async fn run(options: &Options, output: &Output) -> bool {
+async fn run(options: &Options) -> bool {
     let stack = Stack::running();
     let rig = if options.deployed { Rig::deployed(stack) } else { Rig::local(stack).await };
     let playing = AssertUnwindSafe(async {
-        if options.deployed && rig.set_back().await {
-            say("A run before this one had been ended");
+        if options.deployed {
+            rig.set_back().await;
         }
-        compare(&rig, options, output).await
+        compare(&rig, options).await
     });
     let mut problems = None;
     let mut end = signal(SignalKind::terminate()).expect("a handler");
@@ -171,17 +85,13 @@ async fn run(options: &Options, output: &Output) -> bool {
         _ = end.recv() => say("asked to end"),
     }
     let mut success = problems.as_ref().is_some_and(Vec::is_empty);
-    for problem in problems.into_iter().flatten() {
-        say(&problem);
-    }
+    problems.iter().flatten().for_each(|problem| say(problem));
     if options.deployed {
-        let cleaned = AssertUnwindSafe(async {
+        let cleaning = AssertUnwindSafe(async {
             rig.set_back().await;
-            let sent = rig.sent();
-            say(&format!("Removing {} messages", sent.len()));
-            rig.remove(sent).await;
+            say(&format!("Removed {} messages", rig.remove_sent().await));
         });
-        if cleaned.catch_unwind().await.is_err() {
+        if cleaning.catch_unwind().await.is_err() {
             say(
                 "The stack is not set back: run the same command again when it responds. The messages of this run stay",
             );
@@ -191,73 +101,57 @@ async fn run(options: &Options, output: &Output) -> bool {
     success
 }
 
+fn plans(part: Part, options: &Options) -> Vec<Plan> {
+    match part {
+        Part::Flow => flow::plans(options),
+        Part::Burst => burst::plans(options),
+        Part::Cost => cost::plans(options),
+        Part::Outage => outage::plans(options),
+    }
+}
+
 /// Plays the parts, and returns what is wrong with the runs.
-async fn compare(rig: &Rig, options: &Options, output: &Output) -> Vec<String> {
+async fn compare(rig: &Rig, options: &Options) -> Vec<String> {
+    let requests = options.output.join("requests");
+    fs::create_dir_all(&requests).expect("the folder of the results");
     let mut runs = Vec::<Run>::new();
-    let mut problems = Vec::new();
-
-    let mut flow = Vec::new();
-    if options.wants(Part::Flow) || options.wants(Part::Cost) {
-        flow = run::play_all(rig, flow::plans(options)).await;
-        runs.extend(flow.iter().cloned());
-        publish(output, flow::report(&flow, options));
+    for part in options.parts() {
+        let plans = plans(part, options);
+        for group in plans.chunk_by(|one, other| one.group == other.group) {
+            let from = runs.len();
+            for plan in group {
+                // The bills are made of runs that other parts may have played.
+                if runs.iter().all(|run| run.plan.name() != plan.name()) {
+                    let run = run::play(rig, plan.clone()).await;
+                    write(&requests.join(plan.name() + ".csv"), &figures::requests_csv(&run));
+                    runs.push(run);
+                }
+            }
+            if from < runs.len() {
+                say(&table(&figures::rows(&runs[from..].iter().collect::<Vec<_>>())));
+            }
+        }
+        let run_of = |plan: &Plan| runs.iter().find(|run| run.plan.name() == plan.name());
+        let runs: Vec<_> = plans.iter().filter_map(run_of).collect();
+        let files = match part {
+            Part::Flow => flow::files(&runs),
+            Part::Burst => burst::files(&runs),
+            Part::Cost => cost::files(&runs),
+            Part::Outage => outage::files(&runs, options),
+        };
+        files.iter().for_each(|(name, text)| write(&options.output.join(name), text));
     }
-    let mut bursts = None;
-    if options.wants(Part::Burst) {
-        let played = burst::play(rig, options).await;
-        problems.extend(burst::void(&played));
-        publish(output, burst::report(&played, options));
-        bursts = Some(played);
-    } else if options.wants(Part::Cost) {
-        bursts = Some(burst::play_highest(rig, options).await);
-    }
-    runs.extend(bursts.iter().flat_map(Bursts::all).cloned());
-    if options.wants(Part::Outage) {
-        let played = outage::play(rig, options).await;
-        publish(output, outage::report(&played, options));
-        runs.extend(played);
-    }
-    if let (true, Some(bursts)) = (options.wants(Part::Cost), &bursts) {
-        let source = rig.event_source().await;
-        let consumers = source["ScalingConfig"]["MaximumConcurrency"].as_f64().expect("a concurrency");
-        let burst = [Caller::Retrying, Caller::Queue].map(|caller| bursts.highest(caller));
-        publish(output, cost::report([&flow[0], &flow[1], burst[0], burst[1]], consumers));
-    }
-
-    say(&account(&runs));
-    problems.extend(runs.iter().filter_map(Run::void).map(|why| format!("void: {why}")));
-    let lost: Vec<_> = runs.iter().flat_map(Run::lost).collect();
+    say(&format!("{}\n{}", figures::STAR, figures::account(&runs)));
+    let mut problems: Vec<_> = runs.iter().flat_map(figures::problems).collect();
+    let lost = runs.iter().flat_map(|run| &run.messages).filter(|one| one.is_lost());
+    let lost: Vec<_> = lost.map(|one| &*one.id).collect();
     if !lost.is_empty() {
-        let named = lost.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
-        problems.push(format!("lost: {} messages were accepted and have no outcome: {named}", lost.len()));
+        let some = lost[..lost.len().min(20)].join(", ");
+        problems.push(format!("lost: {} messages were accepted and have no outcome: {some}", lost.len()));
     }
     problems
 }
 
-/// Prints a report, and writes its files.
-fn publish(output: &Output, report: Report) {
-    say(&format!("\n{}", report.text));
-    for (name, text) in report.files {
-        if let Err(error) = output.write(&name, &text) {
-            panic!("cannot write {name}: {error}");
-        }
-    }
-}
-
-/// All that was accepted in all runs.
-fn account(runs: &[Run]) -> String {
-    let figures: Vec<_> = runs.iter().map(Figures::of).collect();
-    let sum = |count: fn(&Figures) -> usize| figures.iter().map(count).sum::<usize>();
-    format!(
-        "Account of {} runs: {} messages, {} accepted, {} stored, {} failed or rejected, {} lost; {} callers in doubt, \
-         of whose messages {} are stored",
-        runs.len(),
-        sum(|run| run.offered),
-        sum(|run| run.accepted),
-        sum(|run| run.stored),
-        sum(|run| run.failed),
-        sum(|run| run.lost),
-        sum(|run| run.in_doubt),
-        sum(|run| run.in_doubt_stored),
-    )
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }

@@ -8,7 +8,6 @@ use fastrand::Rng;
 pub(crate) const OWNERS: [(&str, f64); 5] =
     [("noisy", 0.8), ("quiet-1", 0.05), ("quiet-2", 0.05), ("quiet-3", 0.05), ("quiet-4", 0.05)];
 
-/// The place of the noisy owner.
 pub(crate) const NOISY: usize = 0;
 
 /// A load: messages at a rate for a while.
@@ -25,7 +24,7 @@ pub(crate) struct Load {
 pub(crate) struct Arrival {
     /// When it is due, from the start.
     pub(crate) at: Duration,
-    /// The place of its owner in [`OWNERS`].
+    /// The index of its owner in [`OWNERS`].
     pub(crate) owner: usize,
 }
 
@@ -67,8 +66,8 @@ mod tests {
         let arrivals = Load { rate: 100.0, seconds: 100.0, seed: 1 }.arrivals();
         assert!((9_500..10_500).contains(&arrivals.len()), "{}", arrivals.len());
         assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
-        for (place, (name, share)) in OWNERS.iter().enumerate() {
-            let of_owner = arrivals.iter().filter(|arrival| arrival.owner == place).count();
+        for (index, (name, share)) in OWNERS.iter().enumerate() {
+            let of_owner = arrivals.iter().filter(|arrival| arrival.owner == index).count();
             let found = of_owner as f64 / arrivals.len() as f64;
             assert!((found - share).abs() < 0.02, "{name}: {found}");
         }

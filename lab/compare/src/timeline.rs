@@ -1,206 +1,152 @@
 //! The picture of a load over time: a column for each caller, with one time axis.
 
+use fault_proxy::Fault;
 use plotters::style::{RGBColor, text_anchor::HPos};
 
 use crate::{
+    callers::Request,
     chart::{
-        Area, Axes, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, label_of_log, label_of_number, legend, log,
-        panel, picture, round_up, write,
+        Axis, BLUE, GREEN, GREY, INK, Mark, ORANGE, PURPLE, Panel, Point, RED, Strip, log, round_up, svg, top,
     },
-    figures::{Figures, backlog, duration, oldest},
-    run::{Message, Run},
+    figures::{duration, waiting},
+    run::{Disturbance, Message, Run},
     schedule::NOISY,
 };
 
-const SIZE: (u32, u32) = (1_080, 920);
-const HEADER: u32 = 64;
-const LEGEND: u32 = 24;
+/// At how many times the backlog is drawn.
+const STEPS: u32 = 200;
 
-/// What the picture says beside the runs.
-pub(crate) struct Story<'a> {
-    pub(crate) title: &'a str,
-    /// Write units of the table a second.
-    pub(crate) capacity: Option<f64>,
-    /// When the database was unavailable, in seconds.
-    pub(crate) outage: Option<(f64, f64)>,
-    /// When the function's processes were killed, in seconds.
-    pub(crate) kill: Option<f64>,
-}
+/// A kind of response, with its colour.
+type Kind = (&'static str, RGBColor, fn(Option<u16>) -> bool);
 
-/// One second of a run.
-#[derive(Clone, Copy, Default)]
-struct Second {
-    offered: usize,
-    stored: usize,
-    /// Responses: 2xx, 429, 5xx, none.
-    responses: [usize; 4],
-}
+const RESPONSES: [Kind; 4] = [
+    ("2xx", GREEN, |status| matches!(status, Some(200..300))),
+    ("429", ORANGE, |status| status == Some(429)),
+    ("5xx", RED, |status| matches!(status, Some(500..))),
+    ("no response", GREY, |status| status.is_none()),
+];
 
-const RESPONSES: [(&str, RGBColor); 4] =
-    [("2xx", GREEN), ("429", ORANGE), ("5xx", RED), ("no response", GREY)];
-
-pub(crate) fn draw(runs: &[&Run], story: &Story<'_>) -> String {
+pub(crate) fn draw(title: &str, runs: &[&Run]) -> String {
+    let plan = &runs[0].plan;
     // With room for the axis on the right behind the curves.
     let end = round_up(1.12 * runs.iter().map(|run| end_of(run)).fold(0.0, f64::max));
-    let seconds: Vec<_> = runs.iter().map(|run| seconds_of(run, end)).collect();
-    let most = |count: &dyn Fn(&Second) -> usize| {
-        let all = seconds.iter().flatten().map(count).max().unwrap_or(0) as f64;
-        round_up(1.05 * all)
+    let x = Axis::numbers(0.0, end);
+    let panels = |x, y, marks: Vec<Vec<Mark>>| {
+        Strip::Panels(marks.into_iter().map(|marks| Panel { x, y, marks }).collect())
     };
-    let rates = most(&|second| second.offered.max(second.stored)).max(story.capacity.unwrap_or(0.0) * 1.2);
-    let responses = most(&|second| second.responses.iter().sum());
-    let steps = |run: &Run| {
-        let steps = (0..=200).map(|step| end * f64::from(step) / 200.0);
-        steps.map(|at| (at, backlog(run, at * 1_000.0) as f64, oldest(run, at * 1_000.0) / 1_000.0)).collect()
-    };
-    let waiting: Vec<Vec<(f64, f64, f64)>> = runs.iter().map(|run| steps(run)).collect();
-    let deepest = waiting.iter().flatten().map(|(_, count, _)| *count).fold(1.0, f64::max);
-    let longest = waiting.iter().flatten().map(|(_, _, age)| *age).fold(1.0, f64::max);
-    let (deepest, longest) = (round_up(deepest), round_up(longest));
+    let fitted = |marks: Vec<Vec<Mark>>| panels(x, Axis::numbers(0.0, top(marks.iter().flatten())), marks);
+    let each = |marks: fn(&Run) -> Vec<Mark>| runs.iter().map(|run| marks(run)).collect();
+    let (deepest, waiting) = waiting_marks(runs, end);
+    let mut rates = vec![("offered", GREY), ("stored", BLUE)];
+    rates.extend(plan.capacity.map(|_| ("capacity of the table", RED)));
+    rates.extend(plan.last(Disturbance::Kill).map(|_| ("function killed", INK)));
+    let backlog = vec![("messages", PURPLE), ("age of the oldest, axis on the right", ORANGE)];
+    let times = vec![("noisy owner", BLUE), ("quiet owners", ORANGE), ("not stored", RED)];
+    let strips = [
+        Strip::Captions(runs.iter().map(|run| run.plan.caller.title()).collect()),
+        Strip::Legend("Messages a second", rates),
+        fitted(each(rate_marks)),
+        Strip::Legend("Responses a second", RESPONSES.map(|(name, colour, _)| (name, colour)).to_vec()),
+        fitted(each(response_marks)),
+        Strip::Legend("Waiting", backlog),
+        // With room for the text above.
+        panels(x, Axis::numbers(0.0, 1.2 * deepest), waiting),
+        Strip::Legend("Time to stored", times),
+        panels(x.named("seconds"), Axis::logarithms(5.0), each(dots)),
+    ];
+    svg(920, title, &strips)
+}
 
-    picture(SIZE, |area| {
-        write(area, (12, 18), story.title, 18, INK, HPos::Left);
-        let (header, rest) = area.split_vertically(HEADER);
-        for (column, run) in columns(&header).iter().zip(runs) {
-            write(column, (48, 48), run.plan.caller.title(), 16, INK, HPos::Left);
-        }
-        let rows = rest.split_evenly((4, 1));
-        let mut offered = vec![("offered", GREY), ("stored", BLUE)];
-        if story.capacity.is_some() {
-            offered.push(("capacity of the table", RED));
-        }
-        if story.kill.is_some() {
-            offered.push(("function killed", INK));
-        }
-        let titles: [(&str, Vec<(&str, RGBColor)>); 4] = [
-            ("Messages a second", offered),
-            ("Responses a second", RESPONSES.to_vec()),
-            ("Waiting", vec![("messages", PURPLE), ("age of the oldest, axis on the right", ORANGE)]),
-            ("Time to stored", vec![("noisy owner", BLUE), ("quiet owners", ORANGE), ("not stored", RED)]),
-        ];
-        for (row, (area, (title, entries))) in rows.iter().zip(&titles).enumerate() {
-            let (strip, panels) = area.split_vertically(LEGEND);
-            legend(&strip, title, entries);
-            for (place, column) in columns(&panels).iter().enumerate() {
-                let (run, seconds) = (runs[place], &seconds[place]);
-                let axes = |top: f64| Axes {
-                    x: (0.0, end),
-                    y: (0.0, top),
-                    x_name: if row == 3 { "seconds" } else { "" },
-                    x_label: label_of_number,
-                    y_label: label_of_number,
-                    x_labels: 6,
-                    y_labels: 5,
-                    left: 48,
-                };
-                match row {
-                    0 => {
-                        let mut panel = panel(column, &axes(rates));
-                        if let Some((from, to)) = story.outage {
-                            panel.bar((from, 0.0), (to, rates), RED, 0.18);
-                        }
-                        if let Some(at) = story.kill {
-                            panel.line([(at, 0.0), (at, rates)], INK);
-                        }
-                        panel.line(steps_of(seconds, |second| second.offered), GREY);
-                        panel.line(steps_of(seconds, |second| second.stored), BLUE);
-                        if let Some(capacity) = story.capacity {
-                            panel.dashed((0.0, capacity), (end, capacity), RED);
-                        }
-                    }
-                    1 => {
-                        let mut panel = panel(column, &axes(responses));
-                        for (second, counts) in seconds.iter().enumerate() {
-                            let at = second as f64;
-                            let mut low = 0.0;
-                            for (count, (_, colour)) in counts.responses.iter().zip(RESPONSES) {
-                                let high = low + *count as f64;
-                                if high > low {
-                                    panel.bar((at, low), (at + 0.9, high), colour, 1.0);
-                                }
-                                low = high;
-                            }
-                        }
-                    }
-                    2 => {
-                        // With room for the text above.
-                        let top = 1.2 * deepest;
-                        let mut panel = panel(column, &axes(top));
-                        let waiting = &waiting[place];
-                        panel.line(waiting.iter().map(|(at, count, _)| (*at, *count)), PURPLE);
-                        let scaled = waiting.iter().map(|(at, _, age)| (*at, age / longest * deepest));
-                        panel.line(scaled, ORANGE);
-                        panel.text((end, deepest), &format!("{longest} s"), ORANGE, HPos::Right);
-                        panel.text(
-                            (end, deepest / 2.0),
-                            &format!("{} s", longest / 2.0),
-                            ORANGE,
-                            HPos::Right,
-                        );
-                        let (end_of_run, stored) = (end_of(run), Figures::of(run).stored);
-                        let done = if stored == run.messages.len() { "all stored" } else { "ended" };
-                        let text = format!("{done} at {}", duration(Some(1_000.0 * end_of_run)));
-                        panel.text((end, top * 0.94), &text, INK, HPos::Right);
-                    }
-                    _ => dots(column, run, Axes { y: (0.0, 5.0), y_label: label_of_log, ..axes(5.0) }),
-                }
+fn rate_marks(run: &Run) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let mut faults = run.plan.disturbances.iter().filter(|(_, one)| matches!(one, Disturbance::Database(_)));
+    let end = run.plan.last(Disturbance::Database(Fault::None));
+    marks.extend(faults.next().zip(end).map(|((from, _), end)| Mark::Shade(*from, end, RED)));
+    marks.extend(run.plan.last(Disturbance::Kill).map(|at| Mark::Rule(at, INK)));
+    let offered = run.messages.iter().map(|one| one.due);
+    let stored = run.messages.iter().filter_map(|one| one.stored);
+    marks.extend([Mark::Line(steps(offered), GREY), Mark::Line(steps(stored), BLUE)]);
+    marks.extend(run.plan.capacity.map(|capacity| Mark::Level(capacity, RED)));
+    marks
+}
+
+fn response_marks(run: &Run) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let mut heights = Vec::new();
+    for (_, colour, is) in RESPONSES {
+        let requests = run.messages.iter().flat_map(|one| &one.requests);
+        let times = requests.filter(|request: &&Request| is(request.status)).map(|one| one.responded);
+        for (second, count) in seconds(times).into_iter().enumerate() {
+            heights.resize(heights.len().max(second + 1), 0.0);
+            let (at, low) = (second as f64, heights[second]);
+            heights[second] += count;
+            if count > 0.0 {
+                marks.push(Mark::Bar((at, low), (at + 0.9, low + count), colour));
             }
         }
-    })
+    }
+    marks
+}
+
+/// The end of the axis of the backlog, and the backlog with the age of its oldest message, whose axis ends at the same
+/// height.
+fn waiting_marks(runs: &[&Run], end: f64) -> (f64, Vec<Vec<Mark>>) {
+    let at = |run: &Run, step: u32| {
+        let second = end * f64::from(step) / f64::from(STEPS);
+        let ages = waiting(run, 1_000.0 * second);
+        (second, ages.len() as f64, ages.into_iter().fold(0.0, f64::max) / 1_000.0)
+    };
+    let all: Vec<Vec<_>> = runs.iter().map(|run| (0..=STEPS).map(|step| at(run, step)).collect()).collect();
+    let deepest = round_up(all.iter().flatten().map(|(_, count, _)| *count).fold(1.0, f64::max));
+    let oldest = round_up(all.iter().flatten().map(|(_, _, age)| *age).fold(1.0, f64::max));
+    let marks = |(run, points): (&&Run, Vec<(f64, f64, f64)>)| {
+        let ended = if run.messages.iter().all(Message::is_stored) { "all stored" } else { "ended" };
+        let ended = format!("{ended} at {}", duration(Some(1_000.0 * end_of(run))));
+        let right = |height: f64, text: String, colour| Mark::Text((end, height), text, colour, HPos::Right);
+        vec![
+            Mark::Line(points.iter().map(|(at, count, _)| (*at, *count)).collect(), PURPLE),
+            Mark::Line(points.iter().map(|(at, _, age)| (*at, age / oldest * deepest)).collect(), ORANGE),
+            right(deepest, format!("{oldest} s"), ORANGE),
+            right(deepest / 2.0, format!("{} s", oldest / 2.0), ORANGE),
+            right(1.13 * deepest, ended, INK),
+        ]
+    };
+    (deepest, runs.iter().zip(all).map(marks).collect())
 }
 
 /// Each message when it was due: how long until it was stored.
-fn dots(area: &Area<'_>, run: &Run, axes: Axes<'_>) {
-    let mut panel = panel(area, &axes);
-    let at = |one: &Message| Some((one.due / 1_000.0, log(one.stored()? - one.due)));
+fn dots(run: &Run) -> Vec<Mark> {
     let of = |noisy: bool| run.messages.iter().filter(move |one| (one.owner == NOISY) == noisy);
-    panel.dots(of(true).filter_map(at), BLUE, 2);
-    panel.dots(of(false).filter_map(at), ORANGE, 3);
-    let never = run.messages.iter().filter(|one| one.stored().is_none());
-    panel.dots(never.map(|one| (one.due / 1_000.0, 4.8)), RED, 2);
-}
-
-fn columns<'a>(area: &Area<'a>) -> Vec<Area<'a>> {
-    area.split_evenly((1, 3))
+    let at = |one: &Message| Some((one.due / 1_000.0, log(one.to_stored()?)));
+    let never = run.messages.iter().filter(|one| !one.is_stored());
+    vec![
+        Mark::Dots(of(true).filter_map(at).collect(), BLUE, 2),
+        Mark::Dots(of(false).filter_map(at).collect(), ORANGE, 3),
+        Mark::Dots(never.map(|one| (one.due / 1_000.0, 4.8)).collect(), RED, 2),
+    ]
 }
 
 /// When the last thing happened, in seconds.
 fn end_of(run: &Run) -> f64 {
-    let ends = run.messages.iter().map(|one| one.last().responded.max(one.stored().unwrap_or(0.0)));
-    ends.fold(run.plan.load.seconds * 1_000.0, f64::max) / 1_000.0
+    let responded = run.messages.iter().map(|one| one.last().responded).fold(run.last_stored(), f64::max);
+    run.plan.load.seconds.max(responded / 1_000.0)
 }
 
-fn seconds_of(run: &Run, end: f64) -> Vec<Second> {
-    let mut seconds = vec![Second::default(); end.ceil() as usize + 1];
-    let last = seconds.len() - 1;
-    let place = |ms: f64| ((ms / 1_000.0).max(0.0) as usize).min(last);
-    for message in &run.messages {
-        seconds[place(message.due)].offered += 1;
-        if let Some(at) = message.stored() {
-            seconds[place(at)].stored += 1;
-        }
-        for request in &message.requests {
-            let kind = match request.status {
-                Some(200..300) => 0,
-                Some(429) => 1,
-                Some(_) => 2,
-                None => 3,
-            };
-            seconds[place(request.responded)].responses[kind] += 1;
-        }
+/// How many of these times are in each second, up to the last one.
+fn seconds(times: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut counts = Vec::new();
+    for time in times {
+        let second = (time / 1_000.0).max(0.0) as usize;
+        counts.resize(counts.len().max(second + 1), 0.0);
+        counts[second] += 1.0;
     }
-    seconds
+    counts
 }
 
-/// A line with a step for each second, to the last one in which something happened.
-fn steps_of(seconds: &[Second], count: fn(&Second) -> usize) -> Vec<(f64, f64)> {
-    let last =
-        seconds.iter().rposition(|second| count(second) > 0).map_or(0, |last| (last + 2).min(seconds.len()));
-    let ends = |(second, counts): (usize, &Second)| {
-        let (at, count) = (second as f64, count(counts) as f64);
-        [(at, count), (at + 1.0, count)]
-    };
-    let mut points: Vec<_> = seconds[..last].iter().enumerate().flat_map(ends).collect();
-    points.truncate(points.len().saturating_sub(usize::from(last == seconds.len())));
-    points
+/// The same as a line with a step for each second, and one down at the end.
+fn steps(times: impl Iterator<Item = f64>) -> Vec<Point> {
+    let mut counts = seconds(times);
+    counts.push(0.0);
+    let ends = |(second, count)| [(second as f64, count), (second as f64 + 1.0, count)];
+    counts.into_iter().enumerate().flat_map(ends).collect()
 }

@@ -6,9 +6,10 @@ mod capacity;
 
 use std::{
     collections::VecDeque,
+    mem::take,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -16,26 +17,27 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    HeaderMap, Request, Response,
     body::{Bytes, Incoming},
-    header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpListener, time::sleep};
 
-use crate::capacity::{Buckets, Demand, reads_beyond_demand};
+use crate::capacity::{Bucket, read_units, writes};
 pub use crate::capacity::{Capacity, Usage};
 
+/// The one operation whose parts are throttled by themselves.
+const BATCH: &str = "BatchExecuteStatement";
+
 /// What happens to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing: it is passed on.
+    #[default]
     None,
     /// The database has no capacity left.
     Throttle,
@@ -61,11 +63,19 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
-    under_way: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
 }
 
+/// What the proxy and its requests share.
 #[derive(Debug)]
+struct Shared {
+    database: SocketAddr,
+    client: reqwest::Client,
+    state: Mutex<State>,
+    under_way: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
 struct State {
     /// The only operation that has faults; none means all operations.
     only: Option<String>,
@@ -75,12 +85,20 @@ struct State {
     share: f64,
     chance: fastrand::Rng,
     /// None if the database has no limit.
-    buckets: Option<Buckets>,
+    bucket: Option<Bucket>,
     usage: Usage,
 }
 
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("not poisoned")
+    }
+}
+
 impl State {
+    /// Counts a request for an operation, and returns what happens to it.
     fn fault(&mut self, operation: &str) -> Fault {
+        *self.usage.requests.entry(operation.to_owned()).or_default() += 1;
         if self.only.as_ref().is_some_and(|only| only != operation) {
             return Fault::None;
         }
@@ -91,24 +109,23 @@ impl State {
         }
     }
 
-    /// Whether each part of a demand is admitted. What is admitted counts as consumed.
-    fn admit(&mut self, demand: &Demand) -> Vec<bool> {
-        let admitted = match &mut self.buckets {
-            Some(buckets) => buckets.admit(demand, Instant::now()),
-            None => vec![true; demand.parts.len()],
-        };
-        for (part, _) in demand.parts.iter().zip(&admitted).filter(|(_, admitted)| **admitted) {
-            self.usage.write_units += part.write;
-            self.usage.read_units += part.read;
+    /// Whether each write of a request is admitted. What is admitted counts as consumed.
+    fn admit(&mut self, operation: &str, request: &Value) -> Vec<bool> {
+        let mut admitted = Vec::new();
+        for write in writes(operation, request) {
+            let fits = self.bucket.as_mut().is_none_or(|bucket| bucket.admit(&write, Instant::now()));
+            if fits {
+                self.usage.write_units += write.units;
+            }
+            admitted.push(fits);
+        }
+        let throttled = admitted.iter().filter(|fits| !**fits).count();
+        if operation == BATCH {
+            self.usage.throttled_statements += throttled;
+        } else {
+            self.usage.throttled_requests += throttled.min(1);
         }
         admitted
-    }
-
-    fn charge_reads(&mut self, table: Option<&str>, units: f64) {
-        self.usage.read_units += units;
-        if let Some(buckets) = &mut self.buckets {
-            buckets.charge_reads(table, units);
-        }
     }
 }
 
@@ -117,18 +134,10 @@ impl FaultProxy {
     pub async fn before(database: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let state = Arc::new(Mutex::new(State {
-            only: None,
-            next: VecDeque::new(),
-            then: Fault::None,
-            share: 1.0,
-            chance: fastrand::Rng::with_seed(0),
-            buckets: None,
-            usage: Usage::default(),
-        }));
-        let under_way = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(serve(listener, database, Arc::clone(&state), Arc::clone(&under_way)));
-        Self { address, state, under_way }
+        let (state, under_way) = (Mutex::default(), AtomicUsize::new(0));
+        let shared = Arc::new(Shared { database, client: http_client(), state, under_way });
+        tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Self { address, shared }
     }
 
     /// Its address.
@@ -138,59 +147,53 @@ impl FaultProxy {
 
     /// From now on, the database has this capacity, beginning with a full bucket; or no limit.
     pub fn limit(&self, capacity: Option<Capacity>) {
-        let buckets = capacity.map(|capacity| Buckets::of(capacity, Instant::now()));
-        self.state.lock().expect("not poisoned").buckets = buckets;
-    }
-
-    /// What the requests have consumed since the last call of this.
-    pub fn take_usage(&self) -> Usage {
-        std::mem::take(&mut self.state.lock().expect("not poisoned").usage)
+        self.shared.state().bucket = capacity.map(|capacity| Bucket::full(capacity, Instant::now()));
     }
 
     /// From now on, only requests for this operation have faults.
     pub fn only(&self, operation: &str) {
-        self.state.lock().expect("not poisoned").only = Some(operation.to_owned());
+        self.shared.state().only = Some(operation.to_owned());
     }
 
     /// From now on, this happens to every request.
     pub fn always(&self, fault: Fault) {
-        let mut state = self.state.lock().expect("not poisoned");
-        state.next.clear();
-        state.then = fault;
-        state.share = 1.0;
+        self.sometimes(1.0, fault, 0);
     }
 
-    /// From now on, this happens to a share of the requests, from 0 to 1, chosen at random from a seed.
+    /// From now on, this happens to a share of the requests, by chance from a seed.
     pub fn sometimes(&self, share: f64, fault: Fault, seed: u64) {
-        let mut state = self.state.lock().expect("not poisoned");
+        let mut state = self.shared.state();
         state.next.clear();
         state.then = fault;
         state.share = share;
         state.chance = fastrand::Rng::with_seed(seed);
     }
 
+    /// These happen to the next requests, one each; then requests are passed on.
+    pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.always(Fault::None);
+        self.shared.state().next = faults.into_iter().collect();
+    }
+
+    /// What the requests have consumed since the last call of this.
+    pub fn take_usage(&self) -> Usage {
+        take(&mut self.shared.state().usage)
+    }
+
     /// The number of requests since the last call of this, of [`FaultProxy::take_usage`], or of
     /// [`FaultProxy::take_requests_of`] for their operation.
     pub fn take_request_count(&self) -> usize {
-        std::mem::take(&mut self.state.lock().expect("not poisoned").usage.requests).values().sum()
-    }
-
-    /// The number of requests that have neither a response nor been cut, or have yet to take effect.
-    pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
-    }
-
-    /// These happen to the next requests, one each; then requests are passed on.
-    pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
-        let mut state = self.state.lock().expect("not poisoned");
-        state.next = faults.into_iter().collect();
-        state.then = Fault::None;
-        state.share = 1.0;
+        take(&mut self.shared.state().usage.requests).values().sum()
     }
 
     /// The number of requests for an operation since the last call of this.
     pub fn take_requests_of(&self, operation: &str) -> usize {
-        self.state.lock().expect("not poisoned").usage.requests.remove(operation).unwrap_or_default()
+        self.shared.state().usage.requests.remove(operation).unwrap_or_default()
+    }
+
+    /// The number of requests that have neither a response nor been cut, or have yet to take effect.
+    pub fn under_way(&self) -> usize {
+        self.shared.under_way.load(Ordering::Relaxed)
     }
 }
 
@@ -204,193 +207,137 @@ pub fn http_client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 
-async fn serve(
-    listener: TcpListener,
-    database: SocketAddr,
-    state: Arc<Mutex<State>>,
-    under_way: Arc<AtomicUsize>,
-) {
-    let client = http_client();
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((socket, _)) = listener.accept().await {
-        let (client, state, under_way) = (client.clone(), Arc::clone(&state), Arc::clone(&under_way));
-        let service = service_fn(move |request| {
-            let (client, state) = (client.clone(), Arc::clone(&state));
-            let under_way = UnderWay::one(&under_way);
-            // An error of the service is how a connection is cut.
-            async move { respond(request, database, client, state, under_way).await.ok_or("cut") }
+        let shared = Arc::clone(&shared);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.map_err(|_| "the client is gone")?.to_bytes();
+                let path = head.uri.to_string();
+                let response = Exchange::new(shared, path, head.headers, body).respond().await;
+                // An error of the service is how a connection is cut.
+                response.map(|response| response.map(Full::new)).ok_or("cut")
+            }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
 }
 
-/// Counts a request until it is dropped, which also happens when its client disconnects.
-struct UnderWay(Arc<AtomicUsize>);
-
-impl UnderWay {
-    fn one(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request on its way to the database.
-#[derive(Clone)]
-struct Passing {
-    url: String,
+/// A request to the database. It counts as under way until it is dropped, which also happens when its client
+/// disconnects.
+struct Exchange {
+    shared: Arc<Shared>,
+    operation: String,
+    path: String,
     headers: HeaderMap,
-    client: reqwest::Client,
+    body: Bytes,
 }
 
-impl Passing {
-    /// The same request in the name of the account itself. A changed body does not match its signature; the emulator
-    /// does not check the signature of the account.
-    fn by_the_account(mut self) -> Self {
-        let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
-                         SignedHeaders=host, Signature=0";
-        self.headers.insert(AUTHORIZATION, HeaderValue::from_static(signature));
-        self.headers.remove("x-amz-security-token");
-        self
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Exchange {
+    fn new(shared: Arc<Shared>, path: String, headers: HeaderMap, body: Bytes) -> Self {
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let operation = target.and_then(|target| target.rsplit('.').next()).unwrap_or_default().to_owned();
+        shared.under_way.fetch_add(1, Ordering::Relaxed);
+        Self { shared, operation, path, headers, body }
     }
 
-    async fn pass(self, body: Bytes) -> Option<Response<Bytes>> {
-        let mut headers = self.headers;
+    /// The response; none if the connection is to be cut.
+    async fn respond(self) -> Option<Response<Bytes>> {
+        let fault = self.shared.state().fault(&self.operation);
+        match fault {
+            Fault::ThrottleStatements if self.operation == BATCH => {
+                self.throttle_statements("ThrottlingError", |index| index % 2 == 0).await
+            }
+            Fault::None | Fault::ThrottleStatements => self.pass_what_fits().await,
+            Fault::Throttle => Some(throttled()),
+            Fault::ServerError => Some(error(500, "InternalServerError", "An internal error.")),
+            Fault::Reject => Some(error(400, "ValidationException", "The request is not valid.")),
+            Fault::CutBefore => None,
+            Fault::CutAfter => {
+                self.pass_what_fits().await;
+                None
+            }
+            Fault::Hang => {
+                // Bounded, so that a forgotten test ends.
+                sleep(Duration::from_secs(60)).await;
+                None
+            }
+            Fault::Delay(delay) => self.pass_after(delay).await,
+            // A task of its own: the client cannot stop it.
+            Fault::Late(delay) => tokio::spawn(self.pass_after(delay)).await.ok().flatten(),
+        }
+    }
+
+    async fn pass_after(self, delay: Duration) -> Option<Response<Bytes>> {
+        sleep(delay).await;
+        self.pass_what_fits().await
+    }
+
+    /// Passes on what fits into the capacity, and responds to the rest as DynamoDB does.
+    async fn pass_what_fits(&self) -> Option<Response<Bytes>> {
+        let request: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let admitted = self.shared.state().admit(&self.operation, &request);
+        if admitted.contains(&false) {
+            if self.operation != BATCH {
+                return Some(throttled());
+            }
+            // "BatchStatementError": the request succeeds, and each statement has its own error.
+            return self.throttle_statements("ProvisionedThroughputExceeded", |index| !admitted[index]).await;
+        }
+        let response = self.pass(self.body.clone()).await?;
+        let found = serde_json::from_slice(response.body()).unwrap_or_default();
+        self.shared.state().usage.read_units += read_units(&self.operation, &request, &found);
+        Some(response)
+    }
+
+    /// Passes on the statements that are not throttled, and puts the errors of the others between their responses.
+    async fn throttle_statements(
+        &self,
+        code: &str,
+        is_throttled: impl Fn(usize) -> bool,
+    ) -> Option<Response<Bytes>> {
+        let mut request: Value = serde_json::from_slice(&self.body).ok()?;
+        let statements = request.get_mut("Statements")?.as_array_mut()?;
+        let count = statements.len();
+        let mut indices = 0..count;
+        statements.retain(|_| indices.next().is_some_and(|index| !is_throttled(index)));
+        let mut passed = Vec::new();
+        if !statements.is_empty() {
+            let response = self.pass(Bytes::from(request.to_string())).await?;
+            let response: Value = serde_json::from_slice(response.body()).ok()?;
+            passed = response["Responses"].as_array()?.clone();
+        }
+        let mut passed = passed.into_iter();
+        let error = json!({ "Error": { "Code": code, "Message": "The level of throughput is exceeded." } });
+        let response = |index| if is_throttled(index) { Some(error.clone()) } else { passed.next() };
+        let responses: Vec<_> = (0..count).map(response).collect();
+        Some(json_response(200, &json!({ "Responses": responses })))
+    }
+
+    async fn pass(&self, body: Bytes) -> Option<Response<Bytes>> {
+        let mut headers = self.headers.clone();
         headers.remove(CONTENT_LENGTH);
-        let response = self.client.post(self.url).headers(headers).body(body).send().await.ok()?;
+        if body != self.body {
+            // A changed body does not match its signature. The emulator does not check that of the account itself.
+            let signature = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
+                             SignedHeaders=host, Signature=0";
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(signature));
+            headers.remove("x-amz-security-token");
+        }
+        let url = format!("http://{}{}", self.shared.database, self.path);
+        let response = self.shared.client.post(url).headers(headers).body(body).send().await.ok()?;
         let mut copy = Response::builder().status(response.status());
         *copy.headers_mut()? = response.headers().clone();
         copy.body(response.bytes().await.ok()?).ok()
     }
-}
-
-/// The response; none if the connection is to be cut.
-async fn respond(
-    request: Request<Incoming>,
-    database: SocketAddr,
-    client: reqwest::Client,
-    state: Arc<Mutex<State>>,
-    under_way: UnderWay,
-) -> Option<Response<Full<Bytes>>> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.ok()?.to_bytes();
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let fault = {
-        let mut state = state.lock().expect("not poisoned");
-        *state.usage.requests.entry(operation.clone()).or_default() += 1;
-        state.fault(&operation)
-    };
-    let passing = Passing { url: format!("http://{database}{}", head.uri), headers: head.headers, client };
-    let pass = pass_what_fits(operation.clone(), body.clone(), passing.clone(), Arc::clone(&state));
-    let response = match fault {
-        Fault::None => pass.await,
-        Fault::Throttle => Some(throttled()),
-        Fault::ThrottleStatements if operation == "BatchExecuteStatement" => {
-            let request = serde_json::from_slice(&body).ok()?;
-            throttle_statements(request, passing, "ThrottlingError", |place| place % 2 == 0).await
-        }
-        Fault::ThrottleStatements => pass.await,
-        Fault::ServerError => Some(error(500, "InternalServerError", "An internal error.")),
-        Fault::Reject => Some(error(400, "ValidationException", "The request is not valid.")),
-        Fault::CutBefore => None,
-        Fault::CutAfter => {
-            pass.await;
-            None
-        }
-        Fault::Hang => {
-            // Bounded, so that a forgotten test ends.
-            let _ = timeout(Duration::from_secs(60), std::future::pending::<()>()).await;
-            None
-        }
-        Fault::Delay(delay) => {
-            sleep(delay).await;
-            pass.await
-        }
-        Fault::Late(delay) => {
-            // A task of its own: the client cannot stop it.
-            let late = tokio::spawn(async move {
-                sleep(delay).await;
-                let response = pass.await;
-                drop(under_way);
-                response
-            });
-            late.await.ok().flatten()
-        }
-    };
-    response.map(|response| response.map(Full::new))
-}
-
-/// Passes on what fits into the capacity, and responds to the rest as DynamoDB does.
-async fn pass_what_fits(
-    operation: String,
-    body: Bytes,
-    passing: Passing,
-    state: Arc<Mutex<State>>,
-) -> Option<Response<Bytes>> {
-    let Ok(request) = serde_json::from_slice::<Value>(&body) else { return passing.pass(body).await };
-    let demand = Demand::of(&operation, &request);
-    let admitted = {
-        let mut state = state.lock().expect("not poisoned");
-        let admitted = state.admit(&demand);
-        let throttled = admitted.iter().filter(|admitted| !**admitted).count();
-        if operation == "BatchExecuteStatement" {
-            state.usage.throttled_statements += throttled;
-        } else {
-            state.usage.throttled_requests += throttled.min(1);
-        }
-        admitted
-    };
-    if admitted.contains(&false) {
-        if operation != "BatchExecuteStatement" {
-            return Some(throttled());
-        }
-        // "BatchStatementError": the request succeeds, and each statement has its own error.
-        return throttle_statements(request, passing, "ProvisionedThroughputExceeded", |place| {
-            !admitted[place]
-        })
-        .await;
-    }
-    let response = passing.pass(body).await?;
-    if demand.units().1 > 0.0 {
-        let found = serde_json::from_slice(response.body()).unwrap_or_default();
-        let table = demand.parts.first().and_then(|part| part.table.as_deref());
-        let units = reads_beyond_demand(&operation, &request, &found);
-        state.lock().expect("not poisoned").charge_reads(table, units);
-    }
-    Some(response)
-}
-
-/// Passes on the statements that are not throttled, and puts the errors of the others between their responses.
-async fn throttle_statements(
-    mut request: Value,
-    passing: Passing,
-    code: &str,
-    is_throttled: impl Fn(usize) -> bool,
-) -> Option<Response<Bytes>> {
-    let statements = request.get_mut("Statements")?.as_array_mut()?;
-    let count = statements.len();
-    let mut places = 0..count;
-    statements.retain(|_| places.next().is_some_and(|place| !is_throttled(place)));
-    let passed: Vec<Value> = if statements.is_empty() {
-        Vec::new()
-    } else {
-        let response = passing.by_the_account().pass(Bytes::from(request.to_string())).await?;
-        let mut response: Value = serde_json::from_slice(response.body()).ok()?;
-        response.get_mut("Responses")?.as_array_mut()?.drain(..).collect()
-    };
-    let mut passed = passed.into_iter();
-    let responses: Vec<_> = (0..count)
-        .map(|place| match is_throttled(place) {
-            true => json!({ "Error": { "Code": code, "Message": "The level of throughput is exceeded." } }),
-            false => passed.next().unwrap_or_default(),
-        })
-        .collect();
-    Some(json_response(StatusCode::OK, &json!({ "Responses": responses })))
 }
 
 fn throttled() -> Response<Bytes> {
@@ -399,14 +346,10 @@ fn throttled() -> Response<Bytes> {
 
 fn error(status: u16, kind: &str, message: &str) -> Response<Bytes> {
     let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
-    let body = json!({ "__type": kind, "message": message });
-    json_response(StatusCode::from_u16(status).expect("a status"), &body)
+    json_response(status, &json!({ "__type": kind, "message": message }))
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Bytes> {
-    Response::builder()
-        .status(status)
-        .header("content-type", "application/x-amz-json-1.0")
-        .body(Bytes::from(body.to_string()))
-        .expect("complete")
+fn json_response(status: u16, body: &Value) -> Response<Bytes> {
+    let response = Response::builder().status(status).header(CONTENT_TYPE, "application/x-amz-json-1.0");
+    response.body(Bytes::from(body.to_string())).expect("complete")
 }
