@@ -15,7 +15,6 @@ use development_key::DevelopmentKey;
 use serde_json::{Value, json};
 
 use crate::{
-    environment::REGION,
     failure::Failure,
     lock, process,
     python::Environment,
@@ -195,15 +194,13 @@ pub(crate) fn parameters(key: &DevelopmentKey) -> Vec<Parameter> {
     ]
 }
 
-/// Deploys the template, and fills in what the emulator leaves out of it.
+/// Deploys the template to the emulator.
 pub(crate) fn deploy(
     aws: &Aws<'_>,
-    endpoint: &str,
     functions: Functions,
     parameters: &[Parameter],
-    token: &str,
 ) -> Result<Deployed, Failure> {
-    let Aws { environment, state, .. } = aws;
+    let state = aws.state;
     let template = state.file("packaged.yaml");
     step::run("Deploying template.yaml", || {
         let mut package = aws.command();
@@ -224,15 +221,6 @@ pub(crate) fn deploy(
             .args(parameters.iter().map(|(name, value)| format!("{name}={value}")));
         process::run_captured(&mut deploy, &state.file("deploy.log"))
             .map_err(|failure| with_reasons(failure, aws))?;
-        Ok(())
-    })?;
-    step::run("Filling in what the emulator leaves out", || {
-        let mut fill = environment.python();
-        fill.arg(workspace::emulator().join("fill_gaps.py"))
-            .args(["--endpoint", endpoint, "--region", REGION, "--stack", STACK, "--token", token])
-            .args(["--openapi", "openapi.yaml"])
-            .current_dir(workspace::root());
-        process::run_captured(&mut fill, &state.file("fill-gaps.log"))?;
         Deployed::read(aws, STACK)
     })
 }

@@ -96,8 +96,6 @@ impl Emulator {
         let mut command = environment.python();
         command
             .arg(workspace::emulator().join("run_emulator.py"))
-            .env("PYTHONPATH", workspace::emulator())
-            .env("INTAKE_WATCH_STDIN", "1")
             .env("INTAKE_FUNCTION_LOG", function_log(state))
             .env("INTAKE_REGION", REGION)
             .env("BIND_HOST", "127.0.0.1")

@@ -45,12 +45,11 @@ impl Stack {
         let functions = deployment::build(&environment, profile)?;
         let emulator = step::run("Starting the emulator", || Emulator::start(&environment, &state, port))?;
         let parameters = [&deployment::parameters(&key), more].concat();
-        let token = token("xtask")?;
         let endpoint = emulator.endpoint();
         let aws = Aws { environment: &environment, state: &state, endpoint: Some(&endpoint) };
         let deployed = emulator
             .create_bucket(deployment::BUCKET)
-            .and_then(|()| deployment::deploy(&aws, &endpoint, functions, &parameters, &token))
+            .and_then(|()| deployment::deploy(&aws, functions, &parameters))
             .map_err(|failure| add_log(failure, &state))?;
         let stack = Self { emulator, deployed, environment, state };
         stack.describe()?;
