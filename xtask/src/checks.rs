@@ -6,12 +6,10 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
-
 use crate::{
     environment,
     failure::Failure,
-    permissions, process,
+    process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -29,7 +27,6 @@ pub(crate) fn template() -> Result<(), Failure> {
             environment::isolate(&mut command)
                 .args(arguments)
                 .env("PATH", environment::path_with(&linters.programs()))
-                .env("SAM_CLI_TELEMETRY", "0")
                 .env("REDOCLY_TELEMETRY", "off")
                 .env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true")
                 .env("HOME", state.home()?)
@@ -40,38 +37,27 @@ pub(crate) fn template() -> Result<(), Failure> {
     let program = |name: &str| linters.programs().join(name);
 
     lint("template.yaml: cfn-lint", "cfn-lint.log", &program("cfn-lint"), &["template.yaml"])?;
-    let sam = ["validate", "--lint", "--template", "template.yaml"];
-    lint("template.yaml: sam validate", "sam.log", &program("sam"), &sam)?;
-
-    let script = workspace::checks().join("transform.py").display().to_string();
+    // Relative: checkov takes any path with 40 letters in a row for a secret key.
     let transformed = state.file("template.json");
+    let transformed =
+        transformed.strip_prefix(workspace::root()).unwrap_or(&transformed).display().to_string();
     let python = program("python");
-    let text = lint("template.yaml: transform", "transform.log", &python, &[&script])?;
-    fs::write(&transformed, &text).map_err(|error| Failure::file("write", &transformed, &error))?;
-    step::run("template.yaml: permissions", || {
-        let template: Value = serde_json::from_str(&text)
-            .map_err(|error| Failure::new(format!("the transformed template is no JSON: {error}")))?;
-        permissions::check(&template)
-    })?;
+    let script = ["xtask/checks/template.py", &transformed];
+    lint("template.yaml: permissions", "permissions.log", &python, &script)?;
+    // The one option keeps it from downloading a description of each check.
+    let arguments = ["--framework", "cloudformation", "--skip-download", "--compact", "--quiet", "--file"];
+    let arguments = [&arguments[..], &[&transformed]].concat();
+    lint("template.yaml: checkov", "checkov.log", &checkov.programs().join("checkov"), &arguments)?;
+    let unittest = ["-m", "unittest", "discover", "--start-directory"];
+    let tests = [&unittest[..], &["xtask/checks"]].concat();
+    lint("template.yaml: tests of the check of permissions", "tests.log", &python, &tests)?;
     // With what renders them in the local stack.
     let local = Environment::run()?;
     step::run("openapi.yaml: mapping templates", || {
         let mut tests = local.python();
-        tests.args(["-m", "unittest", "discover", "--start-directory"]).arg(workspace::emulator());
+        tests.args(unittest).arg(workspace::emulator());
         process::run_captured(&mut tests, &state.file("mapping-templates.log"))
     })?;
-    // Relative: checkov takes any path with 40 letters in a row for a secret key.
-    let transformed = transformed.strip_prefix(workspace::root()).unwrap_or(&transformed);
-    let transformed = transformed.display().to_string();
-    // A check that is skipped has its reason beside the resource, as metadata.
-    let arguments = [
-        ["--framework", "cloudformation"],
-        // It would download a description of each check.
-        ["--skip-download", "--compact"],
-        ["--quiet", "--file"],
-    ];
-    let arguments = [arguments.as_flattened(), &[&*transformed]].concat();
-    lint("template.yaml: checkov", "checkov.log", &checkov.programs().join("checkov"), &arguments)?;
 
     let validator = program("openapi-spec-validator");
     lint("openapi.yaml: openapi-spec-validator", "openapi.log", &validator, &["openapi.yaml"])?;

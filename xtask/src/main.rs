@@ -14,7 +14,6 @@ mod function_log;
 mod http;
 mod interrupt;
 mod lock;
-mod permissions;
 mod process;
 mod python;
 mod redrive;
