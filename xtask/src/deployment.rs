@@ -79,7 +79,6 @@ impl Aws<'_> {
 pub(crate) struct Deployed {
     /// Its name in CloudFormation.
     pub(crate) name: String,
-    pub(crate) partition: String,
     pub(crate) region: String,
     pub(crate) account: String,
     /// The end of the host names of AWS's services there.
@@ -101,7 +100,7 @@ impl Deployed {
     fn of(name: &str, described: &Value, listed: &Value, endpoint: Option<&str>) -> Result<Self, Failure> {
         let stack = &described["Stacks"][0];
         let id: Vec<_> = stack["StackId"].as_str().unwrap_or_default().split(':').collect();
-        let [_, partition, _, region, account, ..] = id[..] else {
+        let [_, _, _, region, account, ..] = id[..] else {
             return Err(Failure::new(format!("the id of the stack {name} is no ARN: {}", stack["StackId"])));
         };
         let outputs = pairs(&stack["Outputs"], ["OutputKey", "OutputValue"]);
@@ -109,7 +108,6 @@ impl Deployed {
         let suffix = host.split_once(&format!(".execute-api.{region}.")).map(|(_, suffix)| suffix);
         Ok(Self {
             name: name.to_owned(),
-            partition: partition.to_owned(),
             region: region.to_owned(),
             account: account.to_owned(),
             url_suffix: suffix.unwrap_or_default().to_owned(),
@@ -361,7 +359,7 @@ mod tests {
             { "LogicalResourceId": "Queue", "PhysicalResourceId": "https://queue" }, { "LogicalResourceId": "Odd" },
         ] });
         let deployed = Deployed::of("intake-verify", &described, &listed, None).unwrap();
-        assert_eq!((&*deployed.partition, &*deployed.account), ("aws-cn", "123456789012"));
+        assert_eq!(deployed.account, "123456789012");
         let description = deployed.description();
         for (member, value) in [
             ("region", json!("cn-north-1")),
