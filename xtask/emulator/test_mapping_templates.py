@@ -61,7 +61,3 @@ class ResponseToAnErrorOfTheQueue(unittest.TestCase):
         for error in [{"Error": {"Code": code}} for code in codes] + [{}, {"Error": "x"}, [], "x"]:
             got, problem, headers = response_to_error(error)
             self.assertEqual((got, problem["status"], headers), (503, 503, {"Retry-After": "1"}), error)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,17 +1,21 @@
 //! A browser for the tests of the console: one on the machine, or one that is unpacked under `target/`.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{failure::Failure, process, step, workspace};
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+
+use crate::{process, step, workspace};
 
 /// Names under which distributions install it.
 const NAMES: [&str; 4] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 /// The package of Debian, and of distributions made from it.
 const PACKAGE: &str = "chromium-headless-shell";
+const ADVICE: &str = "install Chromium (Debian: apt install chromium-headless-shell) and put it on PATH";
 
 /// A Chromium that runs without a screen.
 pub(crate) struct Browser {
@@ -21,68 +25,55 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Finds a browser, or installs one under `target/`; otherwise the reason why there is none.
-    pub(crate) fn find() -> Result<Result<Self, String>, Failure> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let installed = env::split_paths(&path)
-            .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-            .find(|program| program.is_file());
-        if let Some(program) = installed {
-            return Ok(Ok(Self { program, libraries: None }));
+    /// Finds a browser, or installs one under `target/`.
+    pub(crate) fn find() -> Result<Self> {
+        if let Some(program) = NAMES.into_iter().find_map(on_path) {
+            return Ok(Self { program, libraries: None });
         }
-        let folder = workspace::scratch().join("chromium");
-        let advice = "install Chromium (Debian: apt install chromium-headless-shell) and put it on PATH";
-        let has = |name: &str| env::split_paths(&path).any(|folder| folder.join(name).is_file());
-        if !has("apt-get") || !has("dpkg-deb") {
-            return Ok(Err(format!("there is no Chromium, and no apt to get one: {advice}")));
+        if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+            bail!("there is no Chromium, and no apt to get one: {ADVICE}");
         }
+        let folder = workspace::scratch("chromium")?;
         // Made last: without it the installation is not complete.
         let complete = folder.join("complete");
         if !complete.is_file() {
-            let result = step::run("Installing Chromium (once, about 100 MB)", || {
-                unpack(&folder)?;
-                fs::write(&complete, "").map_err(|error| Failure::file("write", &complete, &error))
-            });
-            match result {
-                Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-                Err(failure) => return Ok(Err(format!("it cannot be installed ({failure}): {advice}"))),
-                Ok(()) => {}
-            }
+            step::run("Installing Chromium (once, about 100 MB)", || unpack(&folder)).context(ADVICE)?;
+            fs::write(&complete, "")?;
         }
         let root = folder.join("root");
         let libraries = root.join(format!("usr/lib/{}-linux-gnu", env::consts::ARCH));
         let libraries = format!("{0}:{0}/pulseaudio", libraries.display());
-        Ok(Ok(Self { program: root.join("usr/lib/chromium").join(PACKAGE), libraries: Some(libraries) }))
+        Ok(Self { program: root.join("usr/lib/chromium").join(PACKAGE), libraries: Some(libraries) })
     }
 
     /// Tells the tests where it is.
     pub(crate) fn set<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("INTAKE_BROWSER", &self.program);
-        if let Some(libraries) = &self.libraries {
-            command.env("INTAKE_BROWSER_LIBRARIES", libraries);
-        }
-        command
+        let libraries = self.libraries.iter().map(|libraries| ("INTAKE_BROWSER_LIBRARIES", libraries));
+        command.env("INTAKE_BROWSER", &self.program).envs(libraries)
     }
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 /// Downloads the package, and what it needs and the machine does not have, and unpacks all of it. Nothing of this
 /// needs root: apt's lists and downloads go into the folder, and no package's scripts run.
-fn unpack(folder: &Path) -> Result<(), Failure> {
+fn unpack(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder).map_err(|error| Failure::file("remove", folder, &error))?;
+        fs::remove_dir_all(folder)?;
     }
     let [lists, cache, packages, root] = ["lists", "cache", "packages", "root"].map(|name| folder.join(name));
     for made in [&lists.join("partial"), &cache.join("archives/partial"), &packages, &root] {
-        workspace::make_folder(made)?;
+        fs::create_dir_all(made)?;
     }
     let apt = |arguments: &[&str], log: &str| {
         let mut command = Command::new("apt-get");
         command
-            .args(["-q", "-o", "Debug::NoLocking=1", "-o"])
-            .arg(format!("Dir::State::lists={}", lists.display()));
-        command
-            .arg("-o")
-            .arg(format!("Dir::Cache={}", cache.display()))
+            .args(["-q", "-o", "Debug::NoLocking=1"])
+            .args(["-o", &format!("Dir::State::lists={}", lists.display())])
+            .args(["-o", &format!("Dir::Cache={}", cache.display())])
             .args(arguments)
             .current_dir(&packages);
         // Its output is read here.
@@ -92,10 +83,9 @@ fn unpack(folder: &Path) -> Result<(), Failure> {
     let plan = apt(&["--simulate", "--no-install-recommends", "install", PACKAGE], "plan.log")?;
     let names = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
     apt(&[&["download"], &*names.collect::<Vec<_>>()].concat(), "download.log")?;
-    let read = fs::read_dir(&packages).map_err(|error| Failure::file("read", &packages, &error))?;
-    for package in read.flatten() {
+    for package in fs::read_dir(&packages)? {
         let mut command = Command::new("dpkg-deb");
-        command.arg("--extract").arg(package.path()).arg(&root);
+        command.arg("--extract").arg(package?.path()).arg(&root);
         process::run_captured(&mut command, &folder.join("unpack.log"))?;
     }
     // They take as much room again.

@@ -1,147 +1,112 @@
 //! Checks of the template, the two contracts and the dependencies, without running anything.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::PathBuf;
 
-use serde_json::Value;
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::{
-    environment,
-    failure::Failure,
-    permissions, process,
+    environment, process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
 };
 
-/// Checks the template and the two contracts with their linters, and the permissions.
-pub(crate) fn template() -> Result<(), Failure> {
+/// Checks the template and the two contracts with their linters, the permissions, and the mapping templates.
+pub(crate) fn template() -> Result<()> {
     let linters = Environment::check()?;
     let checkov = Environment::checkov()?;
-    let redocly = redocly(&linters)?;
+    let local = Environment::run()?;
+    let redocly = redocly(&linters)?.display().to_string();
     let state = StateFolder::claim("lint")?;
-    let lint = |title: &str, log: &str, program: &Path, arguments: &[&str]| {
+    let check = |title: &str, tools: &Environment, program: &str, arguments: &[&str]| {
         step::run(title, || {
-            let mut command = Command::new(program);
-            environment::isolate(&mut command)
+            let mut command = tools.program(program);
+            command
                 .args(arguments)
-                .env("PATH", environment::path_with(&linters.programs()))
-                .env("SAM_CLI_TELEMETRY", "0")
                 .env("REDOCLY_TELEMETRY", "off")
                 .env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true")
-                .env("HOME", state.home()?)
-                .current_dir(workspace::root());
-            process::run_captured(&mut command, &state.file(log))
+                .env("HOME", state.file("home"));
+            process::run_captured(&mut command, &state.file("lint.log"))
         })
     };
-    let program = |name: &str| linters.programs().join(name);
-
-    lint("template.yaml: cfn-lint", "cfn-lint.log", &program("cfn-lint"), &["template.yaml"])?;
-    let sam = ["validate", "--lint", "--template", "template.yaml"];
-    lint("template.yaml: sam validate", "sam.log", &program("sam"), &sam)?;
-
-    let script = workspace::checks().join("transform.py").display().to_string();
-    let transformed = state.file("template.json");
-    let python = program("python");
-    let text = lint("template.yaml: transform", "transform.log", &python, &[&script])?;
-    fs::write(&transformed, &text).map_err(|error| Failure::file("write", &transformed, &error))?;
-    step::run("template.yaml: permissions", || {
-        let template: Value = serde_json::from_str(&text)
-            .map_err(|error| Failure::new(format!("the transformed template is no JSON: {error}")))?;
-        permissions::check(&template)
-    })?;
-    // With what renders them in the local stack.
-    let local = Environment::run()?;
-    step::run("openapi.yaml: mapping templates", || {
-        let mut tests = local.python();
-        tests.args(["-m", "unittest", "discover", "--start-directory"]).arg(workspace::emulator());
-        process::run_captured(&mut tests, &state.file("mapping-templates.log"))
-    })?;
+    check("template.yaml: cfn-lint", &linters, "cfn-lint", &["template.yaml"])?;
     // Relative: checkov takes any path with 40 letters in a row for a secret key.
-    let transformed = transformed.strip_prefix(workspace::root()).unwrap_or(&transformed);
-    let transformed = transformed.display().to_string();
-    // A check that is skipped has its reason beside the resource, as metadata.
-    let arguments = [
-        ["--framework", "cloudformation"],
-        // It would download a description of each check.
-        ["--skip-download", "--compact"],
-        ["--quiet", "--file"],
-    ];
-    let arguments = [arguments.as_flattened(), &[&*transformed]].concat();
-    lint("template.yaml: checkov", "checkov.log", &checkov.programs().join("checkov"), &arguments)?;
-
-    let validator = program("openapi-spec-validator");
-    lint("openapi.yaml: openapi-spec-validator", "openapi.log", &validator, &["openapi.yaml"])?;
-    let rules = workspace::checks().join("redocly/redocly.yaml").display().to_string();
-    let redocly = redocly.display().to_string();
+    let transformed = state.file("template.json");
+    let transformed = transformed.strip_prefix(workspace::root())?.display().to_string();
+    let script = ["xtask/checks/template.py", &transformed];
+    check("template.yaml: permissions", &linters, "python", &script)?;
+    // The one option keeps it from downloading a description of each check.
+    let arguments = ["--framework", "cloudformation", "--skip-download", "--compact", "--quiet", "--file"];
+    check("template.yaml: checkov", &checkov, "checkov", &[&arguments[..], &[&transformed]].concat())?;
+    let unittest = ["-m", "unittest", "discover", "--start-directory"];
+    let of = |folder| [&unittest[..], &[folder]].concat();
+    check("template.yaml: tests of the check of permissions", &linters, "python", &of("xtask/checks"))?;
+    // With what renders them in the local stack.
+    check("openapi.yaml: mapping templates", &local, "python", &of("xtask/emulator"))?;
+    check("openapi.yaml: openapi-spec-validator", &linters, "openapi-spec-validator", &["openapi.yaml"])?;
     for contract in ["openapi.yaml", "asyncapi.yaml"] {
-        let arguments = [&*redocly, "lint", "--config", &*rules, contract];
-        lint(&format!("{contract}: redocly"), "redocly.log", &program("node"), &arguments)?;
+        let arguments = [&*redocly, "lint", "--config", "xtask/checks/redocly/redocly.yaml", contract];
+        check(&format!("{contract}: redocly"), &linters, "node", &arguments)?;
     }
     Ok(())
 }
 
 /// Checks the licences, sources, versions and known vulnerabilities of all dependencies.
-pub(crate) fn dependencies() -> Result<(), Failure> {
+pub(crate) fn dependencies() -> Result<()> {
     let linters = Environment::check()?;
-    let deny = |title: &str, log: &str, checks: &[&str]| {
+    let deny = |title: &str, checks: &[&str]| {
         step::run(title, || {
-            let mut command = Command::new(linters.programs().join("cargo-deny"));
-            let log = workspace::scratch().join(log);
-            environment::cargo(&mut command)
-                .args(["--color", "never", "--locked", "check", "--hide-inclusion-graph"])
-                .args(checks)
-                .current_dir(workspace::root());
-            process::run_captured(&mut command, &log).map(drop)
+            let mut command = environment::cargo();
+            command
+                .env("PATH", environment::path_with(&linters.programs()))
+                .args(["deny", "--color", "never", "--locked", "check", "--hide-inclusion-graph"])
+                .args(checks);
+            process::run_captured(&mut command, &workspace::scratch("deny.log")?)
         })
     };
-    deny("Cargo.lock: cargo deny", "deny.log", &["licenses", "sources", "bans"])?;
-    match deny("Cargo.lock: cargo deny, advisories", "deny-advisories.log", &["advisories"]) {
+    deny("Cargo.lock: cargo deny", &["licenses", "sources", "bans"])?;
+    match deny("Cargo.lock: cargo deny, advisories", &["advisories"]) {
         // The database is on a server of its own, which is not reachable from every network.
-        Err(Failure::Failed { output, .. }) if output.contains("failed to fetch advisory database") => {
+        Err(failure) if failure.to_string().contains("failed to fetch advisory database") => {
             step::note("WARNING: the advisories were NOT checked: their database is unreachable from here");
             Ok(())
         }
-        result => result,
+        result => result.map(drop),
     }
 }
 
 /// Installs the linter that comes from npm as its lock file says, and returns its path.
-fn redocly(linters: &Environment) -> Result<PathBuf, Failure> {
-    let source = workspace::checks().join("redocly");
-    let folder = workspace::scratch().join("redocly");
+fn redocly(linters: &Environment) -> Result<PathBuf> {
+    let source = workspace::root().join("xtask/checks/redocly");
+    let folder = workspace::scratch("redocly")?;
     let program = folder.join("node_modules/@redocly/cli/bin/cli.js");
-    let read = |path: PathBuf| fs::read(&path).map_err(|error| Failure::file("read", &path, &error));
-    let lock = read(source.join("package-lock.json"))?;
+    let lock = fs::read(source.join("package-lock.json"))?;
     // Written last: without it the installation is not complete.
     let complete = folder.join("complete");
     if fs::read(&complete).is_ok_and(|installed| installed == lock) && program.is_file() {
         return Ok(program);
     }
-    workspace::make_folder(&folder)?;
+    fs::create_dir_all(&folder)?;
     step::run("Installing redocly (once, about 5 MB)", || {
         for name in ["package.json", "package-lock.json"] {
-            let copy = folder.join(name);
-            fs::write(&copy, read(source.join(name))?)
-                .map_err(|error| Failure::file("write", &copy, &error))?;
+            fs::copy(source.join(name), folder.join(name))?;
         }
-        let mut npm = Command::new(linters.programs().join("npm"));
-        environment::pip(&mut npm)
-            // No code of a package runs during the installation.
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        let mut npm = environment::callers(&linters.programs().join("npm"));
+        // No code of a package runs during the installation.
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
             .env("PATH", environment::path_with(&linters.programs()))
             .current_dir(&folder);
         process::run_captured(&mut npm, &folder.join("npm.log"))?;
-        fs::write(&complete, &lock).map_err(|error| Failure::file("write", &complete, &error))
+        Ok(fs::write(&complete, &lock)?)
     })?;
     Ok(program)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// The files below a folder whose name ends like this.
@@ -174,16 +139,21 @@ mod tests {
         }
     }
 
-    /// A Markdown text without its code, in which a bracket is no link and a `#` no heading.
+    /// A Markdown text without its blocks of code, in which a `#` is no heading.
+    fn without_blocks(text: &str) -> String {
+        text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The same without any code, in which a bracket is no link.
     fn prose(text: &str) -> String {
-        let blocks = text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n");
-        blocks.lines().map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+        let line = |line: &str| line.split('`').step_by(2).collect::<String>() + "\n";
+        without_blocks(text).lines().map(line).collect()
     }
 
     /// The anchors of a Markdown file's headings, as GitHub makes them.
     fn anchors(text: &str) -> Vec<String> {
-        let blocks = text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n");
-        let headings = blocks.lines().filter(|line| line.starts_with('#'));
+        let text = without_blocks(text);
+        let headings = text.lines().filter(|line| line.starts_with('#'));
         let headings =
             headings.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
         let is_kept = |letter: &char| letter.is_alphanumeric() || ['-', '_'].contains(letter);

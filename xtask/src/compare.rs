@@ -1,20 +1,20 @@
 //! `cargo xtask compare`: both designs under the same load, measured and drawn.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use fs_err as fs;
 
 use crate::{
     deployment::{Aws, Deployed, Profile},
-    emulator::{self, Port},
+    emulator::Port,
     environment,
-    failure::Failure,
     process::{self, Process},
     python::Environment,
     stack::Stack,
@@ -52,15 +52,12 @@ enum Part {
 /// Measures and draws both designs under the same load.
 ///
 /// It starts a stack of its own, with a table of limited capacity, and plays one schedule of arrivals three times: by
-/// callers of PUT /messages that never retry, by callers of PUT /messages that retry well, and by callers of PUT
-/// /queue. It prints a table for each claim and writes every request as CSV and the pictures as SVG. In the end it
-/// accounts for every message that was accepted; it fails if one is lost, if the load was not sent on time, or if the
-/// stack does not sustain it without a limit. All of it takes nine minutes, and before it the first build some twelve.
+/// callers of PUT /messages that never retry, by callers that retry well, and by callers of PUT /queue. It prints a
+/// table for each claim, writes every request as CSV and the pictures as SVG, and accounts for every message that was
+/// accepted. It fails if one is lost, or if the load could not be sent on time. docs/comparison.md says more.
 ///
-/// With --stack it measures a stack that is deployed on AWS. It gives the table a provisioned capacity meanwhile, and
-/// its own back in the end; after Ctrl-C, too. The next run sets back what a killed one has left. It says what it will
-/// send, change and cost, and asks. The stack has to be one for `cargo xtask verify`. The kills, the limited
-/// concurrency and the bills need the local stack.
+/// With --stack it measures a stack on AWS, which has to be one for `cargo xtask verify`. It says what it will send,
+/// change and cost, and asks. The table gets its own capacity back in the end; after Ctrl-C, too.
 ///
 /// For example: cargo xtask compare burst --capacity 20 --seed 7
 #[derive(Args, Debug)]
@@ -72,10 +69,10 @@ pub(crate) struct CompareArguments {
     #[arg(long, default_value = "1")]
     seed: u64,
     /// The capacity of the table in write units a second; a message takes one
-    #[arg(long, default_value = "10", value_name = "UNITS", value_parser = capacity)]
+    #[arg(long, default_value = "10", value_name = "UNITS", value_parser = |text: &str| number(text, MAX_CAPACITY))]
     capacity: f64,
     /// Messages a second for the flow
-    #[arg(long, default_value = "10", value_parser = rate)]
+    #[arg(long, default_value = "10", value_parser = |text: &str| number(text, MAX_RATE))]
     rate: f64,
     /// Fewer loads and shorter ones: three minutes
     #[arg(long)]
@@ -96,36 +93,27 @@ pub(crate) struct CompareArguments {
     profile: Profile,
 }
 
-pub(crate) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
+pub(crate) fn compare(arguments: &CompareArguments) -> Result<()> {
     let output = match &arguments.output {
-        Some(path) => std::path::absolute(path).map_err(|error| Failure::file("use", path, &error))?,
+        Some(path) => std::path::absolute(path)?,
         None => workspace::root().join("target/compare"),
     };
     // Before anything takes minutes.
-    workspace::make_folder(&output)?;
-    let probe = output.join(".writable");
-    fs::write(&probe, "")
-        .and_then(|()| fs::remove_file(&probe))
-        .map_err(|error| Failure::file("write to", &output, &error))?;
-
+    fs::create_dir_all(&output)?;
     arguments.check()?;
     step::run("Building the load generator", || {
-        let mut command = Command::new("cargo");
-        environment::cargo(&mut command).arg("build").args(PACKAGE).current_dir(workspace::root());
-        process::run_shown(&mut command)
+        process::run_shown(environment::cargo().arg("build").args(PACKAGE))
     })?;
     match &arguments.stack {
         Some(name) => compare_deployed(arguments, name, &output),
-        None => {
-            let stack = Stack::start("compare", Port::Any, arguments.profile, &[])?;
-            let result = play(arguments, stack.cargo(), &output);
-            stack.finish(result)
-        }
+        None => Stack::with("compare", Port::Any, arguments.profile, &[], |stack| {
+            play(arguments, stack.cargo(), &output)
+        }),
     }
 }
 
 /// Compares on a stack that is deployed already.
-fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> Result<(), Failure> {
+fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> Result<()> {
     let state = StateFolder::claim("compare")?;
     let environment = Environment::run()?;
     // Set if this runs against the local stack.
@@ -135,39 +123,30 @@ fn compare_deployed(arguments: &CompareArguments, name: &str, output: &Path) -> 
         let deployed = Deployed::read(&aws, name)?;
         verify::check_trust(&deployed)?;
         if !arguments.protected {
-            verify::check_unprotected(&aws, &deployed).map_err(|failure| match failure {
-                Failure::Failed { .. } => failure.advise("--protected measures it nevertheless"),
-                Failure::Interrupted => failure,
-            })?;
+            verify::check_unprotected(&aws, &deployed).context("--protected measures it nevertheless")?;
         }
         Ok(deployed)
     })?;
-    let mut description = deployed.description();
-    if let Some(endpoint) = &endpoint {
-        let (log, function_log) = (emulator::log(&state), emulator::function_log(&state));
-        description["emulator"] = json!({ "endpoint": endpoint, "log": log, "function_log": function_log });
-    }
-    let path = state.describe(&description)?;
+    let path = state.describe(&deployed.description)?;
     let mut announce = deployed.cargo(&path);
     announce.arg("run").args(PACKAGE).arg("--").args(arguments.passed_on(output)).arg("--announce");
     let announcement = process::run_captured(&mut announce, &state.file("announce.log"))?;
-    let Deployed { region, account, .. } = &deployed;
-    step::note(format_args!("\nOn the stack {name} in {region}, account {account}:\n\n{announcement}"));
+    step::note(format_args!("\nOn {}:\n\n{announcement}", deployed.place()));
     if !arguments.yes {
         verify::ask()?;
     }
     play(arguments, deployed.cargo(&path), output)
 }
 
-fn play(arguments: &CompareArguments, mut cargo: Command, output: &Path) -> Result<(), Failure> {
+fn play(arguments: &CompareArguments, mut cargo: Command, output: &Path) -> Result<()> {
     cargo.arg("run").args(PACKAGE).arg("--").args(arguments.passed_on(output));
     step::run("Comparison", || {
         let mut generator = Process::start(cargo.stdin(Stdio::null()))?;
         if arguments.stack.is_some() {
             generator = generator.with_grace(SET_BACK);
         }
-        let status = generator.wait()?;
-        if status.success() { Ok(()) } else { Err(Failure::new("the comparison failed: see above")) }
+        ensure!(generator.wait()?.success(), "the comparison failed: see above");
+        Ok(())
     })?;
     step::note(format_args!("Tables, data and pictures are in {}", output.display()));
     Ok(())
@@ -175,18 +154,17 @@ fn play(arguments: &CompareArguments, mut cargo: Command, output: &Path) -> Resu
 
 impl CompareArguments {
     /// Fails if the stack cannot do this.
-    fn check(&self) -> Result<(), Failure> {
-        if self.stack.is_some() && self.parts.contains(&Part::Cost) {
-            return Err(Failure::new(
-                "cost needs the local stack: what it bills cannot be counted from outside",
-            ));
-        }
-        if self.stack.is_none() && (self.capacity > MAX_LOCAL_CAPACITY || self.rate > MAX_LOCAL_RATE) {
-            return Err(Failure::new(format!(
-                "the local stack sustains a capacity of {MAX_LOCAL_CAPACITY} and a rate of {MAX_LOCAL_RATE} beside \
-                 the generator"
-            )));
-        }
+    fn check(&self) -> Result<()> {
+        let is_local = self.stack.is_none();
+        ensure!(
+            is_local || !self.parts.contains(&Part::Cost),
+            "cost needs the local stack: what it bills cannot be counted from outside"
+        );
+        ensure!(
+            !is_local || self.capacity <= MAX_LOCAL_CAPACITY && self.rate <= MAX_LOCAL_RATE,
+            "the local stack sustains a capacity of {MAX_LOCAL_CAPACITY} and a rate of {MAX_LOCAL_RATE} beside the \
+             generator"
+        );
         Ok(())
     }
 
@@ -204,21 +182,11 @@ impl CompareArguments {
     }
 }
 
-fn capacity(text: &str) -> Result<f64, String> {
-    number(text, MAX_CAPACITY)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    number(text, MAX_RATE)
-}
-
-fn number(text: &str, most: f64) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "write a number".to_owned())?;
-    if (1.0..=most).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("it is 1 to {most}: the generator sends no more"))
-    }
+/// A number from 1 to what the generator can send.
+fn number(text: &str, most: f64) -> Result<f64> {
+    let number: f64 = text.parse().context("write a number")?;
+    ensure!((1.0..=most).contains(&number), "it is 1 to {most}: the generator sends no more");
+    Ok(number)
 }
 
 #[cfg(test)]
@@ -227,11 +195,9 @@ mod tests {
 
     #[test]
     fn a_load_that_cannot_be_sent_is_an_error() {
-        assert_eq!(capacity("100"), Ok(100.0));
-        assert_eq!(rate("400"), Ok(400.0));
+        assert_eq!(number("100", 100.0).unwrap(), 100.0);
         for wrong in ["0", "-1", "0.5", "101", "NaN", "inf", "", "ten"] {
-            assert!(capacity(wrong).is_err(), "{wrong}");
+            assert!(number(wrong, 100.0).is_err(), "{wrong}");
         }
-        assert!(rate("401").is_err());
     }
 }

@@ -3,21 +3,20 @@
 
 use std::{
     env,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
-    time::Duration,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
 };
 
+use anyhow::{Result, bail, ensure};
 use clap::Args;
+use fs_err as fs;
 use serde_json::Value;
 
 use crate::{
     deployment::{Aws, Deployed},
-    environment,
-    failure::Failure,
-    interrupt,
-    process::Process,
+    environment, interrupt,
+    process::{self, Process},
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -30,12 +29,10 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Serves the console for a stack on AWS, on this machine, until Ctrl-C.
 ///
-/// The page talks to the stack's public API and WebSocket with a token that you paste, and that it keeps in its memory
-/// only. If the stack trusts the development key of this checkout, the page gets its tokens by itself. It operates
-/// nothing: it has no AWS credentials. This command reads the stack's outputs with the credentials and the region that
-/// the AWS CLI would use, which need cloudformation:DescribeStacks and cloudformation:ListStackResources.
-///
-/// The local stack has its console from `cargo xtask up`.
+/// The page has no AWS credentials, only a token that you paste; if the stack trusts the development key of this
+/// checkout, it gets its tokens by itself. This command reads the stack's outputs with the credentials and the region
+/// that the AWS CLI would use, which need cloudformation:DescribeStacks and cloudformation:ListStackResources. The
+/// local stack has its console from `cargo xtask up`.
 #[derive(Args, Debug)]
 pub(crate) struct ConsoleArguments {
     /// The deployed stack, by its name in CloudFormation
@@ -43,23 +40,19 @@ pub(crate) struct ConsoleArguments {
     stack: String,
 }
 
-pub(crate) fn console(arguments: &ConsoleArguments) -> Result<(), Failure> {
+pub(crate) fn console(arguments: &ConsoleArguments) -> Result<()> {
     let build = Build::begin()?;
     let state = StateFolder::claim("console")?;
     let environment = Environment::run()?;
     let aws = Aws { environment: &environment, state: &state, endpoint: None };
-    let deployed = step::run("Reading the stack", || Deployed::read(&aws, &arguments.stack))?;
-    let mut description = deployed.description();
+    let mut deployed = step::run("Reading the stack", || Deployed::read(&aws, &arguments.stack))?;
     if !deployed.trusts(&workspace::development_key()?) {
-        description["key_file"] = Value::Null;
+        deployed.description["key_file"] = Value::Null;
     }
-    let path = state.describe(&description)?;
-    let mut console = build.start(&path)?;
-    step::say(format_args!("The console of {}, until Ctrl-C: {}", arguments.stack, console.url()));
-    while interrupt::wait_for(Duration::from_millis(200), || Ok(None::<()>)).is_ok() {
-        console.check()?;
-    }
-    Ok(())
+    let mut console = build.start(&state.describe(&deployed.description)?)?;
+    step::say(format_args!("The console of {}, until Ctrl-C: {}", arguments.stack, console.url));
+    let result = interrupt::wait_until(|| console.check().map(|()| None));
+    if interrupt::requested() { Ok(()) } else { result }
 }
 
 /// A build of the console in the background.
@@ -68,28 +61,24 @@ pub(crate) struct Build(Process);
 /// A running console. Dropping it ends it.
 pub(crate) struct Console {
     process: Process,
-    url: String,
-    /// It ends when the other end of this pipe is closed, so also when this process is killed.
-    _lifeline: Option<ChildStdin>,
+    /// Its address.
+    pub(crate) url: String,
 }
 
 impl Build {
     /// Begins to build it, while the stack is built and started.
-    pub(crate) fn begin() -> Result<Self, Failure> {
-        workspace::make_folder(&workspace::scratch())?;
-        let log = log("console-build.log")?;
-        let mut command = cargo_build();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Process::start(&mut command).map(Self)
+    pub(crate) fn begin() -> Result<Self> {
+        let log = process::create(&workspace::scratch("console-build.log")?)?;
+        let mut command = environment::cargo();
+        command.args(["build", "--quiet", "--locked", "--package", "console"]);
+        Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log)).map(Self)
     }
 
     /// Waits until it is built, and starts it for the stack that a file describes.
-    pub(crate) fn start(self, description: &Path) -> Result<Console, Failure> {
+    pub(crate) fn start(self, description: &Path) -> Result<Console> {
         step::run("Starting the console", || {
-            let status = self.0.wait()?;
-            if !status.success() {
-                let path = workspace::scratch().join("console-build.log");
-                return Err(Failure::new("it was not built").with_output(read(&path)));
+            if !self.0.wait()?.success() {
+                bail!("it was not built: see {}", workspace::scratch("console-build.log")?.display());
             }
             Console::start(description)
         })
@@ -97,62 +86,30 @@ impl Build {
 }
 
 impl Console {
-    fn start(description: &Path) -> Result<Self, Failure> {
-        let output = workspace::scratch().join("console.log");
+    fn start(description: &Path) -> Result<Self> {
+        let output = workspace::scratch("console.log")?;
         // It is built beside this program. `cargo run` would wait as long as another cargo builds here.
-        let program = env::current_exe().map(|path| path.with_file_name("console"));
-        let program = program.map_err(|error| Failure::new(format!("cannot find the console: {error}")))?;
-        let mut command = Command::new(program);
-        environment::isolate(&mut command)
+        let mut command = environment::isolated(&env::current_exe()?.with_file_name("console"));
+        command
             .args(["--port", &PORT.to_string(), "--stack"])
             .arg(description)
+            // Its end tells it that this process has ended.
             .stdin(Stdio::piped())
-            .stdout(log("console.log")?)
-            .stderr(log("console.err")?);
-        let mut process = Process::start(&mut command)?;
-        let lifeline = process.take_input();
-        let url = interrupt::wait_for(START_LIMIT, || {
-            if let Some(status) = process.ended()? {
-                let printed = read(&workspace::scratch().join("console.err"));
-                return Err(Failure::new(format!("it did not start ({status})")).with_output(printed));
-            }
+            .stdout(process::create(&output)?)
+            .stderr(process::create(&output.with_extension("err"))?);
+        let mut console = Self { process: Process::start(&mut command)?, url: String::new() };
+        let start = Instant::now();
+        console.url = interrupt::wait_until(|| {
+            console.check()?;
+            ensure!(start.elapsed() < START_LIMIT, "the console does not print its address");
             // A line is complete with its end.
-            Ok(read(&output).split_once('\n').map(|(line, _)| line.to_owned()))
+            Ok(fs::read_to_string(&output)?.split_once('\n').map(|(line, _)| line.to_owned()))
         })?;
-        let url = url.ok_or_else(|| Failure::new("the console does not print its address"))?;
-        Ok(Self { process, url, _lifeline: lifeline })
-    }
-
-    /// Its address.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+        Ok(console)
     }
 
     /// Fails if it has ended by itself. The database of a local stack is behind it.
-    pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        match self.process.ended()? {
-            None => Ok(()),
-            Some(status) => {
-                let printed = read(&workspace::scratch().join("console.err"));
-                Err(Failure::new(format!("the console ended by itself ({status})")).with_output(printed))
-            }
-        }
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.process.check("the console", &workspace::scratch("console.err")?)
     }
-}
-
-fn cargo_build() -> Command {
-    let mut command = Command::new("cargo");
-    environment::cargo(&mut command)
-        .args(["build", "--quiet", "--locked", "--package", "console"])
-        .current_dir(workspace::root());
-    command
-}
-
-fn log(name: &str) -> Result<File, Failure> {
-    let path: PathBuf = workspace::scratch().join(name);
-    File::create(&path).map_err(|error| Failure::file("write", &path, &error))
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_default()
 }

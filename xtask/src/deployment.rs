@@ -4,20 +4,19 @@
 use std::{
     collections::BTreeMap,
     env,
-    fs::File,
     path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use development_key::DevelopmentKey;
+use fs_err::{self as fs, File};
 use serde_json::{Value, json};
 
 use crate::{
-    environment::REGION,
-    failure::Failure,
-    lock, process,
+    emulator, environment, interrupt, process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -26,7 +25,7 @@ use crate::{
 /// The name of the deployed stack.
 const STACK: &str = "intake";
 /// The bucket that a deployment uploads the functions and the OpenAPI file to.
-pub(crate) const BUCKET: &str = "intake-artifacts";
+const BUCKET: &str = "intake-artifacts";
 
 /// The AWS CLI, in the account of a stack.
 pub(crate) struct Aws<'a> {
@@ -42,12 +41,12 @@ impl Aws<'_> {
     fn command(&self) -> Command {
         let mut command = match self.endpoint {
             Some(endpoint) => {
-                let mut command = self.environment.python();
+                let mut command = self.environment.program("python");
                 command.env("AWS_ENDPOINT_URL", endpoint);
                 command
             }
             None => {
-                let mut command = self.environment.callers_python();
+                let mut command = environment::callers(&self.environment.programs().join("python"));
                 // Its newer version, and all SDKs, know this variable; the pinned one only the other.
                 if let Some(region) = env::var_os("AWS_REGION") {
                     command.env("AWS_DEFAULT_REGION", region);
@@ -60,7 +59,7 @@ impl Aws<'_> {
     }
 
     /// Runs a command of the CLI, and returns what it prints.
-    pub(crate) fn read(&self, arguments: &[&str]) -> Result<Value, Failure> {
+    pub(crate) fn read(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command();
         if let (Some(endpoint), Some(&"sqs")) = (self.endpoint, arguments.first()) {
             // Which alone ignores the variable.
@@ -70,54 +69,82 @@ impl Aws<'_> {
         if text.trim().is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::new(format!("the AWS CLI printed no JSON: {error}")))
+        serde_json::from_str(&text).context("the AWS CLI printed no JSON")
     }
 }
 
 /// A stack as it is deployed, on AWS or here.
 #[derive(Debug)]
 pub(crate) struct Deployed {
-    /// Its name in CloudFormation.
-    pub(crate) name: String,
-    pub(crate) partition: String,
-    pub(crate) region: String,
-    pub(crate) account: String,
-    /// The end of the host names of AWS's services there.
-    url_suffix: String,
-    pub(crate) outputs: Outputs,
-    pub(crate) parameters: BTreeMap<String, String>,
-    /// The names of all resources, by their names in the template.
-    resources: BTreeMap<String, String>,
+    account: String,
+    parameters: BTreeMap<String, String>,
+    /// What the programs that use the stack have to know.
+    pub(crate) description: Value,
 }
 
 impl Deployed {
     /// Reads a stack of this name.
-    pub(crate) fn read(aws: &Aws<'_>, name: &str) -> Result<Self, Failure> {
+    pub(crate) fn read(aws: &Aws<'_>, name: &str) -> Result<Self> {
         let described = aws.read(&["cloudformation", "describe-stacks", "--stack-name", name])?;
         let listed = aws.read(&["cloudformation", "list-stack-resources", "--stack-name", name])?;
-        Self::of(name, &described, &listed, aws.endpoint)
+        let mut deployed = Self::of(name, &described, &listed, aws.endpoint)?;
+        if let Some(endpoint) = aws.endpoint {
+            let (log, function_log) = (emulator::log(aws.state), emulator::function_log(aws.state));
+            deployed.description["emulator"] =
+                json!({ "endpoint": endpoint, "log": log, "function_log": function_log });
+        }
+        Ok(deployed)
     }
 
-    fn of(name: &str, described: &Value, listed: &Value, endpoint: Option<&str>) -> Result<Self, Failure> {
+    fn of(name: &str, described: &Value, listed: &Value, endpoint: Option<&str>) -> Result<Self> {
         let stack = &described["Stacks"][0];
         let id: Vec<_> = stack["StackId"].as_str().unwrap_or_default().split(':').collect();
-        let [_, partition, _, region, account, ..] = id[..] else {
-            return Err(Failure::new(format!("the id of the stack {name} is no ARN: {}", stack["StackId"])));
+        let [_, _, _, region, account, ..] = id[..] else {
+            bail!("the id of the stack {name} is no ARN: {}", stack["StackId"]);
         };
         let outputs = pairs(&stack["Outputs"], ["OutputKey", "OutputValue"]);
-        let host = outputs.get("HttpUrl").and_then(|url| url.split('/').nth(2)).unwrap_or_default();
-        let suffix = host.split_once(&format!(".execute-api.{region}.")).map(|(_, suffix)| suffix);
-        Ok(Self {
-            name: name.to_owned(),
-            partition: partition.to_owned(),
-            region: region.to_owned(),
-            account: account.to_owned(),
-            url_suffix: suffix.unwrap_or_default().to_owned(),
-            outputs: Outputs::of(&outputs, endpoint)?,
-            parameters: pairs(&stack["Parameters"], ["ParameterKey", "ParameterValue"]),
-            resources: pairs(&listed["StackResourceSummaries"], ["LogicalResourceId", "PhysicalResourceId"]),
-        })
+        let output = |name| outputs.get(name).with_context(|| format!("the stack has no output {name}"));
+        let url = |name| match endpoint {
+            Some(endpoint) => local_url(output(name)?, endpoint),
+            None => output(name).cloned(),
+        };
+        // The end of the host names of AWS's services there.
+        let host = output("HttpUrl")?.split('/').nth(2).unwrap_or_default();
+        let suffix = host.split_once(&format!(".execute-api.{region}.")).map_or("", |(_, suffix)| suffix);
+        let parameters = pairs(&stack["Parameters"], ["ParameterKey", "ParameterValue"]);
+        // Another mark each time, in eight digits.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mark = format!("{:08x}", now.as_millis() & 0xffff_ffff);
+        let description = json!({
+            "name": name,
+            "region": region,
+            "url_suffix": suffix,
+            "http_url": url("HttpUrl")?,
+            "websocket_url": url("WebSocketUrl")?,
+            "queue_url": output("QueueUrl")?,
+            "dead_letter_queue_url": output("DeadLetterQueueUrl")?,
+            "redrive_role": output("RedriveRoleArn")?,
+            "messages_table": output("MessagesTable")?,
+            "connections_table": output("ConnectionsTable")?,
+            "resources": pairs(&listed["StackResourceSummaries"], ["LogicalResourceId", "PhysicalResourceId"]),
+            "messages_expire": parameters.get("MessageRetentionDays").is_some_and(|days| days != "0"),
+            "token_issuer": parameters.get("TokenIssuer"),
+            "token_audience": parameters.get("TokenAudience"),
+            "key_file": workspace::development_key_file()?,
+            "run": mark,
+        });
+        Ok(Self { account: account.to_owned(), parameters, description })
+    }
+
+    /// A member of the description that is a text.
+    pub(crate) fn text(&self, member: &str) -> &str {
+        self.description[member].as_str().unwrap_or_default()
+    }
+
+    /// Where it is, for a person.
+    pub(crate) fn place(&self) -> String {
+        let (name, region) = (self.text("name"), self.text("region"));
+        format!("the stack {name} in {region}, account {}", self.account)
     }
 
     /// Whether it accepts tokens that this key signs.
@@ -128,38 +155,9 @@ impl Deployed {
 
     /// The caller's cargo, in the caller's account, for programs that use this stack. It is described in a file.
     pub(crate) fn cargo(&self, description: &Path) -> Command {
-        let mut command = Command::new("cargo");
-        crate::environment::outer_cargo(&mut command)
-            .env("AWS_REGION", &self.region)
-            .env("INTAKE_STACK", description)
-            .current_dir(workspace::root());
+        let mut command = environment::callers_cargo();
+        command.env("AWS_REGION", self.text("region")).env("INTAKE_STACK", description);
         command
-    }
-
-    /// The description of the stack for the programs that use it.
-    pub(crate) fn description(&self) -> Value {
-        let Self { name, region, url_suffix, outputs, parameters, resources, .. } = self;
-        // Another mark each time, in eight digits.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mark = format!("{:08x}", now.as_millis() & 0xffff_ffff);
-        json!({
-            "name": name,
-            "region": region,
-            "url_suffix": url_suffix,
-            "http_url": outputs.http_url,
-            "websocket_url": outputs.websocket_url,
-            "queue_url": outputs.queue_url,
-            "dead_letter_queue_url": outputs.dead_letter_queue_url,
-            "redrive_role": outputs.redrive_role,
-            "messages_table": outputs.messages_table,
-            "connections_table": outputs.connections_table,
-            "resources": resources,
-            "messages_expire": parameters.get("MessageRetentionDays").is_some_and(|days| days != "0"),
-            "token_issuer": parameters.get("TokenIssuer"),
-            "token_audience": parameters.get("TokenAudience"),
-            "key_file": workspace::development_key_file(),
-            "run": mark,
-        })
     }
 }
 
@@ -169,16 +167,20 @@ fn pairs(list: &Value, [name, value]: [&str; 2]) -> BTreeMap<String, String> {
     list.as_array().into_iter().flatten().filter_map(pair).collect()
 }
 
-/// The outputs of the stack.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Outputs {
-    pub(crate) http_url: String,
-    pub(crate) websocket_url: String,
-    pub(crate) queue_url: String,
-    pub(crate) dead_letter_queue_url: String,
-    pub(crate) redrive_role: String,
-    pub(crate) messages_table: String,
-    pub(crate) connections_table: String,
+/// The URL at which the emulator serves an API: the host name on AWS becomes part of the path.
+fn local_url(url: &str, endpoint: &str) -> Result<String> {
+    let parts = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (host, path) = rest.split_once('/')?;
+        let api = host.split_once(".execute-api.")?.0;
+        let local = match scheme {
+            "https" => endpoint.to_owned(),
+            "wss" => endpoint.replacen("http", "ws", 1),
+            _ => return None,
+        };
+        Some(format!("{local}/_aws/execute-api/{api}/{}", path.trim_end_matches('/')))
+    };
+    parts().with_context(|| format!("the stack's output {url} is not the URL of an API"))
 }
 
 /// A parameter of the template and its value.
@@ -195,17 +197,12 @@ pub(crate) fn parameters(key: &DevelopmentKey) -> Vec<Parameter> {
     ]
 }
 
-/// Deploys the template, and fills in what the emulator leaves out of it.
-pub(crate) fn deploy(
-    aws: &Aws<'_>,
-    endpoint: &str,
-    functions: Functions,
-    parameters: &[Parameter],
-    token: &str,
-) -> Result<Deployed, Failure> {
-    let Aws { environment, state, .. } = aws;
+/// Deploys the template to the emulator.
+pub(crate) fn deploy(aws: &Aws<'_>, functions: File, parameters: &[Parameter]) -> Result<Deployed> {
+    let state = aws.state;
     let template = state.file("packaged.yaml");
     step::run("Deploying template.yaml", || {
+        aws.read(&["s3api", "create-bucket", "--bucket", BUCKET])?;
         let mut package = aws.command();
         package
             .args(["cloudformation", "package", "--template-file", "template.yaml", "--s3-bucket", BUCKET])
@@ -224,80 +221,31 @@ pub(crate) fn deploy(
             .args(parameters.iter().map(|(name, value)| format!("{name}={value}")));
         process::run_captured(&mut deploy, &state.file("deploy.log"))
             .map_err(|failure| with_reasons(failure, aws))?;
-        Ok(())
-    })?;
-    step::run("Filling in what the emulator leaves out", || {
-        let mut fill = environment.python();
-        fill.arg(workspace::emulator().join("fill_gaps.py"))
-            .args(["--endpoint", endpoint, "--region", REGION, "--stack", STACK, "--token", token])
-            .args(["--openapi", "openapi.yaml"])
-            .current_dir(workspace::root());
-        process::run_captured(&mut fill, &state.file("fill-gaps.log"))?;
         Deployed::read(aws, STACK)
     })
 }
 
 /// Adds the reasons of a failed deployment, which are in the stack's events: the client does not print them.
-fn with_reasons(failure: Failure, aws: &Aws<'_>) -> Failure {
-    let Failure::Failed { output, .. } = &failure else { return failure };
+fn with_reasons(failure: anyhow::Error, aws: &Aws<'_>) -> anyhow::Error {
     let query = "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]";
-    match aws.read(&["cloudformation", "describe-stack-events", "--stack-name", STACK, "--query", query]) {
-        Ok(Value::Array(reasons)) if !reasons.is_empty() => {
-            let reasons: Vec<_> = reasons.iter().map(Value::to_string).collect();
-            let output = format!("{output}\n{}", reasons.join("\n"));
-            failure.with_output(output)
+    let read = ["cloudformation", "describe-stack-events", "--stack-name", STACK, "--query", query];
+    match aws.read(&read) {
+        Ok(Value::Array(reasons)) if !interrupt::requested() => {
+            let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
+            anyhow!("{failure:#}{}", reasons.collect::<String>())
         }
         _ => failure,
     }
 }
 
-impl Outputs {
-    /// With an endpoint, the URLs are those of this machine.
-    fn of(outputs: &BTreeMap<String, String>, endpoint: Option<&str>) -> Result<Self, Failure> {
-        let value = |name: &str| {
-            outputs.get(name).cloned().ok_or_else(|| Failure::new(format!("the stack has no output {name}")))
-        };
-        let url = |name: &str| match endpoint {
-            Some(endpoint) => local_url(&value(name)?, endpoint),
-            None => value(name),
-        };
-        Ok(Self {
-            http_url: url("HttpUrl")?,
-            websocket_url: url("WebSocketUrl")?,
-            queue_url: value("QueueUrl")?,
-            dead_letter_queue_url: value("DeadLetterQueueUrl")?,
-            redrive_role: value("RedriveRoleArn")?,
-            messages_table: value("MessagesTable")?,
-            connections_table: value("ConnectionsTable")?,
-        })
-    }
-}
-
-/// The URL at which the emulator serves an API: the host name on AWS becomes part of the path.
-fn local_url(url: &str, endpoint: &str) -> Result<String, Failure> {
-    let parts = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (host, path) = rest.split_once('/')?;
-        let api = host.split_once(".execute-api.")?.0;
-        let local = match scheme {
-            "https" => endpoint.to_owned(),
-            "wss" => endpoint.replacen("http", "ws", 1),
-            _ => return None,
-        };
-        Some(format!("{local}/_aws/execute-api/{api}/{}", path.trim_end_matches('/')))
-    };
-    parts().ok_or_else(|| Failure::new(format!("the stack's output {url} is not the URL of an API")))
-}
-
 /// Fails if this machine cannot run the functions, which the emulator starts as processes.
-pub(crate) fn check_machine() -> Result<(), Failure> {
-    if env::consts::OS != "linux" {
-        return Err(Failure::new("the functions are Linux programs")
-            .advise("use Linux, in a virtual machine or under WSL if need be"));
-    }
-    if !["x86_64", "aarch64"].contains(&env::consts::ARCH) {
-        return Err(Failure::new(format!("Lambda does not run on {}", env::consts::ARCH)));
-    }
+pub(crate) fn check_machine() -> Result<()> {
+    ensure!(
+        env::consts::OS == "linux",
+        "the functions are Linux programs: use Linux, in a virtual machine or under WSL if need be"
+    );
+    let architecture = env::consts::ARCH;
+    ensure!(["x86_64", "aarch64"].contains(&architecture), "Lambda does not run on {architecture}");
     Ok(())
 }
 
@@ -310,31 +258,31 @@ pub(crate) struct Profile {
     dev: bool,
 }
 
-/// The built functions. As long as this is held, no other `cargo xtask` replaces them.
-pub(crate) struct Functions {
-    _lock: File,
-}
-
-/// Builds the functions for this machine's processor, optimized as for AWS by default.
-pub(crate) fn build(environment: &Environment, profile: Profile) -> Result<Functions, Failure> {
-    let lock = lock::open(&workspace::scratch().join("build.lock"))?;
-    lock::wait("Waiting for another `cargo xtask` that builds", || lock.try_lock())?;
-    let mut command = Command::new("cargo");
-    crate::environment::cargo(&mut command);
+/// Builds the functions for this machine's processor, optimized as for AWS by default. As long as the lock is held that
+/// this returns, no other `cargo xtask` replaces them.
+pub(crate) fn build(environment: &Environment, profile: Profile) -> Result<File> {
+    let lock = workspace::lock("build.lock")?;
+    workspace::wait_for_lock("Waiting for another `cargo xtask` that builds", || lock.try_lock())?;
+    let mut command = environment::cargo();
     // That folder has cargo-lambda and the `python3` whose package is its linker.
-    command
-        .env("PATH", crate::environment::path_with(&environment.programs()))
-        .args(["lambda", "build", "--locked", "--lambda-dir"])
-        .arg(Path::new("target/lambda"))
-        .current_dir(workspace::root());
+    command.env("PATH", environment::path_with(&environment.programs())).args([
+        "lambda",
+        "build",
+        "--locked",
+        "--lambda-dir",
+        "target/lambda",
+    ]);
     if !profile.dev {
         command.arg("--release");
     }
-    for function in workspace::functions()? {
-        command.args(["--package", &function]);
+    for function in fs::read_dir(workspace::root().join("functions"))? {
+        let function = function?;
+        if function.path().join("Cargo.toml").is_file() {
+            command.arg("--package").arg(function.file_name());
+        }
     }
     step::run("Building the functions", || process::run_shown(&mut command))?;
-    Ok(Functions { _lock: lock })
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -363,18 +311,23 @@ mod tests {
         let url = "https://abc.execute-api.cn-north-1.amazonaws.com.cn/v1";
         let others = ["WebSocketUrl", "QueueUrl", "DeadLetterQueueUrl", "RedriveRoleArn", "MessagesTable"];
         let mut outputs: Vec<_> = others.map(|name| output(name, name)).into();
-        outputs.extend([output("HttpUrl", url), output("ConnectionsTable", "connections")]);
-        let described = json!({ "Stacks": [{
-            "StackId": "arn:aws-cn:cloudformation:cn-north-1:123456789012:stack/intake-verify/d7a1",
-            "Parameters": [{ "ParameterKey": "MessageRetentionDays", "ParameterValue": "1" }],
-            "Outputs": outputs,
-        }] });
+        outputs.push(output("HttpUrl", url));
+        let described = |outputs: &[Value]| {
+            json!({ "Stacks": [{
+                "StackId": "arn:aws-cn:cloudformation:cn-north-1:123456789012:stack/intake-verify/d7a1",
+                "Parameters": [{ "ParameterKey": "MessageRetentionDays", "ParameterValue": "1" }],
+                "Outputs": outputs,
+            }] })
+        };
         let listed = json!({ "StackResourceSummaries": [
             { "LogicalResourceId": "Queue", "PhysicalResourceId": "https://queue" }, { "LogicalResourceId": "Odd" },
         ] });
-        let deployed = Deployed::of("intake-verify", &described, &listed, None).unwrap();
-        assert_eq!((&*deployed.partition, &*deployed.account), ("aws-cn", "123456789012"));
-        let description = deployed.description();
+        let failure = Deployed::of("intake-verify", &described(&outputs), &listed, None).unwrap_err();
+        assert_eq!(failure.to_string(), "the stack has no output ConnectionsTable");
+
+        outputs.push(output("ConnectionsTable", "connections"));
+        let deployed = Deployed::of("intake-verify", &described(&outputs), &listed, None).unwrap();
+        assert_eq!(deployed.account, "123456789012");
         for (member, value) in [
             ("region", json!("cn-north-1")),
             ("url_suffix", json!("amazonaws.com.cn")),
@@ -382,13 +335,7 @@ mod tests {
             ("messages_expire", json!(true)),
             ("resources", json!({ "Queue": "https://queue" })),
         ] {
-            assert_eq!(description[member], value, "{member}");
+            assert_eq!(deployed.description[member], value, "{member}");
         }
-    }
-
-    #[test]
-    fn a_missing_output_is_named() {
-        let failure = Outputs::of(&BTreeMap::new(), None).unwrap_err().to_string();
-        assert_eq!(failure, "the stack has no output HttpUrl");
     }
 }

@@ -1,18 +1,18 @@
 //! The emulator of AWS that the local stack is deployed to. `xtask/emulator` says which, and what it lacks.
 
 use std::{
-    fs::{self, File},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::PathBuf,
-    process::{ChildStdin, Stdio},
-    time::Duration,
+    process::Stdio,
+    time::{Duration, Instant},
 };
+
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     environment::REGION,
-    failure::Failure,
-    http, interrupt,
-    process::Process,
+    interrupt,
+    process::{self, Process},
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -34,76 +34,29 @@ pub(crate) enum Port {
 
 /// A running emulator. Dropping it takes it down, with all the functions that it started.
 pub(crate) struct Emulator {
-    port: u16,
     process: Process,
-    /// The emulator ends when the other end of this pipe is closed, so also when this process is killed.
-    _lifeline: Option<ChildStdin>,
-}
-
-impl Port {
-    /// Fails if the emulator cannot have it, before anything takes minutes.
-    pub(crate) fn check(self) -> Result<(), Failure> {
-        match self {
-            Self::Only(number) if !is_free(number) => Err(taken(number)),
-            _ => Ok(()),
-        }
-    }
+    log: PathBuf,
+    /// Its address.
+    pub(crate) endpoint: String,
 }
 
 impl Emulator {
-    /// Starts the emulator and waits until it responds.
-    pub(crate) fn start(environment: &Environment, state: &StateFolder, port: Port) -> Result<Self, Failure> {
-        // Another program may take the port between our check and the emulator's start: then check again.
-        let mut attempts = 3;
-        loop {
-            let number = choose(port)?;
-            attempts -= 1;
-            match Self::start_on(environment, state, number) {
-                Err(Failure::Failed { .. }) if attempts > 0 && !is_free(number) => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// The address of the emulator.
-    pub(crate) fn endpoint(&self) -> String {
-        endpoint(self.port)
-    }
-
-    /// Fails if the emulator has ended by itself.
-    pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        match self.process.ended()? {
-            None => Ok(()),
-            Some(status) => Err(Failure::new(format!("the emulator ended by itself ({status})"))),
-        }
-    }
-
-    /// Creates the bucket that a deployment uploads to.
-    pub(crate) fn create_bucket(&self, name: &str) -> Result<(), Failure> {
-        match http::request(self.port, "PUT", &format!("/{name}")) {
-            Ok(200) => Ok(()),
-            Ok(status) => Err(Failure::new(format!("the emulator did not create a bucket: status {status}"))),
-            Err(error) => Err(Failure::new(format!("the emulator is unreachable: {error}"))),
-        }
-    }
-
-    fn start_on(environment: &Environment, state: &StateFolder, port: u16) -> Result<Self, Failure> {
+    /// Starts the emulator and waits until it listens.
+    pub(crate) fn start(environment: &Environment, state: &StateFolder, port: u16) -> Result<Self> {
         let log = log(state);
-        let output = File::create(&log).map_err(|error| Failure::file("write", &log, &error))?;
-        let errors = output.try_clone().map_err(|error| Failure::file("write", &log, &error))?;
-        let temporary = state.folder("tmp")?;
+        let output = process::create(&log)?;
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let temporary = state.file("tmp");
         // The functions inherit all of this. Everything else comes from the template.
-        let mut command = environment.python();
+        let mut command = environment.program("python");
         command
-            .arg(workspace::emulator().join("run_emulator.py"))
-            .env("PYTHONPATH", workspace::emulator())
-            .env("INTAKE_WATCH_STDIN", "1")
+            .arg(workspace::root().join("xtask/emulator/run_emulator.py"))
             .env("INTAKE_FUNCTION_LOG", function_log(state))
             .env("INTAKE_REGION", REGION)
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
             // Without it, the functions would call the real AWS.
-            .env("AWS_ENDPOINT_URL", endpoint(port))
+            .env("AWS_ENDPOINT_URL", &endpoint)
             // Each role may do what its policies allow, and nothing else, as on AWS.
             .env("AUTH", "true")
             // Listeners of services that are not used here.
@@ -111,28 +64,29 @@ impl Emulator {
             .env("SFTP_ENABLED", "0")
             // At its start it removes containers that look like its own, and would remove others.
             .env("DOCKER_HOST", "unix:///nonexistent")
-            .env("HOME", state.home()?)
+            .env("HOME", state.file("home"))
             .env("STATE_DIR", temporary.join("state"))
             .env("S3_DATA_DIR", temporary.join("s3"))
             .env("TMPDIR", &temporary)
+            // Its end tells it that this process has ended.
             .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(errors);
-        let mut process = Process::start(&mut command)?;
-        let lifeline = process.take_input();
-        let ready = interrupt::wait_for(START_LIMIT, || {
-            if let Some(status) = process.ended()? {
-                let printed = fs::read_to_string(&log).unwrap_or_default();
-                return Err(
-                    Failure::new(format!("the emulator did not start ({status})")).with_output(printed)
-                );
-            }
-            Ok(matches!(http::request(port, "GET", "/health"), Ok(200)).then_some(()))
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let process = Process::start(&mut command)?;
+        let mut emulator = Self { process, log, endpoint };
+        let start = Instant::now();
+        interrupt::wait_until(|| {
+            emulator.check()?;
+            let log = emulator.log.display();
+            ensure!(start.elapsed() < START_LIMIT, "the emulator does not listen; its log is {log}");
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(()))
         })?;
-        match ready {
-            Some(()) => Ok(Self { port, process, _lifeline: lifeline }),
-            None => Err(Failure::new(format!("the emulator does not respond; its log is {}", log.display()))),
-        }
+        Ok(emulator)
+    }
+
+    /// Fails if the emulator has ended by itself.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.process.check("the emulator", &self.log)
     }
 }
 
@@ -146,37 +100,24 @@ pub(crate) fn function_log(state: &StateFolder) -> PathBuf {
     state.file("functions.log")
 }
 
-fn endpoint(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
-}
-
-fn choose(port: Port) -> Result<u16, Failure> {
-    match port {
-        Port::Only(number) | Port::Preferred(number) if is_free(number) => Ok(number),
-        Port::Only(number) => Err(taken(number)),
-        Port::Preferred(number) => {
-            let other = free_port()?;
-            step::note(format_args!("Port {number} is taken: using {other} instead"));
-            Ok(other)
+impl Port {
+    /// The number of a port that is free now.
+    pub(crate) fn choose(self) -> Result<u16> {
+        let bind = |number: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, number));
+        match self {
+            Self::Preferred(number) | Self::Only(number) if bind(number).is_ok() => return Ok(number),
+            Self::Only(number) => {
+                bail!("port {number} is taken: name another one, or leave out --port to get a free one")
+            }
+            Self::Preferred(_) | Self::Any => {}
         }
-        Port::Any => free_port(),
+        let free = bind(0).and_then(|listener| listener.local_addr());
+        let free = free.context("there is no free port on 127.0.0.1")?.port();
+        if let Self::Preferred(number) = self {
+            step::note(format_args!("Port {number} is taken: using {free} instead"));
+        }
+        Ok(free)
     }
-}
-
-fn taken(port: u16) -> Failure {
-    Failure::new(format!("port {port} is taken"))
-        .advise("name another one, or leave out --port to get a free one")
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-}
-
-fn free_port() -> Result<u16, Failure> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| Failure::new(format!("there is no free port on 127.0.0.1: {error}")))
 }
 
 #[cfg(test)]
@@ -187,8 +128,8 @@ mod tests {
     fn a_taken_port_is_replaced_only_if_it_was_preferred() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let taken = listener.local_addr().unwrap().port();
-        assert_ne!(choose(Port::Preferred(taken)).unwrap(), taken);
-        let failure = choose(Port::Only(taken)).unwrap_err().to_string();
+        assert_ne!(Port::Preferred(taken).choose().unwrap(), taken);
+        let failure = Port::Only(taken).choose().unwrap_err().to_string();
         assert!(failure.starts_with(&format!("port {taken} is taken: ")), "{failure}");
     }
 }

@@ -2,8 +2,21 @@
 
 use std::{env, ffi::OsString, path::Path, process::Command};
 
+use crate::workspace;
+
 /// The region of the local stack.
 pub(crate) const REGION: &str = "us-east-1";
+
+/// The account that the emulator uses for this key, and nothing that leads to a real one.
+pub(crate) const EMULATED_ACCOUNT: [(&str, &str); 7] = [
+    ("AWS_ACCESS_KEY_ID", "test"),
+    ("AWS_SECRET_ACCESS_KEY", "test"),
+    ("AWS_REGION", REGION),
+    ("AWS_DEFAULT_REGION", REGION),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AWS_CONFIG_FILE", "/dev/null"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+];
 
 /// What a program keeps: where programs are, the session, the language.
 const KEPT: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM"];
@@ -12,22 +25,29 @@ const KEPT: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "L
 const MISLEADING: [&str; 6] =
     ["PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"];
 
-/// An environment that nothing of the user's can affect: no AWS account, no proxy.
-pub(crate) fn isolate(command: &mut Command) -> &mut Command {
-    command.env_clear();
-    for name in KEPT {
-        if let Some(value) = env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    // Its modules were compiled when they were installed, and no caches belong into the source tree.
+/// A program in an environment that nothing of the user's can affect: no AWS account, no proxy.
+pub(crate) fn isolated(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    // Python's modules were compiled when they were installed, and no caches belong into the source tree.
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUNBUFFERED", "1");
-    emulated_account(command)
+    command.envs(EMULATED_ACCOUNT).current_dir(workspace::root());
+    command
 }
 
-/// The user's environment, for cargo, without an AWS account.
-pub(crate) fn cargo(command: &mut Command) -> &mut Command {
-    remove(command, &["AWS_", "INTAKE_"]);
+/// A program in the user's environment, such as pip, which needs the proxies and indexes that are set there.
+pub(crate) fn callers(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for name in MISLEADING {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Cargo in the user's environment, without an AWS account.
+pub(crate) fn cargo() -> Command {
+    let mut command = callers_cargo();
+    remove(&mut command, &["AWS_", "INTAKE_"]);
     // The tests use servers on this machine.
     for name in ["NO_PROXY", "no_proxy"] {
         let own = "127.0.0.1,localhost";
@@ -37,51 +57,29 @@ pub(crate) fn cargo(command: &mut Command) -> &mut Command {
         };
         command.env(name, value);
     }
-    emulated_account(outer_cargo(command))
-}
-
-/// The user's environment without what `cargo run` set for this program: it would make the inner cargo
-/// build again what the outer one has built.
-pub(crate) fn outer_cargo(command: &mut Command) -> &mut Command {
-    remove(command, &["CARGO_PKG_", "CARGO_MANIFEST_"]);
+    command.envs(EMULATED_ACCOUNT);
     command
 }
 
-/// The user's environment, for pip: it needs the proxies and indexes that are set there.
-pub(crate) fn pip(command: &mut Command) -> &mut Command {
-    for name in MISLEADING {
-        command.env_remove(name);
-    }
+/// Cargo in the user's environment, without what `cargo run` set for this program: it would make the inner cargo
+/// build again what the outer one has built.
+pub(crate) fn callers_cargo() -> Command {
+    let mut command = Command::new("cargo");
+    remove(&mut command, &["CARGO_PKG_", "CARGO_MANIFEST_"]);
+    command.current_dir(workspace::root());
     command
 }
 
 /// `PATH` with this folder in front.
 pub(crate) fn path_with(folder: &Path) -> OsString {
-    let mut path = folder.as_os_str().to_owned();
-    if let Some(rest) = env::var_os("PATH") {
-        path.push(":");
-        path.push(rest);
-    }
-    path
+    let path = env::var_os("PATH").unwrap_or_default();
+    [folder.as_os_str(), &path].join(":".as_ref())
 }
 
 fn remove(command: &mut Command, prefixes: &[&str]) {
     for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if prefixes.iter().any(|prefix| text.starts_with(prefix)) {
+        if prefixes.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(&name);
         }
     }
-}
-
-/// The account that the emulator uses for this key, and nothing that leads to a real one.
-fn emulated_account(command: &mut Command) -> &mut Command {
-    command
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_REGION", REGION)
-        .env("AWS_DEFAULT_REGION", REGION)
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("AWS_CONFIG_FILE", "/dev/null")
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 }

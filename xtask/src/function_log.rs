@@ -1,11 +1,9 @@
 //! The functions' log, made readable.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{io::Read, path::Path};
 
+use anyhow::Result;
+use fs_err::File;
 use serde_json::{Map, Value};
 
 /// Follows the file that the emulator copies the functions' output to.
@@ -17,12 +15,12 @@ pub(crate) struct FunctionLog {
 
 impl FunctionLog {
     /// Starts at the beginning of the file.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         Ok(Self { file: File::open(path)?, rest: Vec::new() })
     }
 
     /// The lines since the last call, made readable.
-    pub(crate) fn read(&mut self) -> io::Result<Vec<String>> {
+    pub(crate) fn read(&mut self) -> Result<Vec<String>> {
         self.file.read_to_end(&mut self.rest)?;
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
         let complete: Vec<u8> = self.rest.drain(..=end).collect();
@@ -58,32 +56,17 @@ fn short_name(function: &str) -> String {
 fn entry(mut fields: Map<String, Value>) -> String {
     let mut take = |name: &str| fields.remove(name).as_ref().map(plain).unwrap_or_default();
     let (timestamp, level, message) = (take("timestamp"), take("level"), take("message"));
+    // How CloudWatch is to count the metrics in this line.
+    take("_aws");
+    // The fields of the invocation that an entry belongs to are useful, its name is not.
+    if let Some(Value::Object(mut span)) = fields.remove("span") {
+        span.remove("name");
+        fields.extend(span);
+    }
     // The date is today's: the time is enough, to the millisecond.
     let time = timestamp.split_once('T').map_or("", |(_, time)| time.get(..12).unwrap_or(time));
-    let mut entry = [time, &format!("{level:<5}"), &message].join(" ");
-    add_fields(&mut entry, &fields);
-    entry.trim().to_owned()
-}
-
-fn add_fields(entry: &mut String, fields: &Map<String, Value>) {
-    for (name, value) in fields {
-        match value {
-            // The fields of the invocation that an entry belongs to are useful, its name is not.
-            Value::Object(inner) if name == "span" => {
-                let mut inner = inner.clone();
-                inner.remove("name");
-                add_fields(entry, &inner);
-            }
-            // How CloudWatch is to count the metrics in this line.
-            Value::Object(_) if name == "_aws" => {}
-            value => {
-                entry.push(' ');
-                entry.push_str(name);
-                entry.push('=');
-                entry.push_str(&plain(value));
-            }
-        }
-    }
+    let fields: String = fields.iter().map(|(name, value)| format!(" {name}={}", plain(value))).collect();
+    format!("{time} {level:<5} {message}{fields}").trim().to_owned()
 }
 
 /// A text without its quotes, anything else as JSON.

@@ -3,46 +3,35 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::failure::Failure;
+use anyhow::{Context, Result, bail};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// How often a wait checks again.
-const TICK: Duration = Duration::from_millis(20);
-
 /// From now on, signals end this process in an orderly way instead of at once.
-pub(crate) fn install() -> Result<(), Failure> {
-    ctrlc::set_handler(|| REQUESTED.store(true, Ordering::Relaxed))
-        .map_err(|error| Failure::new(format!("cannot handle signals: {error}")))
+pub(crate) fn install() -> Result<()> {
+    ctrlc::set_handler(|| REQUESTED.store(true, Ordering::Relaxed)).context("cannot handle signals")
 }
 
-/// Whether this process was asked to end.
+/// Whether this process was asked to end. Then it does not matter any more what fails.
 pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// Waits until `ready` returns something; `None` if the time is up before.
+/// Waits until `ready` returns something.
 ///
 /// # Errors
-/// [`Failure::Interrupted`] if this process is asked to end meanwhile, or what `ready` fails with.
-pub(crate) fn wait_for<T>(
-    limit: Duration,
-    mut ready: impl FnMut() -> Result<Option<T>, Failure>,
-) -> Result<Option<T>, Failure> {
-    let start = Instant::now();
+/// If this process is asked to end meanwhile, or what `ready` fails with.
+pub(crate) fn wait_until<T>(mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     loop {
         if let Some(value) = ready()? {
-            return Ok(Some(value));
+            return Ok(value);
         }
         if requested() {
-            return Err(Failure::Interrupted);
+            bail!("interrupted");
         }
-        if start.elapsed() >= limit {
-            return Ok(None);
-        }
-        thread::sleep(TICK);
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -2,14 +2,14 @@
 //! a peer of the benchmark.
 
 use std::{
-    fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use ring::digest;
+use anyhow::{Context, Result, anyhow};
+use fs_err::{self as fs, File};
 
-use crate::{environment, failure::Failure, lock, process, step, workspace};
+use crate::{environment, interrupt, process, step, workspace};
 
 /// The names of Python: the user's choice first, then newer ones beside an old `python3`.
 const NAMES: [&str; 6] = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"];
@@ -23,27 +23,24 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// The emulator, the deploying client and the builder of the functions.
-    pub(crate) fn run() -> Result<Self, Failure> {
-        let list = workspace::emulator().join("run.txt");
-        Self::ensure("venv", &list, "Installing the local stack (once, about 130 MB)")
+    pub(crate) fn run() -> Result<Self> {
+        Self::ensure("venv", "xtask/emulator/run.txt", "the local stack (once, about 130 MB)")
     }
 
     /// The linters.
-    pub(crate) fn check() -> Result<Self, Failure> {
-        let list = workspace::checks().join("linters.txt");
-        Self::ensure("venv-check", &list, "Installing the linters (once, about 140 MB)")
+    pub(crate) fn check() -> Result<Self> {
+        Self::ensure("venv-check", "xtask/checks/linters.txt", "the linters (once, about 100 MB)")
     }
 
     /// The linter that needs other versions of packages that the other linters need.
-    pub(crate) fn checkov() -> Result<Self, Failure> {
-        let list = workspace::checks().join("checkov.txt");
-        Self::ensure("venv-checkov", &list, "Installing checkov (once, about 60 MB)")
+    pub(crate) fn checkov() -> Result<Self> {
+        Self::ensure("venv-checkov", "xtask/checks/checkov.txt", "checkov (once, about 60 MB)")
     }
 
     /// What the benchmark's peer in Python needs.
-    pub(crate) fn peer() -> Result<Self, Failure> {
-        let list = workspace::peers().join("python/requirements.txt");
-        Self::ensure("venv-bench", &list, "Installing the peer in Python (once, about 40 MB)")
+    pub(crate) fn peer() -> Result<Self> {
+        let list = "lab/bench/peers/python/requirements.txt";
+        Self::ensure("venv-bench", list, "the peer in Python (once, about 40 MB)")
     }
 
     /// The folder of its programs.
@@ -51,104 +48,76 @@ impl Environment {
         self.folder.join("bin")
     }
 
-    /// Its Python, isolated from the user's environment.
-    pub(crate) fn python(&self) -> Command {
-        let mut command = Command::new(self.programs().join("python"));
-        environment::isolate(&mut command).env("PATH", environment::path_with(&self.programs()));
+    /// One of its programs, isolated from the user's environment.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let mut command = environment::isolated(&self.programs().join(name));
+        command.env("PATH", environment::path_with(&self.programs()));
         command
     }
 
-    /// Its Python with the user's environment, including the AWS account.
-    pub(crate) fn callers_python(&self) -> Command {
-        let mut command = Command::new(self.programs().join("python"));
-        environment::pip(&mut command);
-        command
-    }
-
-    fn ensure(folder: &str, list: &Path, step_name: &str) -> Result<Self, Failure> {
-        let folder = workspace::scratch().join(folder);
-        workspace::make_folder(&workspace::scratch())?;
-        let wanted = stamp(list, &folder)?;
-        let lock_path = folder.with_extension("lock");
-        let lock = lock::open(&lock_path)?;
+    fn ensure(name: &str, list: &str, what: &str) -> Result<Self> {
+        let folder = workspace::scratch(name)?;
+        // The mark of a complete environment. The folder is part of it, because scripts in it contain their path.
+        let stamp = format!("{}\n{}", folder.display(), fs::read_to_string(workspace::root().join(list))?);
+        let lock = workspace::lock(&format!("{name}.lock"))?;
         loop {
-            lock::wait("Waiting for another `cargo xtask` that installs", || lock.try_lock_shared())?;
-            if is_complete(&folder, &wanted) {
+            let reason = "Waiting for another `cargo xtask` that installs";
+            workspace::wait_for_lock(reason, || lock.try_lock_shared())?;
+            if is_complete(&folder, &stamp) {
                 return Ok(Self { folder, _in_use: lock });
             }
-            lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
+            lock.unlock()?;
             let reason = "Waiting until no other `cargo xtask` uses the old versions";
-            lock::wait(reason, || lock.try_lock())?;
-            if !is_complete(&folder, &wanted) {
-                let python = find_python()?;
-                step::run(step_name, || install(python, list, &folder, &wanted))?;
+            workspace::wait_for_lock(reason, || lock.try_lock())?;
+            if !is_complete(&folder, &stamp) {
+                step::run(&format!("Installing {what}"), || install(list, &folder, &stamp))?;
             }
-            lock.unlock().map_err(|error| Failure::file("unlock", &lock_path, &error))?;
+            lock.unlock()?;
         }
     }
 }
 
-/// The content of the file that marks a complete environment. The folder is part of it, because scripts in it
-/// contain their path.
-fn stamp(list: &Path, folder: &Path) -> Result<String, Failure> {
-    let text = fs::read(list).map_err(|error| Failure::file("read", list, &error))?;
-    let hash: String =
-        digest::digest(&digest::SHA256, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{hash} {}\n", folder.display()))
-}
-
-fn stamp_path(folder: &Path) -> PathBuf {
-    folder.join("complete")
-}
-
-fn is_complete(folder: &Path, wanted: &str) -> bool {
-    fs::read_to_string(stamp_path(folder)).is_ok_and(|stamp| stamp == wanted)
+fn is_complete(folder: &Path, stamp: &str) -> bool {
+    let python = folder.join("bin/python");
+    fs::read_to_string(folder.join("complete")).is_ok_and(|found| found == stamp)
         // The Python that made it may have been removed or replaced since.
-        && runs(Command::new(folder.join("bin/python")).args(["-I", "-c", "import pip"]))
+        && process::succeeds(&python.to_string_lossy(), &["-I", "-c", "import pip"])
 }
 
-fn install(python: &str, list: &Path, folder: &Path, stamp: &str) -> Result<(), Failure> {
+fn install(list: &str, folder: &Path, stamp: &str) -> Result<()> {
+    let python = find_python()?;
     let log = folder.with_extension("log");
     // Without a stamp, its installation was interrupted.
     if folder.exists() {
-        fs::remove_dir_all(folder).map_err(|error| Failure::file("remove", folder, &error))?;
+        fs::remove_dir_all(folder)?;
     }
-    let mut make = Command::new(python);
-    process::run_captured(environment::pip(&mut make).args(["-m", "venv"]).arg(folder), &log)?;
-    let mut pip = Command::new(folder.join("bin/python"));
-    environment::pip(&mut pip)
-        .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"])
+    let mut make = environment::callers(Path::new(python));
+    process::run_captured(make.args(["-m", "venv"]).arg(folder), &log)?;
+    let mut pip = environment::callers(&folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"])
         // The list is complete: nothing else is to be installed.
-        .args(["--no-deps", "--retries", "2", "--requirement"])
-        .arg(list);
-    process::run_captured(&mut pip, &log).map_err(|failure| explain(failure, &log))?;
-    let path = stamp_path(folder);
-    fs::write(&path, stamp).map_err(|error| Failure::file("write", &path, &error))
-}
-
-/// Replaces pip's pages about an unreachable index by one line.
-fn explain(failure: Failure, log: &Path) -> Failure {
-    match &failure {
-        Failure::Failed { output, .. } if output.contains("after connection broken by") => {
-            Failure::new("cannot install: the Python package index is unreachable").advise(format!(
-                "check the network, or name a proxy (HTTPS_PROXY) or a mirror (PIP_INDEX_URL); pip's output is in {}",
+        .args(["--no-deps", "--retries", "2", "--requirement", list])
+        .current_dir(workspace::root());
+    match process::run_captured(&mut pip, &log) {
+        // Instead of pip's pages about it.
+        Err(failure)
+            if failure.to_string().contains("after connection broken by") && !interrupt::requested() =>
+        {
+            Err(anyhow!(
+                "cannot install: the Python package index is unreachable: check the network, or name a proxy \
+                 (HTTPS_PROXY) or a mirror (PIP_INDEX_URL); pip's output is in {}",
                 log.with_extension("err").display()
             ))
         }
-        _ => failure,
+        result => result.and_then(|_| Ok(fs::write(folder.join("complete"), stamp)?)),
     }
 }
 
 /// A Python that is new enough and can make virtual environments.
-fn find_python() -> Result<&'static str, Failure> {
+fn find_python() -> Result<&'static str> {
     let probe = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
-    NAMES.into_iter().find(|name| runs(Command::new(name).args(["-I", "-c", probe]))).ok_or_else(|| {
-        Failure::new("Python 3.10 or later with its venv module was not found")
-            .advise("install it (Debian, Ubuntu: apt install python3 python3-venv) and put it on PATH")
-    })
-}
-
-fn runs(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    NAMES.into_iter().find(|name| process::succeeds(name, &["-I", "-c", probe])).context(
+        "Python 3.10 or later with its venv module was not found: install it (Debian, Ubuntu: apt install python3 \
+         python3-venv) and put it on PATH",
+    )
 }

@@ -2,18 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Result;
 use clap::{Args, builder::RangedU64ValueParser};
 
-use crate::{deployment::Profile, emulator::Port, failure::Failure, process, stack::Stack, step};
+use crate::{deployment::Profile, emulator::Port, process, stack::Stack, step};
 
 /// Floods a stack of its own while everything around it fails, and accounts for every message.
 ///
 /// Many clients send through PUT /queue, with WebSockets that drop and reconnect. Meanwhile the database throttles,
-/// fails, and responds late, in part or never, and consumers are killed, all at random from a seed; outages and kills
-/// cover some last deliveries entirely. In the end every 202 is looked up by its receipt, and has to be stored exactly
-/// as it was sent, rejected, in conflict or failed, as the messages of its id demand. The table, the dead-letter queue
-/// and what the sockets received have to agree. It prints this account, and fails if the account does not balance, if
-/// fewer consumers were killed than asked for, or if no last delivery ended in an outage and in a kill.
+/// fails, and responds late, in part or never, and consumers are killed, all at random from a seed. In the end every
+/// 202 is looked up by its receipt, and the table, the dead-letter queue and what the sockets received have to agree.
+/// It prints this account, and fails if the account does not balance. docs/reliability.md says more.
 #[derive(Args, Debug)]
 pub(crate) struct SoakArguments {
     /// How many messages are to be accepted
@@ -66,20 +65,20 @@ impl SoakArguments {
     }
 }
 
-pub(crate) fn soak(arguments: &SoakArguments) -> Result<(), Failure> {
+pub(crate) fn soak(arguments: &SoakArguments) -> Result<()> {
     let (seconds, deliveries) = redelivery(arguments.throttle);
     let parameters = [("MaxReceiveCount", deliveries.to_string())];
-    let stack = Stack::start("soak", Port::Any, arguments.profile, &parameters)?;
-    let result = step::run("Flood", || {
-        stack.redeliver_after(seconds)?;
-        let mut command = stack.cargo();
-        command.args(["run", "--quiet", "--locked", "--package", "soak", "--"]);
-        for (name, value) in arguments.passed_on() {
-            command.arg(format!("--{name}")).arg(value.to_string());
-        }
-        process::run_shown(&mut command)
-    });
-    stack.finish(result)
+    Stack::with("soak", Port::Any, arguments.profile, &parameters, |stack| {
+        step::run("Flood", || {
+            stack.redeliver_after(seconds)?;
+            let mut command = stack.cargo();
+            command.args(["run", "--quiet", "--locked", "--package", "soak", "--"]);
+            for (name, value) in arguments.passed_on() {
+                command.arg(format!("--{name}")).arg(value.to_string());
+            }
+            process::run_shown(&mut command)
+        })
+    })
 }
 
 /// After how many seconds, and how often, what failed is redelivered.

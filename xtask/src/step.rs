@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure::Failure;
+use anyhow::Result;
+
+use crate::interrupt;
 
 /// Prints a line that the command was asked for. A reader that is gone is no reason to fail.
 pub(crate) fn say(line: impl Display) {
@@ -21,16 +23,16 @@ pub(crate) fn note(line: impl Display) {
 }
 
 /// Runs a step.
-pub(crate) fn run<T>(name: &str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(crate) fn run<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     note(format_args!("{name} ..."));
     let result = work();
-    let took = seconds(start.elapsed());
-    match result {
-        Ok(_) => note(format_args!("{name}: done in {took}")),
-        Err(Failure::Interrupted) => note(format_args!("{name}: interrupted after {took}")),
-        Err(Failure::Failed { .. }) => note(format_args!("{name}: FAILED after {took}")),
-    }
+    let outcome = match result {
+        Ok(_) => "done in",
+        Err(_) if interrupt::requested() => "interrupted after",
+        Err(_) => "FAILED after",
+    };
+    note(format_args!("{name}: {outcome} {}", seconds(start.elapsed())));
     result
 }
 

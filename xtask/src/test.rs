@@ -2,10 +2,10 @@
 
 use std::{
     env,
-    process::Command,
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -13,14 +13,11 @@ use crate::{
     checks,
     deployment::Profile,
     emulator::Port,
-    environment,
-    failure::Failure,
-    process,
+    environment, interrupt, process,
     soak::{self, SoakArguments},
     stack::Stack,
     step, up,
     verify::{self, Tests},
-    workspace,
 };
 
 /// Checks everything: formatting, lints, tests, the template, and the whole stack from outside.
@@ -66,7 +63,7 @@ enum Step {
     Soak,
 }
 
-pub(crate) fn test(arguments: &TestArguments) -> Result<(), Failure> {
+pub(crate) fn test(arguments: &TestArguments) -> Result<()> {
     let mut report = Vec::new();
     let mut result = Ok(());
     for step in Step::value_variants() {
@@ -97,11 +94,11 @@ impl Step {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    fn run(self, arguments: &TestArguments) -> Result<(), Failure> {
+    fn run(self, arguments: &TestArguments) -> Result<()> {
         let passed_on = &arguments.passed_on;
         match self {
             Self::Format => step::run("Formatting", || cargo(&["fmt", "--all", "--check"], &[]))
-                .map_err(|failure| failure.advise("`cargo fmt --all` does it")),
+                .context("`cargo fmt --all` formats"),
             Self::Clippy => step::run("Lints", || {
                 let code = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked"];
                 cargo(&[&code[..], &["--", "--deny", "warnings"]].concat(), &[])
@@ -118,9 +115,9 @@ impl Step {
     }
 }
 
-fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<(), Failure> {
-    let mut command = Command::new("cargo");
-    environment::cargo(&mut command).args(arguments).current_dir(workspace::root());
+fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<()> {
+    let mut command = environment::cargo();
+    command.args(arguments);
     if !passed_on.is_empty() {
         command.arg("--").args(passed_on);
     }
@@ -128,44 +125,43 @@ fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<(), Failure> {
 }
 
 /// Runs the end-to-end tests on a stack of their own, as `cargo xtask verify` does on one on AWS.
-fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<(), Failure> {
+fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<()> {
     // A message that failed is redelivered soon, and not too often: otherwise the tests would wait for minutes.
     let parameters = [("MaxReceiveCount", "3".to_owned()), ("DeletionProtection", "false".to_owned())];
-    let stack = Stack::start("test", Port::Any, profile, &parameters)?;
-    let result = stack
-        .redeliver_after(3)
-        .and_then(|()| stack.with_aws(|aws| verify::check(aws, stack.deployed())))
-        .and_then(|()| {
-            let cargo = || stack.cargo();
-            let tests = Tests::of(&cargo)?;
-            step::run("End-to-end tests", || match passed_on {
-                [] => tests.run(true)?.conclude(),
-                _ => tests.some(passed_on),
-            })
-        });
-    stack.finish(result)
+    Stack::with("test", Port::Any, profile, &parameters, |stack| {
+        stack.redeliver_after(3)?;
+        verify::check(&stack.aws(), &stack.deployed)?;
+        let cargo = || stack.cargo();
+        let tests = Tests::of(&cargo)?;
+        step::run("End-to-end tests", || match passed_on {
+            [] => tests.run(true),
+            _ => tests.some(passed_on),
+        })
+    })
 }
 
 /// Runs the tests of the console on a stack of its own, which they have for themselves.
-fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<(), Failure> {
-    let browser = match Browser::find()? {
+fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<()> {
+    let browser = match Browser::find() {
         Ok(browser) => browser,
         // Asked for by name, or by a machine that checks for others, it must not be left out.
-        Err(reason) if is_named || env::var_os("CI").is_some() => return Err(Failure::new(reason)),
+        Err(reason) if is_named || env::var_os("CI").is_some() || interrupt::requested() => {
+            return Err(reason);
+        }
         Err(reason) => {
-            step::note(format_args!("WARNING: the console was NOT tested in a browser: {reason}"));
+            step::note(format_args!("WARNING: the console was NOT tested in a browser: {reason:#}"));
             return Ok(());
         }
     };
     // As for `cargo xtask up`. Sooner, a batch that waits for the throttled table would be delivered a second time
     // meanwhile, and messages that are stored would become dead letters.
     let parameters = [("VisibilityTimeoutSeconds", up::VISIBILITY_TIMEOUT_SECONDS.to_owned())];
-    let stack = Stack::start("test-console", Port::Any, profile, &parameters)?;
-    let result = step::run("The console in a browser", || {
-        let mut command = stack.cargo();
-        command.args(["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "console"]);
-        command.arg("--").args(passed_on).env("RUST_TEST_THREADS", "1");
-        process::run_shown(browser.set(&mut command))
-    });
-    stack.finish(result)
+    Stack::with("test-console", Port::Any, profile, &parameters, |stack| {
+        step::run("The console in a browser", || {
+            let mut command = stack.cargo();
+            command.args(["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "console"]);
+            command.arg("--").args(passed_on).env("RUST_TEST_THREADS", "1");
+            process::run_shown(browser.set(&mut command))
+        })
+    })
 }

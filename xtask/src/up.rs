@@ -1,14 +1,12 @@
 //! `cargo xtask up`: the whole stack on this machine, until Ctrl-C.
 
-use std::{thread, time::Duration};
-
+use anyhow::Result;
 use clap::Args;
 
 use crate::{
     console::{self, Console},
     deployment::Profile,
-    emulator::Port,
-    failure::Failure,
+    emulator::{self, Port},
     function_log::FunctionLog,
     interrupt,
     stack::{self, Stack},
@@ -24,10 +22,9 @@ pub(crate) const VISIBILITY_TIMEOUT_SECONDS: &str = "30";
 
 /// Runs the whole stack on this machine, from the same template as on AWS.
 ///
-/// Builds the functions, starts a local emulator of AWS, deploys template.yaml to it, prints how to use it, and
-/// shows the functions' logs until Ctrl-C takes everything down. Beside it runs the console, a page that shows both
-/// designs at work and lets you operate them; its address is printed, too. It listens on 127.0.0.1 only, and keeps nothing:
-/// the next run begins with empty tables.
+/// Builds the functions, starts a local emulator of AWS, deploys template.yaml to it, starts the console, prints how
+/// to use both, and shows the functions' logs until Ctrl-C takes everything down. It listens on 127.0.0.1 only, and
+/// keeps nothing: the next run begins with empty tables.
 ///
 /// It needs Python 3.10 or later with its venv module. Everything else is installed once, with exact versions, into
 /// target/intake/venv.
@@ -40,27 +37,31 @@ pub(crate) struct UpArguments {
     profile: Profile,
 }
 
-pub(crate) fn up(arguments: &UpArguments) -> Result<(), Failure> {
+pub(crate) fn up(arguments: &UpArguments) -> Result<()> {
     let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
     let build = console::Build::begin()?;
     let parameters = [("VisibilityTimeoutSeconds", VISIBILITY_TIMEOUT_SECONDS.to_owned())];
-    let mut stack = Stack::start("up", port, arguments.profile, &parameters)?;
-    let result = match build.start(&stack.description()) {
-        Err(Failure::Interrupted) => Err(Failure::Interrupted),
-        started => {
-            let console =
-                started.inspect_err(|failure| step::note(format_args!("No console: {failure}"))).ok();
-            introduce(&stack, console.as_ref()).and_then(|()| follow(&mut stack, console))
-        }
-    };
-    stack.finish(result)
+    Stack::with("up", port, arguments.profile, &parameters, |stack| {
+        stack.write_function_environment()?;
+        let console = match build.start(&stack.state.description()) {
+            Ok(console) => Some(console),
+            Err(failure) if interrupt::requested() => return Err(failure),
+            Err(failure) => {
+                step::note(format_args!("No console: {failure:#}"));
+                None
+            }
+        };
+        introduce(stack, console.as_ref())?;
+        let result = follow(stack, console);
+        // That is how it is meant to end.
+        if interrupt::requested() { Ok(()) } else { result }
+    })
 }
 
 /// Prints how to use the stack.
-fn introduce(stack: &Stack, console: Option<&Console>) -> Result<(), Failure> {
-    let outputs = stack.outputs();
+fn introduce(stack: &Stack, console: Option<&Console>) -> Result<()> {
     let token = stack::token("alice")?;
-    let python = stack.environment().programs().join("python");
+    let python = stack.environment.programs().join("python");
     step::say(format_args!(
         r#"
 Intake is up. Its functions' logs follow; Ctrl-C takes it down.
@@ -91,29 +92,24 @@ Notifications of outcomes, as they happen. Run this in a terminal of its own, th
 
 "{python}" -m websockets "{websocket}?token={token}"
 "#,
-        console = console.map_or("none: see above", Console::url),
-        http = outputs.http_url,
-        websocket = outputs.websocket_url,
-        emulator_log = stack.emulator_log().display(),
+        console = console.map_or("none: see above", |console| &console.url),
+        http = stack.deployed.text("http_url"),
+        websocket = stack.deployed.text("websocket_url"),
+        emulator_log = emulator::log(&stack.state).display(),
         python = python.display(),
     ));
     Ok(())
 }
 
 /// Prints the functions' logs until this process is asked to end.
-fn follow(stack: &mut Stack, mut console: Option<Console>) -> Result<(), Failure> {
-    let path = stack.function_log();
-    let unreadable = |error: std::io::Error| Failure::file("read", &path, &error);
-    let mut log = FunctionLog::open(&path).map_err(unreadable)?;
-    while !interrupt::requested() {
-        stack.check()?;
+fn follow(stack: &mut Stack, mut console: Option<Console>) -> Result<()> {
+    let mut log = FunctionLog::open(&emulator::function_log(&stack.state))?;
+    interrupt::wait_until(|| {
+        stack.emulator.check()?;
         if let Some(console) = &mut console {
             console.check()?;
         }
-        for line in log.read().map_err(unreadable)? {
-            step::say(line);
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+        log.read()?.into_iter().for_each(step::say);
+        Ok(None)
+    })
 }

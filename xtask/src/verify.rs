@@ -1,19 +1,17 @@
 //! `cargo xtask verify`: the end-to-end tests on a deployed stack. `cargo xtask test` runs the same on a local one.
 
 use std::{
-    fs,
     io::{self, IsTerminal},
     process::Command,
-    sync::mpsc,
     thread,
-    time::Duration,
 };
 
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use fs_err as fs;
 
 use crate::{
     deployment::{Aws, Deployed},
-    failure::Failure,
     interrupt, process,
     python::Environment,
     step,
@@ -32,32 +30,15 @@ pub(crate) struct VerifyArguments {
     /// The deployed stack, by its name in CloudFormation
     #[arg(long, value_name = "NAME")]
     stack: String,
-    /// Write what was seen into the table in docs/aws.md
-    #[arg(long)]
-    report: bool,
     /// Begin without asking
     #[arg(long)]
     yes: bool,
 }
 
-/// What a run uses, about, as counted on the local stack, and what a million of it costs in us-east-1: list prices,
-/// in US dollars.
-const USED: [(&str, f64, f64); 9] = [
-    ("requests to the HTTP API", 1_000.0, 3.50),
-    ("messages and minutes of WebSockets", 500.0, 1.25),
-    ("requests to SQS", 3_000.0, 0.40),
-    ("invocations", 1_000.0, 0.20),
-    ("GB-seconds of functions", 50.0, 13.34),
-    ("write units", 9_000.0, 0.625),
-    ("read units", 5_000.0, 0.125),
-    ("KB of logs", 1_500.0, 0.50),
-    ("metrics, for an hour", 40.0, 411.0),
-];
-
 /// The tests that need the stack for themselves, before all others.
 const ALONE: &str = "metrics::";
 
-pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
+pub(crate) fn verify(arguments: &VerifyArguments) -> Result<()> {
     let state = StateFolder::claim("verify")?;
     let environment = Environment::run()?;
     let aws = Aws { environment: &environment, state: &state, endpoint: None };
@@ -66,10 +47,17 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
         check(&aws, &deployed)?;
         Ok(deployed)
     })?;
-    let description = state.describe(&deployed.description())?;
+    let description = state.describe(&deployed.description)?;
     let cargo = || deployed.cargo(&description);
     let tests = Tests::of(&cargo)?;
-    announce(&deployed, &tests);
+    let (all, left_out) = (tests.names.len(), tests.local_only.len());
+    // Counted on the local stack: 1,000 requests over HTTP, 3,000 to SQS, 9,000 write units, 40 metrics for an hour.
+    step::note(format_args!(
+        "\nThis runs {} of {all} end-to-end tests against {}. They write messages,\nconnections, dead letters and queues of owners of their own, and remove them in the end. They \
+         cost about three cents\nat list prices of us-east-1.\n",
+        all - left_out,
+        deployed.place()
+    ));
     let settings = aws.read(&["lambda", "get-account-settings"])?;
     let concurrency = settings["AccountLimit"]["ConcurrentExecutions"].as_u64().unwrap_or_default();
     if concurrency < 100 {
@@ -81,80 +69,47 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
     if !arguments.yes {
         ask()?;
     }
-    let tally = step::run("End-to-end tests", || tests.run(false))
-        .inspect_err(|_| step::note("What the tests have written so far stays in the stack."))?;
-    if arguments.report {
-        report(&deployed, &tally)?;
-    }
-    tally.conclude()
+    step::run("End-to-end tests", || tests.run(false))
 }
 
 /// What to do with a stack that is not one for tests.
 const ADVICE: &str = "deploy a throw-away stack for this, with the profile `verify` in samconfig.toml";
 
 /// Fails if the stack is not one for tests.
-pub(crate) fn check(aws: &Aws<'_>, deployed: &Deployed) -> Result<(), Failure> {
+pub(crate) fn check(aws: &Aws<'_>, deployed: &Deployed) -> Result<()> {
     check_trust(deployed)?;
     check_unprotected(aws, deployed)
 }
 
 /// Fails if the stack does not accept the tokens of this checkout.
-pub(crate) fn check_trust(deployed: &Deployed) -> Result<(), Failure> {
-    if deployed.trusts(&workspace::development_key()?) {
-        return Ok(());
-    }
-    let reason = format!("the stack {} does not trust the development key of this checkout", deployed.name);
-    Err(Failure::new(reason).advise(ADVICE))
+pub(crate) fn check_trust(deployed: &Deployed) -> Result<()> {
+    let name = deployed.text("name");
+    let trusts = deployed.trusts(&workspace::development_key()?);
+    ensure!(trusts, "the stack {name} does not trust the development key of this checkout: {ADVICE}");
+    Ok(())
 }
 
 /// Fails if the messages of the stack are protected.
-pub(crate) fn check_unprotected(aws: &Aws<'_>, deployed: &Deployed) -> Result<(), Failure> {
-    let Deployed { name, outputs, .. } = deployed;
-    let table = aws.read(&["dynamodb", "describe-table", "--table-name", &outputs.messages_table])?;
+pub(crate) fn check_unprotected(aws: &Aws<'_>, deployed: &Deployed) -> Result<()> {
+    let name = deployed.text("name");
+    let table = deployed.text("messages_table");
+    let table = aws.read(&["dynamodb", "describe-table", "--table-name", table])?;
     // A text in the emulator.
     let protection = table["Table"]["DeletionProtectionEnabled"].to_string();
-    if ["null", "false", "\"false\""].contains(&&*protection) {
-        return Ok(());
-    }
-    let reason = format!("the table of messages of the stack {name} has deletion protection");
-    Err(Failure::new(reason).advise(ADVICE))
-}
-
-fn announce(deployed: &Deployed, tests: &Tests<'_>) {
-    let Deployed { name, region, account, .. } = deployed;
-    let (all, left_out) = (tests.names.len(), tests.local_only.len());
-    step::note(format_args!(
-        "\nThis runs {} of {all} end-to-end tests against the stack {name} in {region}, account {account}. They write \
-         messages,\nconnections, dead letters and queues of owners of their own, and remove them in the end. They use, \
-         about:\n",
-        all - left_out
-    ));
-    let mut cents = 0.0;
-    for (what, number, million) in USED {
-        let cost = number * million / 1e4;
-        step::note(format_args!("{number:>8} {what:<36} {cost:>5.1} cents"));
-        cents += cost;
-    }
-    step::note(format_args!(
-        "{:>8} {:<36} {cents:>5.1} cents, at list prices of us-east-1\n",
-        "", "together"
-    ));
+    let unprotected = ["null", "false", "\"false\""].contains(&&*protection);
+    ensure!(unprotected, "the table of messages of the stack {name} has deletion protection: {ADVICE}");
+    Ok(())
 }
 
 /// Asks whether to go on.
-pub(crate) fn ask() -> Result<(), Failure> {
+pub(crate) fn ask() -> Result<()> {
     step::note("Go on? [y/N]");
-    let (sender, receiver) = mpsc::channel();
     // Apart, so that Ctrl-C need not wait for a line.
-    thread::spawn(move || {
-        let mut line = String::new();
-        let read = if io::stdin().is_terminal() { io::stdin().read_line(&mut line) } else { Ok(0) };
-        sender.send(read.map(|_| line))
-    });
-    match interrupt::wait_for(Duration::MAX, || Ok(receiver.try_recv().ok()))? {
-        Some(Ok(line)) if line.trim().eq_ignore_ascii_case("y") => Ok(()),
-        _ => Err(Failure::new("nothing was run").advise("--yes begins without asking")),
-    }
+    let reader = thread::spawn(|| io::stdin().is_terminal().then(|| io::stdin().lines().next()));
+    interrupt::wait_until(|| Ok(reader.is_finished().then_some(())))?;
+    let goes_on = matches!(reader.join(), Ok(Some(Some(Ok(line)))) if line.trim().eq_ignore_ascii_case("y"));
+    ensure!(goes_on, "nothing was run: --yes begins without asking");
+    Ok(())
 }
 
 /// The end-to-end tests, as one account runs them.
@@ -167,31 +122,29 @@ pub(crate) struct Tests<'a> {
 
 /// What a run has shown.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+struct Tally {
     passed: usize,
-    left_out: Vec<(String, String)>,
     failed: Vec<String>,
     /// Behaviours, and what was seen of each.
-    seen: Vec<(String, String)>,
+    seen: Vec<String>,
 }
 
 impl<'a> Tests<'a> {
     /// Builds the tests and lists them. `cargo` is a cargo with the stack and its account in its environment.
-    pub(crate) fn of(cargo: &'a dyn Fn() -> Command) -> Result<Self, Failure> {
+    pub(crate) fn of(cargo: &'a dyn Fn() -> Command) -> Result<Self> {
         let mut tests = Self { cargo, names: Vec::new(), local_only: Vec::new() };
         tests.names = step::run("Building the end-to-end tests", || {
-            let mut list = tests.command(&["--list", "--format", "terse"].map(str::to_owned));
-            let output = process::run_captured(&mut list, &workspace::scratch().join("tests.log"))?;
+            let mut list = tests.command(["--list", "--format", "terse"]);
+            let output = process::run_captured(&mut list, &workspace::scratch("tests.log")?)?;
             Ok(output.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
         })?;
         let path = workspace::root().join("tests/stack/local_only.txt");
-        let list = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
-        tests.local_only = local_only(&list, &tests.names)
-            .map_err(|lack| Failure::new(format!("{} {lack}", path.display())))?;
+        tests.local_only = local_only(&fs::read_to_string(&path)?, &tests.names)
+            .with_context(|| format!("{} is wrong", path.display()))?;
         Ok(tests)
     }
 
-    fn command(&self, arguments: &[String]) -> Command {
+    fn command<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Command {
         let mut command = (self.cargo)();
         // From the whole workspace, as for the other tests, so that nothing is built a second time.
         command.args(["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "stack"]);
@@ -201,76 +154,71 @@ impl<'a> Tests<'a> {
     }
 
     /// Runs some of the tests.
-    pub(crate) fn some(&self, arguments: &[String]) -> Result<(), Failure> {
-        process::run_shown(&mut self.command(arguments))
+    pub(crate) fn some(&self, arguments: &[String]) -> Result<()> {
+        process::run_shown(&mut self.command(arguments.iter().map(String::as_str)))
     }
 
-    /// Runs all tests that can run on AWS; on a stack of this machine also the others, before and after them.
-    pub(crate) fn run(&self, is_local: bool) -> Result<Tally, Failure> {
-        let (mut tally, mut here) =
-            (Tally { left_out: self.local_only.clone(), ..Tally::default() }, Tally::default());
-        let names = self.local_only.iter().map(|(name, _)| name.clone());
+    /// Runs all tests that can run on AWS; on a stack of this machine also the others, before and after them. Prints
+    /// what that has shown, and fails if a test has failed.
+    pub(crate) fn run(&self, is_local: bool) -> Result<()> {
+        let mut tally = Tally::default();
+        let names = self.local_only.iter().map(|(name, _)| name.as_str());
         let (before, after): (Vec<_>, Vec<_>) = names.clone().partition(|name| name.starts_with(ALONE));
-        let exactly =
-            |names: &[String]| [&["--include-ignored", "--exact"].map(str::to_owned)[..], names].concat();
-        let ignored = |module: &str| ["--ignored".to_owned(), module.to_owned()];
+        let exactly = ["--include-ignored", "--exact"];
         if is_local {
-            self.count(&exactly(&before), &mut here)?;
+            self.count(exactly.into_iter().chain(before), &mut tally)?;
         }
-        let skipped: Vec<_> = names.flat_map(|name| ["--skip".to_owned(), name]).collect();
-        self.count(&skipped, &mut tally)?;
-        self.count(&ignored("probes::after_traffic"), &mut tally)?;
+        self.count(names.flat_map(|name| ["--skip", name]), &mut tally)?;
+        self.count(["--ignored", "probes::after_traffic"], &mut tally)?;
         if is_local {
-            self.count(&exactly(&after), &mut here)?;
+            self.count(exactly.into_iter().chain(after), &mut tally)?;
         }
-        self.count(&ignored("cleanup::"), &mut tally)?;
-        if is_local {
-            step::say(format_args!("\nonly here: {} passed, {} failed", here.passed, here.failed.len()));
-            tally.failed.append(&mut here.failed);
+        self.count(["--ignored", "cleanup::"], &mut tally)?;
+        step::say("");
+        for behaviour in &tally.seen {
+            step::say(format_args!("seen        {behaviour}"));
         }
-        Ok(tally)
+        for (name, reason) in self.local_only.iter().filter(|_| !is_local) {
+            step::say(format_args!("left out    {name}: {reason}"));
+        }
+        for name in &tally.failed {
+            step::say(format_args!("failed      {name}"));
+        }
+        let (passed, failed) = (tally.passed, tally.failed.len());
+        step::say(format_args!("\nend-to-end tests: {passed} passed, {failed} failed"));
+        ensure!(failed == 0, "{failed} end-to-end tests failed");
+        Ok(())
     }
 
-    fn count(&self, arguments: &[String], tally: &mut Tally) -> Result<(), Failure> {
+    fn count<'b>(&self, arguments: impl IntoIterator<Item = &'b str>, tally: &mut Tally) -> Result<()> {
         let (success, lines) = process::run_watched(&mut self.command(arguments))?;
         let failed = tally.failed.len();
-        for line in &lines {
-            tally.add(line);
-        }
-        if success == (tally.failed.len() == failed) {
-            Ok(())
-        } else {
-            Err(Failure::new("the end-to-end tests ended before all of them had run"))
-        }
+        lines.iter().for_each(|line| tally.add(line));
+        let complete = success == (tally.failed.len() == failed);
+        ensure!(
+            complete,
+            "the end-to-end tests ended before all of them had run: what they wrote is still there"
+        );
+        Ok(())
     }
 }
 
-/// The list of tests that need the local stack.
-fn local_only(list: &str, names: &[String]) -> Result<Vec<(String, String)>, String> {
-    let mut tests = Vec::new();
-    for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (name, reason) = line.split_once(' ').ok_or_else(|| format!("has no reason for {line}"))?;
-        if !names.iter().any(|known| known == name) {
-            return Err(format!("names {name}, which is no test"));
-        }
-        tests.push((name.to_owned(), reason.trim().to_owned()));
-    }
-    if tests.len() * 5 > names.len() {
-        return Err(format!(
-            "names {} of {} tests: at most a fifth may need the local stack",
-            tests.len(),
-            names.len()
-        ));
-    }
-    Ok(tests)
+/// The list of tests that need the local stack: names and reasons.
+fn local_only(list: &str, names: &[String]) -> Result<Vec<(String, String)>> {
+    let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let tests = lines.map(|line| {
+        let (name, reason) = line.split_once(' ').with_context(|| format!("no reason for {line}"))?;
+        ensure!(names.iter().any(|known| known == name), "{name} is no test");
+        Ok((name.to_owned(), reason.trim().to_owned()))
+    });
+    tests.collect()
 }
 
 impl Tally {
     /// Counts a line of the test runner or of a test.
     fn add(&mut self, line: &str) {
-        if let Some((behaviour, what)) = line.split_once("seen: ").and_then(|(_, rest)| rest.split_once(": "))
-        {
-            self.seen.push((behaviour.to_owned(), what.to_owned()));
+        if let Some((_, behaviour)) = line.split_once("seen: ") {
+            self.seen.push(behaviour.to_owned());
         } else if let Some(name) =
             line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
@@ -280,64 +228,6 @@ impl Tally {
             self.passed += passed.and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
         }
     }
-
-    /// Prints what the run has shown. Fails if a test has failed.
-    pub(crate) fn conclude(&self) -> Result<(), Failure> {
-        let Self { passed, left_out, failed, seen } = self;
-        step::say("");
-        for (behaviour, what) in seen {
-            step::say(format_args!("seen        {behaviour}: {what}"));
-        }
-        for (name, reason) in left_out {
-            step::say(format_args!("left out    {name}: {reason}"));
-        }
-        for name in failed {
-            step::say(format_args!("failed      {name}"));
-        }
-        let (left_out, failed) = (left_out.len(), failed.len());
-        step::say(format_args!("\nend-to-end tests: {passed} passed, {left_out} left out, {failed} failed"));
-        if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} end-to-end tests failed"))) }
-    }
-}
-
-/// Writes what was seen into the table of the document.
-fn report(deployed: &Deployed, tally: &Tally) -> Result<(), Failure> {
-    let print = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        let log = workspace::scratch().join("report.log");
-        let printed = process::run_captured(command.args(arguments).current_dir(workspace::root()), &log);
-        printed.map(|text| text.trim().to_owned())
-    };
-    let Deployed { partition, region, .. } = deployed;
-    let origin = format!(
-        "{}, {region} ({partition}), {}",
-        print("date", &["-u", "+%F"])?,
-        print("git", &["describe", "--always", "--dirty"])?
-    );
-    let path = workspace::root().join("docs/aws.md");
-    let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
-    let (passed, failed) = (tally.passed, tally.failed.join(", "));
-    let failed = if failed.is_empty() { "none" } else { &failed };
-    let mut seen = tally.seen.clone();
-    seen.push(("end-to-end tests".to_owned(), format!("{passed} passed; failed: {failed}")));
-    let filled = filled_in(&text, &seen, &origin)
-        .map_err(|behaviour| Failure::new(format!("{} has no row for {behaviour}", path.display())))?;
-    fs::write(&path, filled).map_err(|error| Failure::file("write", &path, &error))?;
-    step::note(format_args!("Written into {}, which says what to do with it", path.display()));
-    Ok(())
-}
-
-/// The text with the last cell of each row replaced by what was seen of its behaviour.
-fn filled_in(text: &str, seen: &[(String, String)], origin: &str) -> Result<String, String> {
-    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-    for (behaviour, what) in seen {
-        let start = format!("| {behaviour} |");
-        let row = lines.iter_mut().find(|line| line.starts_with(&start)).ok_or_else(|| behaviour.clone())?;
-        let cells: Vec<_> = row.trim_end_matches(" |").rsplitn(2, " | ").collect();
-        let [_, rest] = cells[..] else { return Err(behaviour.clone()) };
-        *row = format!("{rest} | {origin}: {} |", what.replace('|', "\\|"));
-    }
-    Ok(lines.join("\n") + "\n")
 }
 
 #[cfg(test)]
@@ -346,13 +236,11 @@ mod tests {
 
     #[test]
     fn every_test_that_is_left_out_exists_and_has_a_reason() {
-        let names = ["a::b", "a::c", "d::e", "f::g", "h::i"].map(str::to_owned);
-        let listed = local_only("# comment\na::b   why\n", &names);
-        assert_eq!(listed, Ok(vec![("a::b".to_owned(), "why".to_owned())]));
-        assert_eq!(local_only("a::x why", &names), Err("names a::x, which is no test".to_owned()));
-        assert_eq!(local_only("a::b", &names), Err("has no reason for a::b".to_owned()));
-        let two = local_only("a::b why\na::c why", &names).unwrap_err();
-        assert!(two.starts_with("names 2 of 5 tests"), "{two}");
+        let names = ["a::b", "a::c"].map(str::to_owned);
+        let listed = local_only("# comment\na::b   why\n", &names).unwrap();
+        assert_eq!(listed, [("a::b".to_owned(), "why".to_owned())]);
+        assert_eq!(local_only("a::x why", &names).unwrap_err().to_string(), "a::x is no test");
+        assert_eq!(local_only("a::b", &names).unwrap_err().to_string(), "no reason for a::b");
     }
 
     #[test]
@@ -368,24 +256,19 @@ mod tests {
             tally.add(line);
         }
         assert_eq!((tally.passed, tally.failed.as_slice()), (12, &["a::c".to_owned()][..]));
-        assert_eq!(tally.seen, [("alarms".to_owned(), "8 OK".to_owned())]);
+        assert_eq!(tally.seen, ["alarms: 8 OK"]);
     }
 
     #[test]
-    fn every_probe_has_a_row_that_a_report_fills_in() {
+    fn every_probe_has_a_row_in_the_document() {
         let root = workspace::root();
         let probes = fs::read_to_string(root.join("tests/stack/probes.rs")).unwrap();
-        let named = probes.split("seen(\"").skip(1).filter_map(|rest| rest.split('"').next());
-        let mut seen: Vec<_> = named.map(|name| (name.to_owned(), "one | two".to_owned())).collect();
-        assert!(seen.len() > 10, "{seen:?}");
-        seen.push(("end-to-end tests".to_owned(), "all".to_owned()));
-        let text = fs::read_to_string(root.join("docs/aws.md")).unwrap();
-        let filled = filled_in(&text, &seen, "today").unwrap();
-        for (behaviour, what) in seen {
-            let row = filled.lines().find(|line| line.starts_with(&format!("| {behaviour} |"))).unwrap();
-            assert!(row.ends_with(&format!("| today: {} |", what.replace('|', "\\|"))), "{row}");
-            let columns = |row: &str| row.replace("\\|", "").matches('|').count();
-            assert_eq!(columns(row), 5, "{row}");
+        let document = fs::read_to_string(root.join("docs/aws.md")).unwrap();
+        let named: Vec<_> =
+            probes.split("seen(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(named.len() > 10, "{named:?}");
+        for behaviour in named {
+            assert!(document.contains(&format!("\n| {behaviour} |")), "{behaviour}");
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Where things are in the repository.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::TryLockError,
     path::{Path, PathBuf},
 };
 
+use anyhow::{Result, anyhow, bail};
 use development_key::DevelopmentKey;
+use fs_err::{self as fs, File};
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::{interrupt, step};
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
@@ -16,65 +18,43 @@ pub(crate) fn root() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
-/// The folder of generated files, which are never committed.
-pub(crate) fn scratch() -> PathBuf {
-    root().join("target/intake")
-}
-
-/// The folder of the local emulator's files.
-pub(crate) fn emulator() -> PathBuf {
-    root().join("xtask/emulator")
-}
-
-/// The folder of the programs that the functions are compared with.
-pub(crate) fn peers() -> PathBuf {
-    root().join("lab/bench/peers")
-}
-
-/// The folder of their builds, and of the results.
-pub(crate) fn bench() -> PathBuf {
-    root().join("target/bench")
-}
-
-/// The folder of what the checks need.
-pub(crate) fn checks() -> PathBuf {
-    root().join("xtask/checks")
+/// A file of the folder of generated files, which are never committed.
+pub(crate) fn scratch(name: &str) -> Result<PathBuf> {
+    let folder = root().join("target/intake");
+    fs::create_dir_all(&folder)?;
+    Ok(folder.join(name))
 }
 
 /// The file of the key that signs tokens for the stacks of this checkout.
-pub(crate) fn development_key_file() -> PathBuf {
-    scratch().join("development-key.p8")
+pub(crate) fn development_key_file() -> Result<PathBuf> {
+    scratch("development-key.p8")
 }
 
 /// The key that signs tokens for the stacks of this checkout. It is made on first use.
-pub(crate) fn development_key() -> Result<DevelopmentKey, Failure> {
-    DevelopmentKey::load_or_create(&development_key_file()).map_err(|error| Failure::new(error.to_string()))
+pub(crate) fn development_key() -> Result<DevelopmentKey> {
+    // The cause is in its text already.
+    DevelopmentKey::load_or_create(&development_key_file()?).map_err(|error| anyhow!("{error}"))
 }
 
-/// The packages of the functions, by name.
-pub(crate) fn functions() -> Result<Vec<String>, Failure> {
-    let folder = root().join("functions");
-    let read = || -> std::io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.path().join("Cargo.toml").is_file() {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
+/// A lock between runs of `cargo xtask`: the operating system releases it when its holder ends, however it ends.
+pub(crate) fn lock(name: &str) -> Result<File> {
+    Ok(File::create(scratch(name)?)?)
+}
+
+/// Takes a lock, and waits as long as another run has it. `reason` is printed meanwhile.
+pub(crate) fn wait_for_lock(reason: &str, take: impl Fn() -> Result<(), TryLockError>) -> Result<()> {
+    let attempt = || match take() {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     };
-    read().map_err(|error| Failure::file("read", &folder, &error))
+    match attempt()? {
+        Some(()) => Ok(()),
+        None => step::run(reason, || interrupt::wait_until(attempt)),
+    }
 }
 
-/// Makes a folder and its parents.
-pub(crate) fn make_folder(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).map_err(|error| Failure::file("create", path, &error))
-}
-
-/// The folder of one running stack. It belongs to one process at a time, and the operating system releases it when
-/// that process ends, however it ends.
+/// The folder of one running stack. It belongs to one process at a time.
 pub(crate) struct StateFolder {
     path: PathBuf,
     _lock: File,
@@ -82,19 +62,23 @@ pub(crate) struct StateFolder {
 
 impl StateFolder {
     /// Takes the folder of the stack of this name, and removes what the last run left there.
-    pub(crate) fn claim(name: &str) -> Result<Self, Failure> {
-        let path = scratch().join(name);
-        make_folder(&path)?;
-        let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).map_err(|error| Failure::file("write", &lock_path, &error))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                Failure::new(format!("`cargo xtask {name}` is running already")).advise("end that one first")
+    pub(crate) fn claim(name: &str) -> Result<Self> {
+        let path = scratch(name)?;
+        let lock = lock(&format!("{name}.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("`cargo xtask {name}` is running already: end that one first")
             }
-            TryLockError::Error(error) => Failure::file("lock", &lock_path, &error),
-        })?;
-        fs::remove_dir_all(&path).map_err(|error| Failure::file("remove", &path, &error))?;
-        make_folder(&path)?;
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        // For the programs that run here: the user's own home has settings and accounts.
+        for name in ["home", "tmp"] {
+            fs::create_dir_all(path.join(name))?;
+        }
         Ok(Self { path, _lock: lock })
     }
 
@@ -109,28 +93,9 @@ impl StateFolder {
     }
 
     /// Writes that file, and returns its path.
-    pub(crate) fn describe(&self, description: &Value) -> Result<PathBuf, Failure> {
-        let path = self.description();
-        fs::write(&path, format!("{description:#}\n"))
-            .map_err(|error| Failure::file("write", &path, &error))?;
-        Ok(path)
-    }
-
-    /// The file with the environment of the functions.
-    pub(crate) fn function_environment(&self) -> PathBuf {
-        self.file("functions.env")
-    }
-
-    /// A folder in the folder.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, Failure> {
-        let path = self.file(name);
-        make_folder(&path)?;
-        Ok(path)
-    }
-
-    /// The home folder of the programs that run here: the user's has settings and accounts.
-    pub(crate) fn home(&self) -> Result<PathBuf, Failure> {
-        self.folder("home")
+    pub(crate) fn describe(&self, description: &Value) -> Result<PathBuf> {
+        fs::write(self.description(), format!("{description:#}\n"))?;
+        Ok(self.description())
     }
 }
 
@@ -138,10 +103,10 @@ impl StateFolder {
 impl Drop for StateFolder {
     fn drop(&mut self) {
         // What cannot be removed now is removed when the folder is taken again.
-        for file in [self.description(), self.function_environment()] {
-            let _ = fs::remove_file(file);
+        for name in ["stack.json", "functions.env"] {
+            let _ = fs::remove_file(self.file(name));
         }
-        for name in ["home", "tmp", "events"] {
+        for name in ["home", "tmp"] {
             let _ = fs::remove_dir_all(self.file(name));
         }
     }
