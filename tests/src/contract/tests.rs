@@ -3,7 +3,7 @@
 use super::*;
 
 const STORED: &str = r#"{"id":"m-1","status":"stored","statusPath":"/messages/m-1"}"#;
-const PROBLEM: &str = r#"{"type":"urn:intake:problem:x","title":"X","status":404,"detail":"No."}"#;
+const PROBLEM: &str = r#"{"type":"urn:intake:problem:not-found","title":"X","status":404,"detail":"No."}"#;
 
 fn respond(request: &str, status: u16, content_type: &str, body: &str) -> Result<(), String> {
     let (method, path) = request.split_once(' ').unwrap();
@@ -178,4 +178,21 @@ fn an_event_whose_id_status_and_data_do_not_agree_is_a_deviation() {
     let mut changed = stored.clone();
     changed["time"] = json!("2026-11-22T21:00:18Z");
     assert_deviates(frame(&changed), "/0/time");
+}
+
+#[test]
+fn every_type_of_problem_is_in_the_contract_and_explained() {
+    let (contract, explained) = (include_str!("../../../openapi.yaml"), include_str!("../../../docs/api.md"));
+    let types = HTTP.document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"].clone();
+    let types: Vec<String> = serde_json::from_value(types).expect("a list of types");
+    for name in contract.split("urn:intake:problem:").skip(1) {
+        let end = name.find(|character: char| !character.is_ascii_lowercase() && character != '-');
+        let name = &name[..end.unwrap_or(name.len())];
+        assert!(
+            types.contains(&format!("urn:intake:problem:{name}")),
+            "{name} is not in the contract's list"
+        );
+        assert!(explained.contains(&format!("`{name}`")), "{name} is not explained");
+    }
+    assert!(types.len() > 10, "{types:?}");
 }
