@@ -48,7 +48,7 @@ export class Operator {
           `Moved ${count(moved)} back into the queue${left ? `, left ${count(left)} that would fail again` : ""}.`,
       ),
     );
-    byId("list-letters").addEventListener("click", () => this.#listLetters());
+    byId("list-dead-letters").addEventListener("click", () => this.#listDeadLetters());
     this.#poll();
   }
 
@@ -90,8 +90,8 @@ export class Operator {
     setText(byId("capacity-value"), capacityText(units));
   }
 
-  async #listLetters() {
-    await this.#do("GET", "dead-letters", undefined, (letters) => {
+  async #listDeadLetters() {
+    await this.#do("GET", "dead-letters", undefined, (deadLetters) => {
       const row = ({ id, owner, ageMs, receipt }) =>
         element(
           "tr",
@@ -99,8 +99,8 @@ export class Operator {
           [id ?? "–", owner ?? "–", duration(ageMs)].map((text) => element("td", {}, text)),
           element("td", {}, element("code", {}, receipt)),
         );
-      byId("letters").replaceChildren(
-        letters.length
+      byId("dead-letter-list").replaceChildren(
+        deadLetters.length
           ? element(
               "table",
               {},
@@ -113,11 +113,11 @@ export class Operator {
                   ["id", "owner", "age", "receipt"].map((name) => element("th", { scope: "col" }, name)),
                 ),
               ),
-              element("tbody", {}, letters.map(row)),
+              element("tbody", {}, deadLetters.map(row)),
             )
           : "",
       );
-      return letters.length ? `${count(letters.length)} dead letters.` : "The dead-letter queue is empty.";
+      return deadLetters.length ? `${count(deadLetters.length)} dead letters.` : "The dead-letter queue is empty.";
     });
   }
 

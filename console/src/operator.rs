@@ -84,7 +84,7 @@ impl Operator {
         Ok(json!({
             "at": u64::try_from(at).unwrap_or(u64::MAX),
             "queue": { "waiting": waiting, "delivered": delivered },
-            // The recorder hides letters while it looks at them.
+            // The recorder hides dead letters while it looks at them.
             "deadLetters": dead + hidden,
             "databaseRequests": switches.requests,
             "databaseThrottled": switches.throttled,
@@ -132,18 +132,18 @@ impl Operator {
 
     /// The messages in the dead-letter queue. Their receive counts change by this.
     pub(crate) async fn dead_letters(&self) -> Result<Value, Error> {
-        let mut letters = Vec::new();
+        let mut dead_letters = Vec::new();
         let options = Options { dry_run: true, ..Options::default() };
-        self.redrive_with(options, |letter| {
-            letters.push(json!({
-                "id": letter.id(),
-                "owner": letter.owner(),
-                "receipt": letter.receipt(),
-                "ageMs": letter.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        self.redrive_with(options, |dead_letter| {
+            dead_letters.push(json!({
+                "id": dead_letter.id(),
+                "owner": dead_letter.owner(),
+                "receipt": dead_letter.receipt(),
+                "ageMs": dead_letter.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             }));
         })
         .await?;
-        Ok(json!(letters))
+        Ok(json!(dead_letters))
     }
 
     /// Moves the dead letters back into the queue.
@@ -160,7 +160,7 @@ impl Operator {
     ) -> Result<run::Summary, Error> {
         let (client, queues) = connection::to_local_stack(&self.local.file).await?;
         let (summary, result) =
-            run::redrive(&client, &queues, options, || false, |letter, _| each(letter)).await;
+            run::redrive(&client, &queues, options, || false, |dead_letter, _| each(dead_letter)).await;
         result?;
         Ok(summary)
     }

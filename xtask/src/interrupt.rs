@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: noted here, and checked by everything that waits.
+//! Ctrl-C, SIGTERM and SIGHUP: remembered here, and checked by everything that waits.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -138,7 +138,7 @@ impl Rig {
         serde_json::from_slice(&response.bytes().await.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Opens a socket for every owner. They are open, and what arrives is noted, until the set of tasks is dropped.
+    /// Opens a socket for every owner. They are open, and what arrives is kept, until the set of tasks is dropped.
     pub(crate) async fn sockets(&self) -> (JoinSet<()>, Arc<Mutex<Pushes>>) {
         let (mut listeners, pushes) = (JoinSet::new(), Arc::default());
         for (_, token) in &self.owners {
