@@ -1,4 +1,4 @@
-//! The figures of a case, and those in `figures.json`: they do not depend on how fast or how busy a machine is.
+//! The figures of a case, and those in `figures.json`, which do not depend on how fast a machine is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

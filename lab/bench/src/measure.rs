@@ -1,5 +1,5 @@
-//! Measuring in rounds: each contestant once, then each again, so that other work of the machine disturbs all of
-//! them alike. The figures are medians.
+//! Measuring in rounds: each case once, then each again, so that other work of the machine disturbs all of them
+//! alike. The figures are medians.
 
 use std::{
     fs::{self, File},
@@ -76,7 +76,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[(values.len() - 1) / 2]
 }
 
-/// Counts what a process executes, the kernel excluded. Unlike times, that repeats, on a busy machine too.
+/// Counts what a process executes, the kernel excluded. Unlike times, that repeats.
 async fn count_instructions(setup: &Setup, case: &Case) -> Result<Figures, Failure> {
     let counts = if case.contestant == Contestant::Intake { COUNTS } else { 1 };
     let (mut first, mut all) = (u64::MAX, u64::MAX);
