@@ -72,7 +72,7 @@ async fn a_correlation_id_is_kept_through_failures_and_a_redrive() {
     let retries = stack.max_receive_count() as usize - 1;
     let mut steps = vec!["Authorizer: allowed"];
     steps.extend(vec!["QueueConsumer: not settled: to be redelivered"; retries]);
-    let failed = "QueueConsumer: failed: in the dead-letter queue";
+    let failed = "QueueConsumer: failed: to the dead-letter queue";
     steps.extend([failed, "QueueConsumer: notified", "QueueConsumer: settled", "QueueConsumer: notified"]);
     assert_steps(&stack, response.header("x-amz-apigw-id"), &steps).await;
 }

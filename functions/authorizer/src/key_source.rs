@@ -175,6 +175,7 @@ impl RemoteKeys {
         known.attempted_at = Some(now);
         known.pause = KeySource::FETCH_INTERVAL;
         match self.request().await {
+            // A set without keys counts: an issuer that withdraws all of its keys must be believed.
             Ok(keys) => {
                 tracing::info!(usable = keys.usable(), skipped = keys.skipped(), "fetched the issuer's keys");
                 let fresh_for = KeySource::FRESH_FOR.mul_f64(1.0 - 0.1 * fastrand::f64());

@@ -7,8 +7,9 @@
 //! 1. The token is read. HTTP callers send `Authorization: Bearer <token>`; WebSocket callers, whose browsers cannot set
 //!    that header, offer the subprotocol `bearer.<token>` or connect with `?token=<token>`. Each API's token is read from
 //!    its own places and nowhere else.
-//! 2. The issuer's public key that the token names is selected, and the keys are fetched if it is not known yet.
-//! 3. Signature, times, issuer and audience are checked. The claim `sub` is the owner.
+//! 2. The signature is verified with the issuer's public keys. They are fetched if they are not known or not fresh, or if
+//!    none of them has signed the token.
+//! 3. Issuer, audience, scope and times are checked. The claim `sub` is the owner.
 //! 4. The policy allows everything in this stage, and carries the owner to the functions and the queue.
 //!
 //! A caller who is denied learns nothing but that: the reason is in the log.
@@ -40,7 +41,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// An authorizer that verifies with `tokens` and one of `keys`.
+    /// An authorizer that verifies with `tokens` and `keys`.
     pub fn new(tokens: TokenVerifier, keys: KeySource) -> Self {
         Self { tokens, keys }
     }

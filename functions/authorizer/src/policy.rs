@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::token::Identity;
 
-/// The resource of a policy: all methods of one stage of one API.
+/// The resource of a policy: all methods of one stage (a deployed version) of one API, as an ARN, which is AWS's form of
+/// a name.
 ///
 /// A REST API caches the policy by token and applies it to every other method that the same token
 /// calls, so a policy for the requested method alone would deny the next call.

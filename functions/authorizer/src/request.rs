@@ -105,7 +105,7 @@ impl Request {
         let is_wanted = |name: &str| name.eq_ignore_ascii_case("sec-websocket-protocol");
         let several = members(&self.0["multiValueHeaders"], is_wanted).filter_map(Value::as_array).flatten();
         let mut all = several.filter_map(Value::as_str).peekable();
-        // API Gateway sends both, and only the last of several here.
+        // `headers` has only the last of several values.
         let single = if all.peek().is_none() { Some(&self.0["headers"]) } else { None };
         let single = single.into_iter().flat_map(move |headers| members(headers, is_wanted));
         let lists = all.chain(single.filter_map(Value::as_str));

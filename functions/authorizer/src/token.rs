@@ -36,7 +36,7 @@ pub struct SignedToken<'a> {
     signature: Vec<u8>,
 }
 
-/// The header (RFC 7515, section 4.1). Keys and addresses of keys in it are not used: they are the sender's.
+/// The header (RFC 7515, section 4.1). Keys and addresses of keys in it are not used: they are the caller's own.
 #[derive(Deserialize)]
 struct Header {
     alg: String,

@@ -1,8 +1,8 @@
 //! Writes the outcome of dead letters that have none, and notifies their owners.
 //!
 //! The consumer writes `failed` on a message's last delivery. If it is killed in that delivery, or the table is
-//! unavailable, the message reaches the dead-letter queue without an outcome, and its look-up would say `queued`
-//! until the queue drops it. This function runs every minute, does for such messages what the consumer could not
+//! unavailable, the message reaches the dead-letter queue without an outcome, and its look-up would say `queued` for
+//! ever. This function runs every minute, does for such messages what the consumer could not
 //! do, and leaves them in the dead-letter queue, from where a redrive returns them.
 //!
 //! The story of a run:
@@ -10,7 +10,7 @@
 //! 1. Dead letters are received, ten at a time, until a receive is empty, many in a row bring nothing new, or time is
 //!    up. They are hidden for a moment and come back by themselves: nothing is deleted here.
 //! 2. Each is parsed as the consumer parses records, and its outcome is looked up as a client would.
-//! 3. Those without an outcome become `failed`, and are settled as the consumer settles its last deliveries.
+//! 3. Those without an outcome get one, most often `failed`: they are settled as the consumer settles its last deliveries.
 //! 4. Their owners are notified.
 
 use std::{
@@ -49,7 +49,7 @@ const VISIBILITY_TIMEOUT: i32 = 10;
 /// queue costs no more than these each minute.
 const MAX_IDLE_RECEIVES: u32 = 100;
 
-/// How many records a process remembers to have an outcome.
+/// How many records with an outcome a process remembers.
 const MAX_REMEMBERED: usize = 100_000;
 
 /// The function, with what it needs for every run.
@@ -95,8 +95,8 @@ impl DeadLetterRecorder {
             // What is received a second time in one run has had its turn.
             let records: Vec<_> =
                 records.into_iter().filter(|record| received.insert(record.message_id.clone())).collect();
-            let (open, failed) = self.without_outcome(records).await;
-            unsettled += failed;
+            let (open, not_looked_up) = self.without_outcome(records).await;
+            unsettled += not_looked_up;
             idle_receives = if open.is_empty() { idle_receives + 1 } else { 0 };
             if !open.is_empty() {
                 unsettled += self.settle(open, schedule, &mut metrics).await;
@@ -126,7 +126,7 @@ impl DeadLetterRecorder {
     /// The deliveries whose look-up would say `queued`; and how many could not be looked up. Unattributed records are not
     /// among them, because no client can look them up.
     async fn without_outcome(&self, records: Vec<SqsMessage>) -> (Vec<Delivery>, usize) {
-        let (mut open, mut failed) = (Vec::new(), 0);
+        let (mut open, mut not_looked_up) = (Vec::new(), 0);
         for delivery in records.into_iter().flat_map(parse) {
             if self.is_done(&delivery.request.record_id) {
                 continue;
@@ -136,14 +136,14 @@ impl DeadLetterRecorder {
                 Ok(_) => open.push(delivery),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
-                    failed += 1;
+                    not_looked_up += 1;
                 }
                 // Perhaps Intake has not written the item under its key: the outcome can still be kept under its
                 // receipt. If the table denies everything, that will fail, too.
                 Err(_) => open.push(delivery),
             }
         }
-        (open, failed)
+        (open, not_looked_up)
     }
 
     /// Writes outcomes, and notifies the owners. Returns how many have no outcome yet.

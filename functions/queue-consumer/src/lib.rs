@@ -2,8 +2,8 @@
 //!
 //! The story of a batch:
 //!
-//! 1. Each record is parsed by itself into a delivery. One without an owner or an id is *unattributed*: no client can
-//!    be told, so it goes to the dead-letter queue, for an operator.
+//! 1. Each record is parsed by itself into a delivery. One without an owner, an id or a receipt, or that cannot be parsed,
+//!    is *unattributed*: no client can be told, so it goes to the dead-letter queue, for an operator.
 //! 2. The deliveries are stored, 25 in a request, in rounds until most of the function's time is over. A message has then
 //!    been written, or was stored before, or another one is stored under its id.
 //! 3. What could not be stored is redelivered; if this was the last delivery, it becomes `failed`.
@@ -11,8 +11,8 @@
 //! 5. The owners of everything that is settled are notified over their sockets.
 //! 6. The response names the records that SQS has to keep.
 //!
-//! A record is acknowledged when its outcome can be looked up, and not before: until then it is the only copy of the
-//! message. Every other record, and every one with the outcome `failed`, is a batch item failure: SQS redelivers it,
+//! A record is acknowledged when its outcome can be looked up, and is not `failed`: until then it is the only copy of the
+//! message. Every other record is a batch item failure: SQS redelivers it,
 //! and after the last delivery moves it to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
 
 mod report;
@@ -31,7 +31,7 @@ use serde::Deserialize;
 
 use crate::report::BatchReport;
 
-/// A batch as Lambda passes it on: it polls the queue by itself, and collects up to `BatchSize` records for as long as
+/// A batch as Lambda passes it on. Lambda polls the queue by itself, and collects up to `BatchSize` records for as long as
 /// `BatchWindowSeconds` (`template.yaml`). Each record is parsed by itself, so that one that cannot be parsed does not affect
 /// the others. Only a record without a record id makes the batch unreadable, and Lambda delivers all of it again.
 #[derive(Debug, Deserialize)]
@@ -78,7 +78,7 @@ impl Consumer {
                 Err(delivery) if is_last(delivery.incoming.attempts, self.max_receive_count) => {
                     failed.push(delivery.failed());
                 }
-                // Also what the database denies: a permission or a table that is missing may be there by then.
+                // Also what the database denies: a missing permission or table may be there at the next delivery.
                 Err(delivery) => report.unsettled((*delivery).into()),
             }
         }

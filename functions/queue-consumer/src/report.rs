@@ -53,7 +53,7 @@ impl BatchReport {
         let QueuedRequest { record_id, id: message_id, receipt, correlation_id, .. } = request;
         let (correlation_id, receipt, attempt) = (correlation_id.as_deref(), receipt.as_str(), attempts);
         self.delivered(attempts);
-        // After the last delivery the dead-letter recorder counts it, when it has an outcome.
+        // After the last delivery the dead-letter recorder counts it, if it becomes `failed`.
         if is_last(attempts, self.max_receive_count) {
             tracing::error!(
                 correlation_id,
@@ -94,7 +94,7 @@ impl BatchReport {
         response
     }
 
-    /// No function runs before the queue: a message is counted as accepted in its first delivery.
+    /// No function sees a message before the queue: it is counted as accepted in its first delivery.
     fn delivered(&mut self, attempts: Option<u32>) {
         self.metrics.count(Metric::Accepted, usize::from(attempts == Some(1)));
     }

@@ -69,7 +69,8 @@ enum LookedUp {
     Message(Message),
     /// What is kept under the receipt.
     UnderReceipt(Receipt, UnderReceipt),
-    /// A receipt without an outcome: it is open, or the receipt was never given, belongs to another owner or is too old.
+    /// A receipt without an outcome here: it is open, or the message with another id holds it, or the receipt was never
+    /// given, belongs to another owner or is too old.
     /// So nobody finds out by asking whether there is such a request.
     Queued(Receipt),
 }

@@ -64,7 +64,7 @@ impl SyncInsert {
         count(&stored, received_at).write();
         match stored {
             Ok(Effect::Written(_)) => self.stored(&caller, StatusCode::CREATED),
-            // The same request again, or another one with the same payload: to its client it is stored, either way.
+            // The same request again, or another one with the same payload: its caller sees no difference.
             Ok(Effect::Redelivered(_) | Effect::Duplicate(_)) => self.stored(&caller, StatusCode::OK),
             Ok(Effect::Conflict) => self.responses.problem(&caller, &Problem::conflict(CONFLICT)),
             Err(problem) => self.responses.problem(&caller, &problem),
@@ -78,8 +78,7 @@ impl SyncInsert {
         request: &Request,
         received_at: Timestamp,
     ) -> Result<Effect, Problem> {
-        // In this order: a caller with a wrong id and a wrong body learns of the id, as at the queue, where API Gateway
-        // sees the path before the body.
+        // The id first: it is the cheaper check.
         let key = caller.key()?;
         if !is_json(request.headers()) {
             return Err(Problem::unsupported_media_type());

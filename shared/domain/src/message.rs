@@ -16,8 +16,8 @@ pub use payload::{InvalidPayload, Payload};
 #[serde(transparent)]
 pub struct MessageId(String);
 
-/// Why a text is not a message id. The beginning of the text is kept, because its client has to get to know that the
-/// message is rejected, and under which name.
+/// Why a text is not a message id. The beginning of the text is kept: API Gateway lets no illegal id into the queue, but
+/// whoever may send there can, and the owner has to get to know that the message is rejected, and under which name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("a message id is 1 to {} characters out of A-Z, a-z, 0-9, '_' and '-'", MessageId::MAX_CHARS)]
 pub struct InvalidMessageId {

@@ -84,7 +84,7 @@ pub struct Message {
 pub struct Incoming {
     /// The identity that it belongs to.
     pub owner: Owner,
-    /// The id that the client gave it. The queue may bring an illegal one, and its client wants to know that, too.
+    /// The id that the client gave it.
     pub id: Result<MessageId, InvalidMessageId>,
     /// How it was sent, and in which request.
     pub via: Via,
@@ -155,11 +155,11 @@ pub enum Effect {
     Redelivered(Timestamp),
     /// The table did not change: another request stored the same payload before, at this time.
     Duplicate(Timestamp),
-    /// The table did not change: another payload is stored under the key.
+    /// The table did not change: a stored message with another payload stands in the way.
     Conflict,
 }
 
-/// Why storing a message had no effect, as far as is known.
+/// Why a message is not known to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotStored {
     /// The database is throttled or unavailable, or time was up. Whether an attempt took effect is unknown.
@@ -185,8 +185,7 @@ impl Incoming {
         id_text(&self.id)
     }
 
-    /// What the message comes to because of the current one under its key, without a write. None if nothing stands in
-    /// its way, and it has to be written.
+    /// The effect of a message in whose way the current one under its key stands. None if it has to be written.
     pub fn effect_without_write(&self, current: &Message) -> Option<Effect> {
         // Only what is stored stands in the way, and that has a time.
         let stored_at = current.outcome.stored_at.filter(|_| current.outcome.status == Status::Stored)?;
@@ -219,7 +218,7 @@ impl Incoming {
 
     /// The outcome of a message that cannot be written: its id is illegal, or the database denies it. An invalid one is
     /// rejected, and one whose last delivery failed has failed, all the same. A valid one has no outcome.
-    pub fn outcome_if_denied(&self) -> Option<Outcome> {
+    pub fn outcome_if_unwritable(&self) -> Option<Outcome> {
         let reason = self.content.reason()?.to_owned();
         let (attempts, received_at) = (self.attempts, self.received_at);
         Some(Outcome {
@@ -377,7 +376,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_rejected_or_failed_but_never_stored() {
-        let status = |content| incoming(content).outcome_if_denied().map(|outcome| outcome.status);
+        let status = |content| incoming(content).outcome_if_unwritable().map(|outcome| outcome.status);
         assert_eq!(status(valid("{}")), None);
         assert_eq!(status(invalid()), Some(Status::Rejected));
         assert_eq!(status(failed("{}")), Some(Status::Failed));

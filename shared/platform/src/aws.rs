@@ -101,7 +101,8 @@ impl Aws {
         aws_sdk_dynamodb::Client::new(&self.config(self.dynamodb_endpoint.clone(), attempt_timeout))
     }
 
-    /// A client for the sockets of the WebSocket API whose `@connections` are at `endpoint`.
+    /// A client for the sockets of the WebSocket API whose `@connections` are at `endpoint`: API Gateway has a path of this
+    /// name, under which a function pushes to a socket or closes it.
     pub fn sockets(&self, endpoint: &str, attempt_timeout: Duration) -> aws_sdk_apigatewaymanagement::Client {
         let config = self.config(Some(endpoint.to_owned()), attempt_timeout);
         aws_sdk_apigatewaymanagement::Client::new(&config)

@@ -1,4 +1,5 @@
-//! One message of a record on its way: a [`Delivery`] that is to be stored becomes [`Decided`], or stays [`Unsettled`].
+//! One message of a record on its way. A [`Delivery`] is [`Decided`] when its outcome is certain. It is [`Unsettled`] until
+//! a look-up finds that outcome.
 
 use intake_domain::{
     message::{Owner, Receipt},
@@ -60,7 +61,7 @@ impl Delivery {
     pub fn failed(mut self) -> Self {
         if let Content::Valid(payload) = self.incoming.content {
             // Whether the database denied it, was unavailable or never asked makes no difference to the client.
-            let reason = "The message was not confirmed as stored in any of its deliveries. It is in the dead-letter \
+            let reason = "The message was not confirmed as stored in any of its deliveries. It goes to the dead-letter \
                           queue, from where an operator can return it.";
             self.incoming.content = Content::Failed { payload, reason };
         }
@@ -78,7 +79,7 @@ impl Delivery {
                 Ok(self.decided(outcome, Some(effect)))
             }
             // It is rejected, whatever the database does.
-            Err(_) if self.incoming.id.is_err() => self.decide_denied(),
+            Err(_) if self.incoming.id.is_err() => self.decide_unwritable(),
             Err(_) => Err(Box::new(self)),
         }
     }
@@ -87,8 +88,8 @@ impl Delivery {
     ///
     /// # Errors
     /// The delivery, if it is a valid message that has not failed: it has no outcome.
-    pub fn decide_denied(self) -> Result<Decided, Box<Self>> {
-        match self.incoming.outcome_if_denied() {
+    pub fn decide_unwritable(self) -> Result<Decided, Box<Self>> {
+        match self.incoming.outcome_if_unwritable() {
             Some(outcome) => Ok(self.decided(outcome, None)),
             None => Err(Box::new(self)),
         }
@@ -119,7 +120,7 @@ impl Decided {
                 receipt,
                 attempt,
                 outcome,
-                "failed: in the dead-letter queue"
+                "failed: to the dead-letter queue"
             );
         } else {
             tracing::info!(correlation_id, message_id, receipt, attempt, outcome, "settled");

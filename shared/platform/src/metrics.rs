@@ -54,7 +54,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Messages that were accepted, each once however often it is delivered.
+    /// Messages that were accepted, each once however often it is redelivered; a redriven one counts again.
     Accepted,
     /// Messages that were stored.
     Stored,
@@ -66,7 +66,7 @@ metrics! {
     Rejected,
     /// Messages that failed: with a 5xx response, or on their last delivery.
     Failed,
-    /// Deliveries that SQS repeats, because the outcome is still open.
+    /// Deliveries after which SQS redelivers the message, because its outcome is still open.
     Retried,
     /// Sockets that got all their notifications.
     Pushed,

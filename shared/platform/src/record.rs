@@ -26,7 +26,7 @@ use crate::{
 pub type ParsedRecord = Result<Delivery, Unattributed>;
 
 /// A record that names no request: it has no `id`, no valid owner or no valid receipt, or cannot be parsed. Its outcome
-/// belongs to no client; an operator finds it in the dead-letter queue.
+/// could be told to no client; an operator finds it in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
     /// What SQS calls the record.
@@ -101,8 +101,8 @@ fn record_id(parsed: &ParsedRecord) -> &str {
 
 /// Parses a record.
 ///
-/// No function runs before the queue. What is known about a message is in the attributes of its record, which the
-/// template of API Gateway sets (`openapi.yaml`): `id` from the path, `owner` from the authorizer, `correlation_id`. A
+/// API Gateway sends to the queue itself; no function sees a message before. What is known about it is in the attributes
+/// of its record, which the template of API Gateway sets (`openapi.yaml`): `id` from the path, `owner` from the authorizer, `correlation_id`. A
 /// redrive, with which an operator returns a dead letter to the queue, adds `receipt` and `received_at`, since SQS then
 /// gives the record a new id and time, and counts its deliveries anew.
 ///

@@ -44,7 +44,8 @@ where
 /// An event without the host that its client has named.
 ///
 /// `lambda_http` makes a URL of `Host` and `X-Forwarded-Proto`, and panics if it is none. Both are a client's, or those
-/// of a proxy in front of it, and may be anything: `https,http` is usual. Nothing here reads the URL.
+/// of a proxy in front of it, and may be anything: `https,http` is usual. Without a host it reads neither. Nothing here
+/// reads the URL.
 pub fn without_host(mut event: LambdaRequest) -> LambdaRequest {
     if let LambdaRequest::ApiGatewayV1(request) = &mut event {
         request.headers.remove(HOST);
@@ -115,8 +116,8 @@ fn context(request: &Request) -> Option<&ApiGatewayProxyRequestContext> {
     }
 }
 
-/// The problem for a caller when the table could not be read or written: a transient one with this detail. The log gets
-/// the cause, which is none of the caller's business.
+/// The problem for a caller when the table could not be read or written. A transient error becomes `503` with this
+/// detail, any other `500`. The log gets the cause, which is none of the caller's business.
 pub fn table_problem(error: &TableError, detail_if_transient: &str) -> Problem {
     if error.is_transient() {
         tracing::warn!(error = with_causes(error), "the table is unavailable");
@@ -160,7 +161,7 @@ impl Responses {
         self.response(status, "application/json", body)
     }
 
-    /// A problem, which is also logged; a transient one has `Retry-After`.
+    /// A problem, which is also logged; a `503` has `Retry-After`.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
@@ -193,7 +194,7 @@ impl Responses {
             .header(STRICT_TRANSPORT_SECURITY, "max-age=31536000")
             .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
             .header(ACCESS_CONTROL_ALLOW_ORIGIN, &self.allowed_origin)
-            // The second is the correlation id, which API Gateway adds: a user can name it to an operator.
+            // The second is the correlation id, which API Gateway adds: a caller can name it to an operator.
             .header(ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After, x-amz-apigw-id")
             .body(serde_json::to_string(body)?.into())?;
         Ok(response)

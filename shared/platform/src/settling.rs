@@ -62,8 +62,8 @@ impl Settler {
         self.outcomes.find(incoming.key(), &incoming.owner, &delivery.request.receipt).await
     }
 
-    /// Writes what could not be stored on its last delivery as failed, and then keeps the outcomes that no message
-    /// holds under their receipts. Returns what is settled, because a look-up finds its outcome; and what is not,
+    /// Writes what could not be stored on its last delivery as failed. Then it keeps, under its receipt, each outcome that
+    /// no message holds. Returns what is settled, because a look-up finds its outcome; and what is not,
     /// because its failure or its outcome could not be written.
     pub async fn settle(
         &self,
@@ -78,7 +78,7 @@ impl Settler {
             // What the database denies has failed, and its receipt says so. After a transient error that would be a
             // guess: an attempt may have taken effect, and a receipt must not say `failed` of a stored message.
             let last = delivery.decide(stored).or_else(|delivery| match stored {
-                Err(NotStored::Permanent) => delivery.decide_denied(),
+                Err(NotStored::Permanent) => delivery.decide_unwritable(),
                 _ => Err(delivery),
             });
             match last {

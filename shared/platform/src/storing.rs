@@ -1,4 +1,4 @@
-//! Storing a set of messages: 25 a request, as often as time allows.
+//! Storing a set of messages: 25 in a request where possible, in rounds until time is up.
 
 use std::{collections::HashSet, panic::AssertUnwindSafe};
 
@@ -27,7 +27,7 @@ pub async fn store(
     incoming: &[&Incoming],
     until: Instant,
 ) -> Vec<Result<Effect, NotStored>> {
-    // Before the first round everything is open, but for what no item can hold.
+    // A message with an illegal id is never written. Every other is open before the first round.
     let first =
         |incoming: &&Incoming| if incoming.key().is_some() { OPEN } else { Err(NotStored::Permanent) };
     let mut results: Vec<_> = incoming.iter().map(first).collect();
@@ -82,7 +82,11 @@ async fn round(messages: &Messages, incoming: &[&Incoming], results: &mut [Resul
             }
             // Perhaps because of one message: the others can be stored one by one.
             Ok(Err(error)) => {
-                tracing::error!(error = with_causes(&error), messages = chunk.len(), "a batch was denied");
+                tracing::error!(
+                    error = with_causes(&error),
+                    messages = chunk.len(),
+                    "a request for several messages was denied"
+                );
                 singles.extend(chunk);
             }
             Err(_) => chunk.iter().for_each(|&index| results[index] = Err(NotStored::Permanent)),

@@ -1,8 +1,8 @@
-//! The two tables, and why one of them could not be read or written.
+//! The two tables and their errors.
 //!
 //! The table of messages has two kinds of items, told apart by their keys: the current state of a message
 //! ([`Messages`]), and the outcome of a request under its receipt ([`Outcomes`]). They share a table because a look-up
-//! by receipt reads both in one request.
+//! by receipt reads both in one request. DynamoDB deletes an item some time after its `expires_at`, if it has one.
 
 pub mod connections;
 mod error;

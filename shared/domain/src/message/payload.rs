@@ -89,7 +89,7 @@ impl Payload {
         if !value.get().starts_with('{') {
             return Err(InvalidPayload::NotObject);
         }
-        // What the client sent is lost by then ("Working with binary media types for REST APIs").
+        // API Gateway has replaced the invalid bytes by now ("Working with binary media types for REST APIs").
         if text.contains(char::REPLACEMENT_CHARACTER) {
             return Err(InvalidPayload::NotUtf8);
         }

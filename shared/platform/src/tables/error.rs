@@ -17,7 +17,8 @@ use aws_sdk_dynamodb::{
 };
 use thiserror::Error;
 
-/// Why the table could not be read or written. Whether a write took effect is unknown: writing again is safe.
+/// Why the table could not be read or written. After a transient error it is unknown whether a write took effect: writing
+/// again is safe.
 #[derive(Debug, Error)]
 pub enum TableError {
     /// The database throttles, does not respond in time, or has an error of its own.

@@ -30,7 +30,7 @@ pub struct Outcomes {
     table: String,
 }
 
-/// The outcome of a receipt, where it is written.
+/// What a look-up by receipt finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The message, if it names the receipt. It holds the outcome, whatever is under the receipt.

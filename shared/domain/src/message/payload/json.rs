@@ -1,7 +1,7 @@
 //! What JSON texts mean, as far as two of them have to be told apart.
 //!
 //! `serde_json::Value` will not do: it turns numbers into floats (or, with `arbitrary_precision`, loses how they
-//! were written), keeps the last of two equal names, rejects half a surrogate pair, and stops at 128 levels.
+//! were written), keeps the last of two equal names, does not read half a surrogate pair, and stops at 128 levels.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -169,7 +169,7 @@ fn literal<'a>(left: &mut &'a str) -> Option<&'a str> {
     cut(left, end)
 }
 
-/// Cuts off the next bracket or comma. Whether an element of the array or object follows it.
+/// Cuts off the opening bracket, or the comma or closing bracket behind an element. Whether another element follows.
 fn another(left: &mut &str, close: char) -> Option<bool> {
     if cut(left, 1)?.starts_with(close) {
         return Some(false);
