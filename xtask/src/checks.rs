@@ -1,12 +1,9 @@
 //! Checks of the template, the two contracts and the dependencies, without running anything.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use fs_err as fs;
 
 use crate::{
-    environment, process,
+    environment, npm, process,
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -17,7 +14,8 @@ pub(crate) fn template() -> Result<()> {
     let linters = Environment::check()?;
     let checkov = Environment::checkov()?;
     let local = Environment::run()?;
-    let redocly = redocly(&linters)?.display().to_string();
+    let redocly = npm::install(&linters, "xtask/checks/redocly", "redocly", "redocly (once, about 5 MB)")?;
+    let redocly = redocly.join("node_modules/@redocly/cli/bin/cli.js").display().to_string();
     let state = StateFolder::claim("lint")?;
     let check = |title: &str, tools: &Environment, program: &str, arguments: &[&str]| {
         step::run(title, || {
@@ -76,36 +74,11 @@ pub(crate) fn dependencies() -> Result<()> {
     }
 }
 
-/// Installs the linter that comes from npm as its lock file says, and returns its path.
-fn redocly(linters: &Environment) -> Result<PathBuf> {
-    let source = workspace::root().join("xtask/checks/redocly");
-    let folder = workspace::scratch("redocly")?;
-    let program = folder.join("node_modules/@redocly/cli/bin/cli.js");
-    let lock = fs::read(source.join("package-lock.json"))?;
-    // Written last: without it the installation is not complete.
-    let complete = folder.join("complete");
-    if fs::read(&complete).is_ok_and(|installed| installed == lock) && program.is_file() {
-        return Ok(program);
-    }
-    fs::create_dir_all(&folder)?;
-    step::run("Installing redocly (once, about 5 MB)", || {
-        for name in ["package.json", "package-lock.json"] {
-            fs::copy(source.join(name), folder.join(name))?;
-        }
-        let mut npm = environment::callers(&linters.programs().join("npm"));
-        // No code of a package runs during the installation.
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .env("PATH", environment::path_with(&linters.programs()))
-            .current_dir(&folder);
-        process::run_captured(&mut npm, &folder.join("npm.log"))?;
-        Ok(fs::write(&complete, &lock)?)
-    })?;
-    Ok(program)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+
+    use fs_err as fs;
 
     use super::*;
 

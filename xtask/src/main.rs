@@ -10,6 +10,7 @@ mod emulator;
 mod environment;
 mod function_log;
 mod interrupt;
+mod npm;
 mod process;
 mod python;
 mod redrive;
