@@ -27,7 +27,7 @@ impl Environment {
         Self::ensure("venv", "xtask/emulator/run.txt", "the local stack (once, about 130 MB)")
     }
 
-    /// The linters.
+    /// The linters, and Node.js.
     pub(crate) fn check() -> Result<Self> {
         Self::ensure("venv-check", "xtask/checks/linters.txt", "the linters (once, about 100 MB)")
     }

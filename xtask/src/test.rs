@@ -13,7 +13,8 @@ use crate::{
     checks,
     deployment::Profile,
     emulator::Port,
-    environment, interrupt, process,
+    environment, interrupt, npm, process,
+    python::Environment,
     soak::{self, SoakArguments},
     stack::Stack,
     step, up,
@@ -51,6 +52,8 @@ enum Step {
     Clippy,
     /// Unit and integration tests, without a stack
     Tests,
+    /// The authorizer with tokens of an OpenID Connect provider, which is installed from npm
+    Identity,
     /// Lints of template.yaml, openapi.yaml and asyncapi.yaml, the mapping templates, and the permissions
     Template,
     /// Licences, sources, versions and known vulnerabilities of the dependencies
@@ -106,6 +109,7 @@ impl Step {
             Self::Tests => step::run("Unit and integration tests", || {
                 cargo(&["test", "--workspace", "--locked"], passed_on)
             }),
+            Self::Identity => identity(passed_on),
             Self::Template => checks::template(),
             Self::Dependencies => checks::dependencies(),
             Self::Stack => end_to_end(arguments.profile, passed_on),
@@ -122,6 +126,20 @@ fn cargo(arguments: &[&str], passed_on: &[String]) -> Result<()> {
         command.arg("--").args(passed_on);
     }
     process::run_shown(&mut command)
+}
+
+/// Runs the tests of the authorizer with an identity provider, which they start themselves.
+fn identity(passed_on: &[String]) -> Result<()> {
+    let linters = Environment::check()?;
+    let what = "an OpenID Connect provider (once, about 4 MB)";
+    let packages = npm::install(&linters, "tests/identity", "identity", what)?;
+    step::run("Tokens of an OpenID Connect provider", || {
+        let mut command = environment::cargo();
+        command.args(["test", "--workspace", "--locked", "--features", "e2e/identity", "--test", "identity"]);
+        command.arg("--").args(passed_on);
+        command.env("INTAKE_NODE", linters.programs().join("node")).env("INTAKE_IDENTITY", packages);
+        process::run_shown(&mut command)
+    })
 }
 
 /// Runs the end-to-end tests on a stack of their own, as `cargo xtask verify` does on one on AWS.
