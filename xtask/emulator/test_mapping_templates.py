@@ -13,30 +13,60 @@ QUEUE = DOCUMENT["paths"]["/queue/{id}"]["put"]["x-amazon-apigateway-integration
 CONTEXT = {"authorizer": {"principalId": "alice & bob", "group": "4f2a"}, "extendedRequestId": "Uf3k2Gx7liAEWKg="}
 
 
-def request(body='{"a":1}', context=CONTEXT, **headers):
+def request(body='{"a":1}', message_id="m-1", context=CONTEXT, **headers):
     # A parameter that only looks like a header.
-    parameters = mapping_templates.Input(body, {"id": "m-1"}, {"Content-Type": "application/json"}, headers)
+    parameters = mapping_templates.Input(body, {"id": message_id}, {"Content-Type": "text/plain"}, headers)
     text, _ = mapping_templates.render(QUEUE["requestTemplates"]["application/json"], parameters, context)
     return text
 
 
-def response_to_error(error):
-    parameters = mapping_templates.Input(json.dumps(error), {"id": "m-1"}, {}, {})
+def response_to_error(error, message_id="m-1"):
+    parameters = mapping_templates.Input(json.dumps(error), {"id": message_id}, {}, {})
     mapped = QUEUE["responses"]["400"]
     text, override = mapping_templates.render(mapped["responseTemplates"]["application/json"], parameters, CONTEXT)
     return override["status"] or int(mapped["statusCode"]), json.loads(text), override["header"]
 
 
 class RequestToTheQueue(unittest.TestCase):
-    def test_has_no_body_if_its_content_type_is_spelled_in_another_way(self):
+    def test_has_the_message_if_it_is_declared_as_json_in_utf_8(self):
         for name in ("Content-Type", "content-type", "CONTENT-TYPE"):
-            self.assertIn("&MessageBody=%7B%22a%22%3A1%7D", request(**{name: "application/json"}))
-            for other in ("Application/JSON", "application/json;charset=utf-8", "application/json ", "text/plain"):
-                self.assertNotIn("MessageBody", request(**{name: other}))
+            for json_in_utf_8 in (
+                "application/json",
+                "Application/JSON",
+                "application/json ",
+                "application/json;",
+                "application/json;charset=utf-8",
+                "application/json; charset=UTF-8",
+                'application/json ; charset = "utf-8"',
+                "application/json; profile=orders; charset=utf-8; v=1",
+            ):
+                self.assertTrue(request(**{name: json_in_utf_8}).endswith("&MessageBody=%7B%22a%22%3A1%7D"), json_in_utf_8)
+            for other in (
+                "text/plain",
+                "text/json",
+                "application/jsonp",
+                "application/json; charset=latin1",
+                "application/json;  charset=utf-16",
+                "application/json; charset=utf-8; charset=latin1",
+                "application/json; charset=",
+                "application/json, text/plain",
+                "",
+            ):
+                self.assertEqual(request(**{name: other}), "Action=SendMessage", other)
         self.assertIn("&MessageBody=", request())
 
+    def test_has_nothing_of_a_message_that_is_compressed(self):
+        for name in ("Content-Encoding", "content-encoding"):
+            self.assertEqual(request(**{"Content-Type": "application/json", name: "gzip"}), "Action=SendMessage")
+
+    def test_has_nothing_of_a_message_with_an_illegal_id(self):
+        self.assertIn("StringValue=A-z_09&", request(message_id="A-z_09"))
+        self.assertIn("&MessageBody=", request(message_id="x" * 64))
+        for illegal in ("", "a b", "a&b", "a\n", "\u00e4", "a.b", "x" * 65):
+            self.assertEqual(request(message_id=illegal), "Action=SendMessage", illegal)
+
     def test_has_the_group_that_the_authorizer_names_if_it_names_one(self):
-        self.assertTrue(request().endswith("&MessageGroupId=4f2a"))
+        self.assertIn("&MessageGroupId=4f2a&", request())
         cached = {**CONTEXT, "authorizer": {"principalId": "alice"}}
         self.assertNotIn("MessageGroupId", request(context=cached))
 
@@ -46,6 +76,13 @@ class ResponseToAnErrorOfTheQueue(unittest.TestCase):
         for code, status in (("InvalidParameterValue", 413), ("InvalidMessageContents", 400), ("MissingParameter", 415)):
             got, problem, headers = response_to_error({"Error": {"Code": code, "Message": "x", "Type": "Sender"}})
             self.assertEqual((got, problem["status"], headers), (status, status, {}), code)
+
+    def test_names_the_id_if_that_is_why_the_message_was_left_out(self):
+        missing = {"Error": {"Code": "MissingParameter"}}
+        got, problem, headers = response_to_error(missing, message_id="a b")
+        self.assertEqual((got, problem["type"], headers), (400, "urn:intake:problem:invalid-id", {}))
+        # Whatever the id is, a fault of the queue is none of the client's.
+        self.assertEqual(response_to_error({"Error": {"Code": "Throttling"}}, message_id="a b")[0], 503)
 
     def test_is_503_with_retry_after_for_everything_else(self):
         codes = (
