@@ -51,7 +51,7 @@ async fn a_correlation_id_shows_every_step_of_a_message_in_their_order() {
     assert_eq!(lines[1]["pushed"], 1);
 
     let rejected = caller.put("a.b", r#"{"a":1}"#).await;
-    assert_steps(&stack, rejected.header("x-amz-apigw-id"), &["SyncInsert: not stored"]).await;
+    assert_steps(&stack, rejected.header("x-amz-apigw-id"), &["SyncInsert: responded with a problem"]).await;
 }
 
 #[tokio::test]
@@ -64,9 +64,9 @@ async fn a_correlation_id_is_kept_through_failures_and_a_redrive() {
 
     let response = caller.queue(&id, r#"{"a":1}"#).await;
     socket.notified("failed", &id).await;
-    let letter = stack.dead_letter(&response.queued().receipt).await;
+    let dead_letter = stack.dead_letter(&response.queued().receipt).await;
     stack.unblock(&caller.name, &id).await;
-    stack.send(Record::received(&letter)).await;
+    stack.send(Record::received(&dead_letter)).await;
     socket.notified("stored", &id).await;
 
     let retries = stack.max_receive_count() as usize - 1;
