@@ -152,8 +152,8 @@ impl TokenVerifier {
         if !is_one_of(&self.issuers, &claims.iss) {
             return Err(claim_or("iss", &claims.iss, Denial::OtherIssuer));
         }
-        // An access token of Cognito says for whom it is in `client_id`, and has no `aud`. A token with an `aud` for
-        // somebody else is not for us, whoever has asked for it.
+        // An access token of Cognito says for whom it is in `client_id`, and has no `aud`. A token with another
+        // `aud` is for another API, whichever client has asked for it.
         let is_for_us = match &claims.aud {
             Some(Value::Array(several)) => several.iter().any(|one| is_one_of(&self.audiences, one)),
             Some(one) => is_one_of(&self.audiences, one),

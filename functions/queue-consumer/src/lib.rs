@@ -3,7 +3,7 @@
 //! The story of a batch:
 //!
 //! 1. Each record is parsed by itself into a delivery. One without an owner, an id or a receipt, or that cannot be parsed,
-//!    is *unattributed*: no client can be told, so it goes to the dead-letter queue, for an operator.
+//!    is *unattributed*: it belongs to no client, so it goes to the dead-letter queue, for an operator.
 //! 2. The deliveries are stored, 25 in a request, in rounds until most of the function's time is over. A message has then
 //!    been written, or was stored before, or another one is stored under its id.
 //! 3. What could not be stored is redelivered; if this was the last delivery, it becomes `failed`.

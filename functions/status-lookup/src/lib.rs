@@ -60,7 +60,7 @@ struct MessageStatus<'a> {
     text: Option<&'a str>,
 }
 
-/// What a caller is told when the table is unavailable.
+/// The detail of a response when the table is unavailable.
 const UNREADABLE: &str = "The message could not be looked up. Send the same request again.";
 
 /// What a look-up found.

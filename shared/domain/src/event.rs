@@ -53,7 +53,7 @@ impl<'a> Event<'a> {
                 Status::Failed => "intake.message.failed",
             },
             subject,
-            // When it happened. Of what is not stored that is not kept: it is told now, and may be told again later.
+            // When it was stored. The time of another outcome is not kept: a repeated event has a later one.
             time: stored_at.unwrap_or_else(Timestamp::now),
             datacontenttype: "application/json",
             data: Data {

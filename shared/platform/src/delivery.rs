@@ -12,7 +12,7 @@ use crate::telemetry::CorrelationId;
 /// its receipt, the notification, the log.
 #[derive(Clone, Debug)]
 pub struct QueuedRequest {
-    /// What SQS calls the record, and Lambda wants to be told if it fails.
+    /// What SQS calls the record. The response to Lambda names it if it fails.
     pub record_id: String,
     /// The identity that the message belongs to.
     pub owner: Owner,

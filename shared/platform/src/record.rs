@@ -25,8 +25,8 @@ use crate::{
 /// What a record was parsed into.
 pub type ParsedRecord = Result<Delivery, Unattributed>;
 
-/// A record that names no request: it has no `id`, no valid owner or no valid receipt, or cannot be parsed. Its outcome
-/// could be told to no client; an operator finds it in the dead-letter queue.
+/// A record that names no request: it has no `id`, no valid owner or no valid receipt, or cannot be parsed. It has no
+/// outcome, because there is no client to notify; an operator finds it in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
     /// What SQS calls the record.

@@ -61,7 +61,7 @@ impl Payload {
     /// The deepest nesting of arrays and objects, the same that API Gateway's body validation accepts.
     pub const MAX_DEPTH: usize = 1000;
 
-    /// How much of a JSON Pointer is told to a client, in bytes: a name may be as long as a payload.
+    /// How much of a JSON Pointer a reason holds, in bytes: a name may be as long as a payload.
     const MAX_POINTER_BYTES: usize = 256;
 
     /// Parses a payload.
