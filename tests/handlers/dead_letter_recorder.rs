@@ -49,8 +49,8 @@ async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
         dead(3, "stored", r#"{"a":3}"#),
         dead(4, "stored", r#"{ "a":1 }"#),
         dead(5, "rejected", "no JSON"),
-        dead(6, "no+id", "{}"),
-        without_attribute(dead(7, "unattributed", "{}"), "owner"),
+        dead(6, "no+id", r#"{"a":1}"#),
+        without_attribute(dead(7, "unattributed", r#"{"a":1}"#), "owner"),
     ];
     let queue = Queue::start(&dead_letters).await;
 
@@ -117,7 +117,7 @@ async fn a_failure_without_its_outcome_under_the_receipt_gets_it() {
     assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
 
     // Another message takes its place under the id, and the receipt still has its outcome.
-    assert!(consumer.consume(&[record(2, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(consumer.consume(&[record(2, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "failed");
     assert_eq!(look_up(&consumer, "alice", "m-1", 2).await["status"], "stored");
 }
@@ -126,7 +126,7 @@ async fn a_failure_without_its_outcome_under_the_receipt_gets_it() {
 async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_written_later() {
     for operation in ["BatchGetItem", "PutItem", "BatchWriteItem"] {
         let consumer = TestConsumer::start().await;
-        let queue = Queue::start(&[dead(1, "m-1", "{}"), dead(2, "m-2", "{}")]).await;
+        let queue = Queue::start(&[dead(1, "m-1", r#"{"a":1}"#), dead(2, "m-2", r#"{"a":1}"#)]).await;
         let recorder = recorder(&consumer, &queue);
         consumer.database.faults.only(operation);
         consumer.database.faults.always(Fault::Throttle);
@@ -148,7 +148,7 @@ async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_wri
 async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_its_receipt() {
     let consumer = TestConsumer::start().await;
     consumer.database.add_foreign_item("alice", "m-1").await;
-    let queue = Queue::start(&[dead(1, "m-1", "{}")]).await;
+    let queue = Queue::start(&[dead(1, "m-1", r#"{"a":1}"#)]).await;
     assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
     assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "failed");
 }
@@ -156,7 +156,8 @@ async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_its_
 #[tokio::test]
 async fn a_run_ends_when_no_dead_letter_needs_an_outcome() {
     let consumer = TestConsumer::start().await;
-    let dead_letters: Vec<_> = (0..25).map(|number| dead(number, &format!("m-{number}"), "{}")).collect();
+    let dead_letters: Vec<_> =
+        (0..25).map(|number| dead(number, &format!("m-{number}"), r#"{"a":1}"#)).collect();
     let queue = Queue::start(&dead_letters).await;
     let recorder = recorder(&consumer, &queue);
     assert_eq!(run(&recorder).await, Ok(()));
@@ -174,7 +175,7 @@ async fn a_run_ends_when_no_dead_letter_needs_an_outcome() {
 #[tokio::test]
 async fn a_run_without_time_receives_nothing() {
     let consumer = TestConsumer::start().await;
-    let queue = Queue::start(&[dead(1, "m-1", "{}")]).await;
+    let queue = Queue::start(&[dead(1, "m-1", r#"{"a":1}"#)]).await;
     let recorder = recorder(&consumer, &queue);
     recorder.run(SystemTime::now() - Duration::from_secs(1)).await.expect("nothing was open");
     assert_eq!(queue.receives(), 0);

@@ -62,8 +62,8 @@ async fn one_connection_of_each_owner_is_notified_before_the_second_of_any() {
         }
     }
     let mut records: Vec<_> =
-        crowds.iter().enumerate().map(|(number, owner)| record(number, owner, "m", "{}")).collect();
-    records.push(record(9, "zoe", "m", "{}"));
+        crowds.iter().enumerate().map(|(number, owner)| record(number, owner, "m", r#"{"a":1}"#)).collect();
+    records.push(record(9, "zoe", "m", r#"{"a":1}"#));
     consumer.connect("zoe", "zoe-1").await;
 
     assert!(consumer.consume(&records).await.is_empty());
@@ -110,7 +110,7 @@ async fn notifications_without_time_left_are_counted_and_fail_no_message() {
     assert_eq!(summary, PushSummary { skipped: 2, ..PushSummary::default() });
 
     let without_time = consumer.without_time_for_notifications();
-    assert!(without_time.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(without_time.consume(&[record(1, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(without_time.status("alice", "m-1").await, "stored");
     assert_eq!(without_time.pushes.requests().len(), 0);
 }
@@ -134,7 +134,7 @@ async fn owners_whose_connections_cannot_be_read_are_counted_and_fail_no_message
     let summary = notify(&push(&consumer, AMPLE_TIME), &["alice", "bob"]).await;
     assert_eq!(summary, PushSummary { failed: 2, ..PushSummary::default() });
 
-    assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(consumer.consume(&[record(1, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "stored");
 }
 
@@ -148,7 +148,7 @@ async fn gone_connections_that_cannot_be_removed_are_pushed_to_once() {
     consumer.database.faults.only("DeleteItem");
     consumer.database.faults.always(fault_proxy::Fault::Reject);
     for number in 1..=3 {
-        let records = [record(number, "alice", &format!("m-{number}"), "{}")];
+        let records = [record(number, "alice", &format!("m-{number}"), r#"{"a":1}"#)];
         assert!(consumer.consume(&records).await.is_empty());
     }
     assert_eq!(consumer.connections("alice").await, ["alice-1", "alice-2"]);
@@ -165,8 +165,8 @@ async fn a_connection_that_is_still_opening_is_not_removed() {
     consumer.database.connections().add(&alice, "opening", i64::MAX).await.expect("added");
     // As API Gateway does until `$connect` has returned.
     consumer.pushes.fail("opening", PushFault::Status(410), 1);
-    assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(consumer.consume(&[record(1, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.connections("alice").await, ["alice-1", "opening"]);
-    assert!(consumer.consume(&[record(2, "alice", "m-2", "{}")]).await.is_empty());
+    assert!(consumer.consume(&[record(2, "alice", "m-2", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.pushes.outcomes("opening"), ["stored m-2"]);
 }

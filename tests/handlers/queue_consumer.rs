@@ -53,7 +53,7 @@ async fn a_batch_is_stored_in_one_request_and_each_owner_notified_in_one_frame()
 async fn a_large_batch_takes_a_request_for_every_25_messages_and_few_frames() {
     let consumer = TestConsumer::start().await;
     let records: Vec<_> =
-        (0..1000).map(|number| record(number, "alice", &format!("m-{number}"), "{}")).collect();
+        (0..1000).map(|number| record(number, "alice", &format!("m-{number}"), r#"{"a":1}"#)).collect();
     assert!(consumer.consume(&records).await.is_empty());
     assert_eq!(consumer.database.faults.take_requests_of("BatchExecuteStatement"), 40);
     assert_eq!(consumer.database.faults.take_requests_of("PutItem"), 0);
@@ -95,12 +95,12 @@ async fn the_larger_the_payloads_are_the_fewer_requests_are_under_way_at_once() 
 async fn a_bad_record_does_not_affect_the_others() {
     let consumer = TestConsumer::start().await;
     let records = [
-        record(0, "alice", "good-1", "{}"),
+        record(0, "alice", "good-1", r#"{"a":1}"#),
         record(1, "alice", "m-1", "not JSON"),
         record(2, "alice", "m-2", "[]"),
-        record(3, "alice", "m 3!", "{}"),
-        without_attribute(record(4, "alice", "m-4", "{}"), "owner"),
-        record(5, "alice", "good-2", "{}"),
+        record(3, "alice", "m 3!", r#"{"a":1}"#),
+        without_attribute(record(4, "alice", "m-4", r#"{"a":1}"#), "owner"),
+        record(5, "alice", "good-2", r#"{"a":1}"#),
     ];
     assert_eq!(consumer.consume(&records).await, receipts([4]), "it has no owner to notify");
     assert_eq!(consumer.status("alice", "good-1").await, "stored");
@@ -163,7 +163,7 @@ async fn an_unattributed_record_is_a_batch_item_failure() {
     let string = |value: &str| json!({ "dataType": "String", "stringValue": value });
     let of_another_type = |kind: &str| json!({ "dataType": kind, "stringValue": "42" });
     let bytes = json!({ "dataType": "Binary", "binaryValue": "Ym9i" });
-    let message = || record(1, "alice", "m-1", "{}");
+    let message = || record(1, "alice", "m-1", r#"{"a":1}"#);
     let with = |name: &str, attribute: Value| {
         let mut record = message();
         record["messageAttributes"][name] = attribute;
@@ -202,7 +202,7 @@ async fn an_unattributed_record_is_a_batch_item_failure() {
 async fn a_record_of_another_form_is_a_batch_item_failure_and_its_neighbours_are_stored() {
     let consumer = TestConsumer::start().await;
     let with = |pointer: &str, value: Value| {
-        let mut record = record(1, "alice", "odd", "{}");
+        let mut record = record(1, "alice", "odd", r#"{"a":1}"#);
         *record.pointer_mut(pointer).expect("it is there") = value;
         record.to_string()
     };
@@ -226,7 +226,8 @@ async fn a_record_of_another_form_is_a_batch_item_failure_and_its_neighbours_are
     .enumerate()
     {
         let (before, after) = (format!("before-{place}"), format!("after-{place}"));
-        let [first, last] = [record(2, "alice", &before, "{}"), record(3, "alice", &after, "{}")];
+        let [first, last] =
+            [record(2, "alice", &before, r#"{"a":1}"#), record(3, "alice", &after, r#"{"a":1}"#)];
         let event = format!("{{\"Records\":[{first},{odd},{last}]}}");
         assert_eq!(consumer.consume_event(&event).await, receipts([1]), "{odd}");
         for id in [before, after] {
@@ -239,9 +240,9 @@ async fn a_record_of_another_form_is_a_batch_item_failure_and_its_neighbours_are
 #[test]
 fn a_batch_with_a_record_without_a_message_id_is_delivered_again_as_a_whole() {
     for message_id in [json!(""), json!(null), json!(1)] {
-        let mut record = record(1, "alice", "m-1", "{}");
+        let mut record = record(1, "alice", "m-1", r#"{"a":1}"#);
         record["messageId"] = message_id;
-        let event = json!({ "Records": [self::record(2, "alice", "m-2", "{}"), record] });
+        let event = json!({ "Records": [self::record(2, "alice", "m-2", r#"{"a":1}"#), record] });
         // The runtime's response to an event that cannot be read is an error, and nothing of the batch is handled.
         serde_json::from_value::<queue_consumer::Batch>(event).expect_err("it cannot be read");
     }
@@ -311,7 +312,9 @@ async fn the_same_id_twice_in_a_batch_is_stored_once() {
 #[tokio::test]
 async fn a_rejected_id_can_be_stored_and_a_stored_message_is_not_rejected() {
     let consumer = TestConsumer::start().await;
-    for (number, body, status) in [(1, "hello", "rejected"), (2, "{}", "stored"), (3, "hello", "stored")] {
+    for (number, body, status) in
+        [(1, "hello", "rejected"), (2, r#"{"a":1}"#, "stored"), (3, "hello", "stored")]
+    {
         assert!(consumer.consume(&[record(number, "alice", "m-1", body)]).await.is_empty());
         assert_eq!(consumer.status("alice", "m-1").await, status);
     }
@@ -323,7 +326,7 @@ async fn a_rejected_id_can_be_stored_and_a_stored_message_is_not_rejected() {
 async fn throttled_statements_are_retried_within_the_time_left() {
     let consumer = TestConsumer::start().await;
     let records: Vec<_> =
-        (0..25).map(|number| record(number, "alice", &format!("m-{number}"), "{}")).collect();
+        (0..25).map(|number| record(number, "alice", &format!("m-{number}"), r#"{"a":1}"#)).collect();
     consumer.database.faults.next([Fault::ThrottleStatements; 3]);
     assert!(consumer.consume(&records).await.is_empty());
     assert_eq!(consumer.database.count(MESSAGES).await, 25);
@@ -334,7 +337,7 @@ async fn throttled_statements_are_retried_within_the_time_left() {
 async fn a_failed_request_is_retried_within_the_time_left() {
     for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::CutAfter, Fault::Hang] {
         let consumer = TestConsumer::start().await;
-        let records = [record(1, "alice", "m-1", "{}"), record(2, "alice", "m-2", "{}")];
+        let records = [record(1, "alice", "m-1", r#"{"a":1}"#), record(2, "alice", "m-2", r#"{"a":1}"#)];
         consumer.database.faults.next([fault; 4]);
         assert!(consumer.consume(&records).await.is_empty(), "{fault:?}");
         assert_eq!(consumer.database.count(MESSAGES).await, 2, "{fault:?}");
@@ -349,7 +352,7 @@ async fn what_is_not_stored_in_time_is_a_batch_item_failure_and_not_notified() {
     for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang] {
         let consumer = TestConsumer::start().await;
         consumer.database.faults.always(fault);
-        let records = [record(1, "alice", "m-1", "{}"), record(2, "bob", "m-2", "[]")];
+        let records = [record(1, "alice", "m-1", r#"{"a":1}"#), record(2, "bob", "m-2", "[]")];
         let failures = consumer.consume_within(Duration::from_millis(800), &records).await;
         assert_eq!(failures, receipts([1, 2]), "{fault:?}");
         assert_eq!(consumer.database.count(MESSAGES).await, 0, "{fault:?}");
@@ -364,7 +367,7 @@ async fn only_what_is_not_stored_is_a_batch_item_failure() {
     let consumer = TestConsumer::start().await;
     // Every second statement passes, so that only the first message never does.
     consumer.database.faults.always(Fault::ThrottleStatements);
-    let records = [0, 1, 2, 3].map(|number| record(number, "alice", &format!("m-{number}"), "{}"));
+    let records = [0, 1, 2, 3].map(|number| record(number, "alice", &format!("m-{number}"), r#"{"a":1}"#));
     assert_eq!(consumer.consume_within(Duration::from_secs(5), &records).await, receipts([0]));
     assert_eq!(consumer.status("alice", "m-0").await, "");
     for id in ["m-1", "m-2", "m-3"] {
@@ -378,7 +381,7 @@ async fn only_what_is_not_stored_is_a_batch_item_failure() {
 #[tokio::test]
 async fn a_batch_without_time_fails_as_a_whole() {
     let consumer = TestConsumer::start().await;
-    let records = [record(1, "alice", "m-1", "{}")];
+    let records = [record(1, "alice", "m-1", r#"{"a":1}"#)];
     assert_eq!(consumer.consume_within(Duration::ZERO, &records).await, receipts([1]));
 }
 
@@ -386,14 +389,14 @@ async fn a_batch_without_time_fails_as_a_whole() {
 async fn a_batch_without_a_deadline_is_handled() {
     let consumer = TestConsumer::start().await;
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(600);
-    assert!(consumer.consume_until(long_ago, &[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(consumer.consume_until(long_ago, &[record(1, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "stored");
 }
 
 #[tokio::test]
 async fn one_message_that_the_database_rejects_does_not_affect_the_others() {
     let consumer = TestConsumer::start().await;
-    let records = [record(1, "alice", "m-1", "{}"), record(2, "alice", "m-2", "{}")];
+    let records = [record(1, "alice", "m-1", r#"{"a":1}"#), record(2, "alice", "m-2", r#"{"a":1}"#)];
     // The database rejects the batch as a whole, and then the first message by itself.
     consumer.database.faults.next([Fault::Reject, Fault::Reject]);
     assert_eq!(consumer.consume(&records).await.len(), 1);
@@ -452,7 +455,7 @@ async fn all_connections_of_an_owner_are_notified_and_a_gone_one_is_removed() {
     }
     consumer.pushes.always("gone", PushFault::Status(410));
     consumer.pushes.always("broken", PushFault::Status(500));
-    assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(consumer.consume(&[record(1, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["stored m-1"]);
     assert_eq!(consumer.pushes.outcomes("alice-2"), ["stored m-1"]);
     assert_eq!(consumer.connections("alice").await, ["alice-1", "alice-2", "broken"]);
@@ -465,11 +468,11 @@ async fn a_push_that_fails_is_no_failure_of_the_message() {
     for status in [403, 500, 503] {
         consumer.pushes.always("alice-1", PushFault::Status(status));
         let id = format!("m-{status}");
-        assert!(consumer.consume(&[record(status.into(), "alice", &id, "{}")]).await.is_empty());
+        assert!(consumer.consume(&[record(status.into(), "alice", &id, r#"{"a":1}"#)]).await.is_empty());
         assert_eq!(consumer.status("alice", &id).await, "stored");
     }
     // The connections cannot be read: the batch insert passes, and nothing after it.
     consumer.database.faults.next([Fault::None, Fault::Reject]);
-    assert!(consumer.consume(&[record(1, "alice", "m-1", "{}")]).await.is_empty());
+    assert!(consumer.consume(&[record(1, "alice", "m-1", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "stored");
 }

@@ -149,7 +149,7 @@ async fn a_message_with_an_illegal_id_is_queued_and_then_rejected_by_its_receipt
         let before = look_up(&consumer, "alice", id, 1).await;
         assert_eq!((&before["status"], &before["receipt"]), (&json!("queued"), &json!(receipt(1))), "{id}");
 
-        assert_eq!(consumer.consume(&[record(1, "alice", id, "{}")]).await, BTreeSet::new());
+        assert_eq!(consumer.consume(&[record(1, "alice", id, r#"{"a":1}"#)]).await, BTreeSet::new());
 
         let found = look_up(&consumer, "alice", id, 1).await;
         assert_eq!(found["status"], "rejected", "{found}");
@@ -165,7 +165,7 @@ async fn a_message_with_an_illegal_id_is_queued_and_then_rejected_by_its_receipt
 async fn the_receipt_of_another_owner_is_like_an_unknown_one() {
     // A stored message, whose item holds its outcome; a conflict, whose receipt has it; an illegal id.
     let consumer = deliver(&[BODY, r#"{"a":2}"#], false).await;
-    assert_eq!(consumer.consume(&[record(3, "alice", "a b", "{}")]).await, BTreeSet::new());
+    assert_eq!(consumer.consume(&[record(3, "alice", "a b", r#"{"a":1}"#)]).await, BTreeSet::new());
     for (id, number) in [("m-1", 1), ("m-1", 2), ("a b", 3), ("m-1", 4)] {
         let found = look_up(&consumer, "bob", id, number).await;
         assert_eq!(found, json!({ "id": id, "status": "queued", "receipt": receipt(number) }));

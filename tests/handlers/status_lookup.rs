@@ -111,7 +111,7 @@ async fn the_outcome_of_one_receipt_is_not_that_of_another() {
     assert_eq!(body["status"], "rejected");
     let (_, body, _) = look_up(&database, &get("alice", "m-1", Some(&receipt(2)))).await;
     assert_eq!(body["status"], "queued");
-    record(&database, "m-1", 2, valid("{}")).await;
+    record(&database, "m-1", 2, valid(r#"{"a":1}"#)).await;
     let (_, body, _) = look_up(&database, &get("alice", "m-1", Some(&receipt(1)))).await;
     assert_eq!(
         body["status"], "queued",
@@ -136,7 +136,7 @@ async fn an_illegal_id_or_receipt_is_a_400_with_the_reason() {
 #[tokio::test]
 async fn the_message_of_another_owner_is_not_found() {
     let database = Database::start().await;
-    record(&database, "m-1", 1, valid("{}")).await;
+    record(&database, "m-1", 1, valid(r#"{"a":1}"#)).await;
     assert_eq!(look_up(&database, &get("bob", "m-1", None)).await.0, 404);
     assert_eq!(look_up(&database, &get("alice", "m-1", None)).await.0, 200);
 }

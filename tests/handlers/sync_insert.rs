@@ -62,7 +62,7 @@ async fn a_message_is_stored_and_the_response_says_where_it_is() {
 
 #[test]
 fn the_gateways_extended_request_id_is_the_correlation_id() {
-    let mut event = put("alice", "m-1", "{}");
+    let mut event = put("alice", "m-1", r#"{"a":1}"#);
     event["requestContext"]["extendedRequestId"] = json!("Jt2lVHzXIAMEa2A=");
     assert_eq!(Caller::of(&request(&event)).correlation_id.as_deref(), Some("Jt2lVHzXIAMEa2A="));
 }
@@ -71,7 +71,7 @@ fn the_gateways_extended_request_id_is_the_correlation_id() {
 async fn a_message_expires_after_the_retention() {
     let database = Database::start().await;
     let expected = Timestamp::now().as_second() + 24 * 3_600 * i64::from(RETENTION_DAYS);
-    assert_eq!(send(&database, &put("alice", "m-1", "{}")).await.status, 201);
+    assert_eq!(send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await.status, 201);
     let item = database.item("alice", "m-1").await.expect("stored");
     let expires_at: i64 = item["expires_at"].as_n().expect("a number").parse().expect("whole");
     assert!((expected..=expected + 60).contains(&expires_at), "{expires_at}");
@@ -104,7 +104,7 @@ async fn another_payload_under_the_same_id_is_a_conflict_and_changes_nothing() {
 #[tokio::test]
 async fn one_of_several_concurrent_requests_stores() {
     let database = Database::start().await;
-    let same = put("alice", "same", "{}");
+    let same = put("alice", "same", r#"{"a":1}"#);
     let mut statuses: Vec<_> = join_all([&same; 6].map(|event| send(&database, event)))
         .await
         .iter()
@@ -135,7 +135,7 @@ async fn two_owners_may_use_the_same_id() {
 #[tokio::test]
 async fn a_rejected_or_failed_id_can_be_stored() {
     let database = Database::start().await;
-    let payload = Payload::parse("{}").expect("valid");
+    let payload = Payload::parse(r#"{"a":1}"#).expect("valid");
     for (id, content) in [
         ("m-1", Content::Invalid { text: "[]".into(), reason: "not an object".into() }),
         ("m-2", Content::Failed { payload, reason: "throttled" }),
@@ -159,7 +159,7 @@ async fn a_rejected_or_failed_id_can_be_stored() {
 async fn an_illegal_id_is_rejected_and_nothing_is_written() {
     let database = Database::start().await;
     for id in ["", "a b", "a#b", "ä", "a\0b", "../x", &"x".repeat(65)] {
-        assert_problem(&send(&database, &put("alice", id, "{}")).await, 400, "invalid-id");
+        assert_problem(&send(&database, &put("alice", id, r#"{"a":1}"#)).await, 400, "invalid-id");
     }
     assert_eq!(database.count(MESSAGES).await, 0);
 }
@@ -262,7 +262,7 @@ async fn a_payload_is_stored_exactly_as_it_was_sent() {
 #[tokio::test]
 async fn a_request_without_an_owner_is_an_internal_error() {
     let database = Database::start().await;
-    let mut event = put("alice", "m-1", "{}");
+    let mut event = put("alice", "m-1", r#"{"a":1}"#);
     event["requestContext"].as_object_mut().expect("a context").remove("authorizer");
     event["headers"]["owner"] = json!("alice");
     assert_problem(&send(&database, &event).await, 500, "internal");
@@ -274,20 +274,20 @@ async fn a_throttled_or_unavailable_database_is_a_503_with_retry_after() {
     let database = Database::start().await;
     for fault in [Fault::Throttle, Fault::ServerError, Fault::CutBefore, Fault::Hang] {
         database.faults.always(fault);
-        let response = send(&database, &put("alice", "m-1", "{}")).await;
+        let response = send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
         assert_problem(&response, 503, "unavailable");
         assert_eq!(response.headers["retry-after"], "1");
         assert_eq!(database.count(MESSAGES).await, 0, "{fault:?}");
     }
     database.faults.always(Fault::None);
-    assert_eq!(send(&database, &put("alice", "m-1", "{}")).await.status, 201);
+    assert_eq!(send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await.status, 201);
 }
 
 #[tokio::test]
 async fn a_database_that_rejects_is_an_internal_error_without_details() {
     let database = Database::start().await;
     database.faults.always(Fault::Reject);
-    let response = send(&database, &put("alice", "m-1", "{}")).await;
+    let response = send(&database, &put("alice", "m-1", r#"{"a":1}"#)).await;
     assert_problem(&response, 500, "internal");
     assert!(!response.body.to_string().contains("Validation"), "{}", response.body);
 }
@@ -297,7 +297,7 @@ async fn a_short_fault_is_not_seen_by_the_caller() {
     let database = Database::start().await;
     for (place, fault) in [Fault::Throttle, Fault::ServerError, Fault::CutBefore].into_iter().enumerate() {
         database.faults.next([fault, fault]);
-        let response = send(&database, &put("alice", &format!("m-{place}"), "{}")).await;
+        let response = send(&database, &put("alice", &format!("m-{place}"), r#"{"a":1}"#)).await;
         assert_eq!(response.status, 201, "{fault:?}");
     }
 }

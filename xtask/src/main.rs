@@ -14,6 +14,7 @@ mod npm;
 mod process;
 mod python;
 mod redrive;
+mod schema;
 mod soak;
 mod stack;
 mod step;
@@ -30,7 +31,8 @@ use serde_json::json;
 
 use self::{
     bench::BenchArguments, compare::CompareArguments, console::ConsoleArguments, redrive::RedriveArguments,
-    soak::SoakArguments, test::TestArguments, up::UpArguments, verify::VerifyArguments,
+    schema::SchemaArguments, soak::SoakArguments, test::TestArguments, up::UpArguments,
+    verify::VerifyArguments,
 };
 
 /// Everything that a developer does with Intake.
@@ -52,6 +54,7 @@ enum Verb {
     Redrive(RedriveArguments),
     Compare(CompareArguments),
     Token(TokenArguments),
+    Schema(SchemaArguments),
 }
 
 /// Prints a token for the local stack.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Verb::Redrive(_) => redrive::redrive(),
         Verb::Compare(arguments) => compare::compare(arguments),
         Verb::Token(arguments) => print_token(arguments),
+        Verb::Schema(_) => schema::schema(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -314,8 +314,11 @@ mod tests {
     #[test]
     fn a_rejected_or_failed_message_is_replaced() {
         for status in [Status::Rejected, Status::Failed] {
-            for content in [valid("{}"), invalid(), failed("{}")] {
-                assert_eq!(incoming(content).effect_without_write(&current(status, "{}", queued(OWN))), None);
+            for content in [valid(r#"{"c":1}"#), invalid(), failed(r#"{"c":1}"#)] {
+                assert_eq!(
+                    incoming(content).effect_without_write(&current(status, r#"{"c":1}"#, queued(OWN))),
+                    None
+                );
             }
         }
     }
@@ -332,7 +335,7 @@ mod tests {
             (invalid(), queued(OWN), Effect::Conflict),
             (failed(r#"{"b":2, "a":1}"#), queued(OWN), Effect::Redelivered(at)),
             (failed(r#"{"b":2, "a":1}"#), queued(OTHER), Effect::Duplicate(at)),
-            (failed("{}"), queued(OTHER), Effect::Conflict),
+            (failed(r#"{"c":1}"#), queued(OTHER), Effect::Conflict),
         ] {
             assert_eq!(
                 incoming(content.clone()).effect_without_write(&stored(via)),
@@ -344,8 +347,8 @@ mod tests {
 
     #[test]
     fn synchronous_requests_without_receipts_are_not_the_same_request() {
-        let synchronous = Incoming { via: Via::Sync, ..incoming(valid("{}")) };
-        let effect = synchronous.effect_without_write(&current(Status::Stored, "{}", Via::Sync));
+        let synchronous = Incoming { via: Via::Sync, ..incoming(valid(r#"{"c":1}"#)) };
+        let effect = synchronous.effect_without_write(&current(Status::Stored, r#"{"c":1}"#, Via::Sync));
         assert_eq!(effect, Some(Effect::Duplicate(Timestamp::UNIX_EPOCH)));
     }
 
@@ -354,16 +357,16 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let written = Effect::Written(at);
         for (content, effect, status, held) in [
-            (valid("{}"), written, Status::Stored, true),
-            (valid("{}"), Effect::Redelivered(at), Status::Stored, true),
-            (valid("{}"), Effect::Duplicate(at), Status::Stored, false),
-            (valid("{}"), Effect::Conflict, Status::Conflict, false),
+            (valid(r#"{"c":1}"#), written, Status::Stored, true),
+            (valid(r#"{"c":1}"#), Effect::Redelivered(at), Status::Stored, true),
+            (valid(r#"{"c":1}"#), Effect::Duplicate(at), Status::Stored, false),
+            (valid(r#"{"c":1}"#), Effect::Conflict, Status::Conflict, false),
             (invalid(), written, Status::Rejected, false),
             (invalid(), Effect::Conflict, Status::Rejected, false),
-            (failed("{}"), written, Status::Failed, false),
-            (failed("{}"), Effect::Redelivered(at), Status::Stored, true),
-            (failed("{}"), Effect::Duplicate(at), Status::Stored, false),
-            (failed("{}"), Effect::Conflict, Status::Conflict, false),
+            (failed(r#"{"c":1}"#), written, Status::Failed, false),
+            (failed(r#"{"c":1}"#), Effect::Redelivered(at), Status::Stored, true),
+            (failed(r#"{"c":1}"#), Effect::Duplicate(at), Status::Stored, false),
+            (failed(r#"{"c":1}"#), Effect::Conflict, Status::Conflict, false),
         ] {
             let incoming = incoming(content);
             let outcome = incoming.outcome(effect);
@@ -377,8 +380,8 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_rejected_or_failed_but_never_stored() {
         let status = |content| incoming(content).outcome_if_unwritable().map(|outcome| outcome.status);
-        assert_eq!(status(valid("{}")), None);
+        assert_eq!(status(valid(r#"{"c":1}"#)), None);
         assert_eq!(status(invalid()), Some(Status::Rejected));
-        assert_eq!(status(failed("{}")), Some(Status::Failed));
+        assert_eq!(status(failed(r#"{"c":1}"#)), Some(Status::Failed));
     }
 }

@@ -36,6 +36,15 @@ pub enum InvalidPayload {
     /// A JSON text, but an array, a string, a number, a boolean or null.
     #[error("the message is JSON, but not an object")]
     NotObject,
+    /// An object without members, which API Gateway makes of a request without a body.
+    #[error("the message has no members: send a JSON object with at least one")]
+    NoMembers,
+    /// The team's schema does not allow it.
+    #[error("the message does not fit the schema: {faults}")]
+    Schema {
+        /// What is wrong where: a JSON Pointer and a sentence for each of the first few faults.
+        faults: String,
+    },
     /// An object has one name twice.
     #[error("an object of the message has a name twice, and readers differ in which value counts: {pointer}")]
     RepeatedName {
@@ -71,6 +80,8 @@ impl Payload {
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidPayload> {
         let text = text.into();
         Self::check(&text)?;
+        #[cfg(message_schema)]
+        schema::check(&text, &schema::OF_MESSAGES)?;
         Ok(Self(text))
     }
 
@@ -96,6 +107,9 @@ impl Payload {
         // Few texts have that many brackets at all, and counting them is quicker than following them.
         if opening_brackets(text) > Self::MAX_DEPTH && depth(text) > Self::MAX_DEPTH {
             return Err(InvalidPayload::TooDeep);
+        }
+        if value.get()[1..].trim_ascii_start().starts_with('}') {
+            return Err(InvalidPayload::NoMembers);
         }
         match json::repeated_name(text, Self::MAX_POINTER_BYTES) {
             Some(pointer) => Err(InvalidPayload::RepeatedName { pointer }),
@@ -148,5 +162,7 @@ fn depth(json: &str) -> usize {
 }
 
 mod json;
+#[cfg(any(message_schema, test))]
+mod schema;
 #[cfg(test)]
 mod tests;

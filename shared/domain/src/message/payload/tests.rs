@@ -9,6 +9,9 @@ fn a_payload_is_a_json_object() {
     assert_eq!(parse(kept).as_deref(), Ok(kept));
     assert_eq!(parse(""), Err(InvalidPayload::Empty));
     assert_eq!(parse(" \n"), Err(InvalidPayload::Empty));
+    for text in ["{}", " { \n} "] {
+        assert_eq!(parse(text), Err(InvalidPayload::NoMembers), "{text}");
+    }
     for text in ["[]", "\"a\"", "1", "true", "null", " [{}]"] {
         assert_eq!(parse(text), Err(InvalidPayload::NotObject), "{text}");
     }
@@ -61,8 +64,8 @@ fn payloads_are_compared_as_json() {
         (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#),
         (r#"{"a":[1]}"#, r#"{"a":[1,1]}"#),
         (r#"{"a":{}}"#, r#"{"a":[]}"#),
-        (r#"{"a":null}"#, r#"{}"#),
-        (r#"{}"#, "not JSON"),
+        (r#"{"a":null}"#, r#"{"b":null}"#),
+        (r#"{"a":1}"#, "not JSON"),
     ] {
         assert!(!same(left, right), "{left} {right}");
     }
