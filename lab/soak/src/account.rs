@@ -52,8 +52,8 @@ pub(crate) struct Evidence {
     /// The table in the end.
     pub(crate) items: HashMap<Key, Found>,
     /// The dead-letter queue in the end, by receipt.
-    pub(crate) letters: HashMap<String, (Key, Text)>,
-    /// The receipts of what the dead-letter recorder recorded as failed.
+    pub(crate) dead_letters: HashMap<String, (Key, Text)>,
+    /// The receipts of what the dead-letter recorder wrote as failed.
     pub(crate) recovered: HashSet<String>,
     /// Those of last deliveries at whose end the consumer was still alive.
     pub(crate) ended: HashSet<String>,
@@ -61,12 +61,12 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Reads a dead letter.
-    pub(crate) fn read_letter(&mut self, message: &Message) {
+    pub(crate) fn read_dead_letter(&mut self, message: &Message) {
         let attribute = |name: &str| message.message_attributes()?.get(name)?.string_value();
         let [owner, id] = ["owner", "id"].map(|name| attribute(name).unwrap_or_default().to_owned());
         let [receipt, body] =
             [message.message_id(), message.body()].map(|it| it.unwrap_or_default().to_owned());
-        self.letters.insert(receipt, ((owner, id), Text(body)));
+        self.dead_letters.insert(receipt, ((owner, id), Text(body)));
     }
 
     /// Reads what a function has logged about a last delivery.
@@ -98,7 +98,7 @@ const INCOMPLETE: &str = "incomplete";
 /// Everything that may be found.
 const KINDS: [&str; 7] = [LOST, ALTERED, TWICE, WRONG_OWNER, WRONG_OUTCOME, NOT_NOTIFIED, INCOMPLETE];
 
-/// Failures that the dead-letter recorder recorded, after a last delivery that the consumer could not record.
+/// Failures that the dead-letter recorder wrote, after a last delivery that the consumer could not.
 const RECOVERED: &str = "recovered";
 /// Those of them whose last delivery ended with the consumer killed.
 const KILLED: &str = "recovered after a kill";
@@ -164,7 +164,7 @@ impl Account {
     }
 
     fn check_outcome(&mut self, evidence: &Evidence, receipt: &str, sent: &Sent) {
-        let (item, letter) = (evidence.items.get(&sent.key), evidence.letters.get(receipt));
+        let (item, letter) = (evidence.items.get(&sent.key), evidence.dead_letters.get(receipt));
         let all = format!("{receipt}: {sent:?}, in the table {item:?}, dead-lettered {letter:?}");
         let Some(Found { outcome, content }) = &sent.found else { return self.find(LOST, all) };
         self.add(&outcome.status, 1);
@@ -223,7 +223,7 @@ impl Account {
                 self.find(ALTERED, format!("no client sent {key:?}: {item:?}"));
             }
         }
-        for (receipt, letter) in &evidence.letters {
+        for (receipt, letter) in &evidence.dead_letters {
             let fits = |sent: &Sent| (&sent.key, &sent.body) == (&letter.0, &letter.1);
             if !with_receipt(receipt).iter().any(fits) {
                 self.find(ALTERED, format!("no client sent the dead letter {receipt}: {letter:?}"));

@@ -227,16 +227,16 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     run.drain().await;
     listeners.shutdown().await;
 
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     run.until("reading dead letters", async |_| {
         // The recorder hides them for a while.
-        letters = stack.dead_letters().await;
-        letters.len() >= run.dead_letters().await
+        dead_letters = stack.dead_letters().await;
+        dead_letters.len() >= run.dead_letters().await
     })
     .await;
     let items = stack.items().await;
     let mut evidence = run.evidence();
-    letters.iter().for_each(|letter| evidence.read_letter(letter));
+    dead_letters.iter().for_each(|letter| evidence.read_dead_letter(letter));
     evidence.items = items.iter().filter_map(Found::of_item).collect();
     for entry in stack.function_entries() {
         evidence.read_log(&entry, stack.max_receive_count().into());
