@@ -219,6 +219,22 @@ async fn a_redriven_message_keeps_its_first_receipt_and_time() {
 }
 
 #[tokio::test]
+async fn the_outcome_of_a_redriven_message_replaces_failed_under_its_receipt() {
+    let consumer = TestConsumer::start().await;
+    let under_receipt = async || consumer.database.text("alice", &format!("#{}", receipt(1)), "status").await;
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
+    let last = delivered(record(1, "alice", "m-1", BODY), MAX_RECEIVE_COUNT);
+    assert_eq!(consumer.consume(&[last]).await, [receipt(1)].into());
+    assert_eq!(under_receipt().await, "failed");
+
+    let mut redriven = record(9, "alice", "m-1", BODY);
+    redriven["messageAttributes"]["receipt"] = json!({ "dataType": "String", "stringValue": receipt(1) });
+    assert_eq!(consumer.consume(&[redriven]).await, BTreeSet::new());
+    // Otherwise `failed` would show again when the message expires.
+    assert_eq!(under_receipt().await, "stored");
+}
+
+#[tokio::test]
 async fn an_outcome_that_cannot_be_kept_is_a_batch_item_failure_and_not_notified() {
     for (id, body, expected, fault) in [
         ("m-1", BODY, "stored", Fault::Throttle),
@@ -232,7 +248,7 @@ async fn an_outcome_that_cannot_be_kept_is_a_batch_item_failure_and_not_notified
         consumer.database.faults.only("BatchWriteItem");
         consumer.database.faults.always(fault);
         let second = record(2, "alice", id, body);
-        // A message that needs no note is not affected.
+        // A message that holds its own outcome is not affected.
         let batch = [second.clone(), record(3, "alice", "m-3", BODY)];
         let failures = consumer.consume_within(Duration::from_secs(5), &batch).await;
         assert_eq!(failures, [receipt(2)].into(), "{context}");
