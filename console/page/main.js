@@ -228,7 +228,7 @@ byId("one").addEventListener("input", check);
 byId("new-id").addEventListener("click", () => fill(newId(), byId("payload").value));
 byId("look-up").addEventListener("click", async () => {
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
-  showResponses([element("div", {}, element("h3", {}, "What is recorded for this id"), responseView(response))]);
+  showResponses([element("div", {}, element("h3", {}, "The message under this id"), responseView(response))]);
 });
 for (const button of document.querySelectorAll("[data-example]")) {
   button.addEventListener("click", () => {

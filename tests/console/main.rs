@@ -47,7 +47,7 @@ async fn a_repeated_a_different_and_an_invalid_message_end_as_the_api_says() {
         ("same", ["stored", "stored"], 200),
         ("other", ["conflict", "conflict"], 409),
         ("invalid", ["error", "error"], 400),
-        ("illegal", ["error", "rejected"], 400),
+        ("illegal", ["error", "error"], 400),
     ] {
         let before = page.get("all.length").await;
         page.click(&format!("[data-example={example}]")).await;
