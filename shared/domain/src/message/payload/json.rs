@@ -33,9 +33,9 @@ pub(super) fn same(left: &str, right: &str) -> bool {
 /// The first name that an object of a JSON text has twice, as a JSON Pointer (RFC 6901), at most `max_bytes` long. None
 /// if there is none.
 ///
-/// It keeps the names of open objects, and compares those of one object when that closes, sorted: neither many names
-/// nor deep nesting make it slow.
-pub(super) fn repeated_name(mut left: &str, max_bytes: usize) -> Option<String> {
+/// Every message pays for this, so it only looks at brackets, commas and strings. It keeps the names of open objects, and
+/// compares those of one object when that closes: neither many names nor deep nesting make it slow.
+pub(super) fn repeated_name(text: &str, max_bytes: usize) -> Option<String> {
     /// An array or object that is open.
     struct Open {
         /// How many names were kept before.
@@ -43,20 +43,31 @@ pub(super) fn repeated_name(mut left: &str, max_bytes: usize) -> Option<String> 
         /// The index of the element that is being read; none in an object.
         index: Option<usize>,
     }
+    let (bytes, mut at) = (text.as_bytes(), 0);
     let (mut open, mut names) = (Vec::<Open>::new(), Vec::<Cow<'_, [u8]>>::new());
-    loop {
-        left = left.trim_ascii_start();
-        match left.bytes().next()? {
-            bracket @ (b'{' | b'[') => {
-                open.push(Open { names_before: names.len(), index: (bracket == b'[').then_some(0) });
-                cut(&mut left, 1)?;
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'{' => open.push(Open { names_before: names.len(), index: None }),
+            b'[' => open.push(Open { names_before: names.len(), index: Some(0) }),
+            b',' => {
+                if let Some(Open { index: Some(index), .. }) = open.last_mut() {
+                    *index += 1;
+                }
             }
+            b'"' => {
+                let (inside, has_escapes) = string_at(bytes, at)?;
+                at += inside.len() + 1;
+                let space = bytes.get(at..)?.iter().position(|byte| !byte.is_ascii_whitespace());
+                // In an object, what a colon follows is a name.
+                if bytes.get(at + space.unwrap_or_default()) == Some(&b':') {
+                    names.push(if has_escapes { unescaped(inside)? } else { Cow::Borrowed(inside) });
+                }
+            }
+            b']' => _ = open.pop(),
             b'}' => {
                 let closed = open.pop()?;
-                let own = &mut names[closed.names_before..];
-                own.sort_unstable();
-                if let Some(pair) = own.windows(2).find(|pair| pair[0] == pair[1]) {
-                    let name = pair[0].clone();
+                if let Some(name) = twice(&mut names[closed.names_before..]) {
                     let path = open.iter().enumerate().map(|(depth, outer)| match outer.index {
                         Some(index) => Cow::Owned(index.to_string().into_bytes()),
                         // The last name that was kept before the next one opened is the one that it is under.
@@ -65,37 +76,47 @@ pub(super) fn repeated_name(mut left: &str, max_bytes: usize) -> Option<String> 
                             names[inner.names_before - 1].clone()
                         }
                     });
-                    return Some(pointer(path.chain([name.clone()]), max_bytes));
+                    return Some(pointer(path.chain([name]), max_bytes));
                 }
                 names.truncate(closed.names_before);
-                cut(&mut left, 1)?;
             }
-            b']' => {
-                open.pop()?;
-                cut(&mut left, 1)?;
-            }
-            b',' => {
-                if let Some(Open { index: Some(index), .. }) = open.last_mut() {
-                    *index += 1;
-                }
-                cut(&mut left, 1)?;
-            }
-            b'"' => {
-                let text = string(&mut left)?;
-                // In an object, what a colon follows is a name.
-                if left.trim_ascii_start().starts_with(':') {
-                    names.push(text);
-                    cut(&mut left, 1)?;
-                }
-            }
-            _ => {
-                literal(&mut left)?;
-            }
-        }
-        if open.is_empty() {
-            return None;
+            // White space, a colon, or a part of a number, a boolean or null.
+            _ => {}
         }
     }
+    None
+}
+
+/// A name that is there twice.
+fn twice<'a>(names: &mut [Cow<'a, [u8]>]) -> Option<Cow<'a, [u8]>> {
+    /// Up to this many, comparing each with each is quicker than sorting.
+    const FEW: usize = 8;
+    if names.len() > FEW {
+        names.sort_unstable();
+        return names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone());
+    }
+    let (_, repeated) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name))?;
+    Some(repeated.clone())
+}
+
+/// The string that begins behind a quotation mark, up to the next one, as it is written; and whether it has escapes.
+fn string_at(bytes: &[u8], start: usize) -> Option<(&[u8], bool)> {
+    let (mut end, mut has_escapes) = (start, false);
+    loop {
+        // Long texts are in strings: this looks at many bytes at once.
+        end += memchr::memchr2(b'"', b'\\', bytes.get(end..)?)?;
+        if bytes[end] == b'"' {
+            return Some((&bytes[start..end], has_escapes));
+        }
+        has_escapes = true;
+        end += 2;
+    }
+}
+
+/// A string without its escapes.
+fn unescaped(inside: &[u8]) -> Option<Cow<'static, [u8]>> {
+    let written = [b"\"", inside, b"\""].concat();
+    Some(Cow::Owned(serde_json::from_slice::<Unescaped>(&written).ok()?.0))
 }
 
 /// A JSON Pointer with these parts, or its beginning.
@@ -147,19 +168,9 @@ impl<'a> Json<'a> {
 
 /// Cuts off a string, and returns it without its escapes.
 fn string<'a>(left: &mut &'a str) -> Option<Cow<'a, [u8]>> {
-    let mut escaped = false;
-    let inside = left.get(1..)?.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    })?;
-    let written = cut(left, inside + 2)?;
-    let inside = written.get(1..=inside)?;
-    Some(if inside.contains('\\') {
-        Cow::Owned(serde_json::from_str::<Unescaped>(written).ok()?.0)
-    } else {
-        Cow::Borrowed(inside.as_bytes())
-    })
+    let (inside, has_escapes) = string_at(left.as_bytes(), 1)?;
+    cut(left, inside.len() + 2)?;
+    if has_escapes { unescaped(inside) } else { Some(Cow::Borrowed(inside)) }
 }
 
 /// Cuts off a number, a boolean or null.

@@ -97,6 +97,12 @@ fn no_object_has_a_name_twice() {
     ] {
         assert_eq!(repeated(text), None, "{text}");
     }
+    for (names, first) in [(7, 0), (8, 7), (9, 0), (100, 99)] {
+        let members: String = (0..names).map(|name| format!("\"n{name}\":{{}},")).collect();
+        assert_eq!(repeated(&format!("{{{members}\"last\":1}}")), None, "{names}");
+        let pointer = repeated(&format!("{{{members}\"n{first}\":1}}"));
+        assert_eq!(pointer, Some(format!("/n{first}")), "{names}");
+    }
     let long = "x".repeat(1000);
     let pointer = repeated(&format!("{{\"{long}\":1,\"{long}\":1}}")).expect("twice");
     assert_eq!(pointer, format!("/{}…", &long[..255]));
