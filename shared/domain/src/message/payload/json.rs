@@ -58,9 +58,13 @@ pub(super) fn repeated_name(text: &str, max_bytes: usize) -> Option<String> {
             b'"' => {
                 let (inside, has_escapes) = string_at(bytes, at)?;
                 at += inside.len() + 1;
-                let space = bytes.get(at..)?.iter().position(|byte| !byte.is_ascii_whitespace());
+                let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+                let mut next = at;
+                while bytes.get(next).is_some_and(is_space) {
+                    next += 1;
+                }
                 // In an object, what a colon follows is a name.
-                if bytes.get(at + space.unwrap_or_default()) == Some(&b':') {
+                if bytes.get(next) == Some(&b':') {
                     names.push(if has_escapes { unescaped(inside)? } else { Cow::Borrowed(inside) });
                 }
             }
@@ -103,13 +107,14 @@ fn twice<'a>(names: &mut [Cow<'a, [u8]>]) -> Option<Cow<'a, [u8]>> {
 fn string_at(bytes: &[u8], start: usize) -> Option<(&[u8], bool)> {
     let (mut end, mut has_escapes) = (start, false);
     loop {
-        // Long texts are in strings: this looks at many bytes at once.
-        end += memchr::memchr2(b'"', b'\\', bytes.get(end..)?)?;
-        if bytes[end] == b'"' {
-            return Some((&bytes[start..end], has_escapes));
+        match bytes.get(end)? {
+            b'"' => return Some((&bytes[start..end], has_escapes)),
+            b'\\' => {
+                has_escapes = true;
+                end += 2;
+            }
+            _ => end += 1,
         }
-        has_escapes = true;
-        end += 2;
     }
 }
 
