@@ -84,7 +84,7 @@ async fn a_dead_letter_with_an_outcome_is_looked_up_once_and_left_alone() {
     let dead_letters =
         [dead(1, "m-1", r#"{"a":1}"#), dead(2, "m-2", r#"{"a":2}"#), dead(3, "m-1", r#"{"a":3}"#)];
     assert!(consumer.consume(&dead_letters[..1]).await.is_empty());
-    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
+    consumer.database.faults.next([Fault::Reject; 3]);
     assert_eq!(consumer.consume(&dead_letters[1..]).await, [receipt(2)].into());
     let (items, notified) = (consumer.database.items(MESSAGES).await.len(), consumer.pushes.requests().len());
     let queue = Queue::start(&dead_letters).await;

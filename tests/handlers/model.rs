@@ -136,8 +136,8 @@ async fn run(steps: Vec<Step>) {
                     Delivery::Undisturbed => {}
                     Delivery::LosesResponse => consumer.database.faults.next([Fault::CutAfter]),
                     Delivery::FailsForGood => {
-                        // A valid message is tried in a batch and by itself, an invalid one by itself.
-                        let attempts = if body == Body::Invalid { 1 } else { 2 };
+                        // It is read first. A valid message is tried in a batch and by itself then, an invalid one by itself.
+                        let attempts = if body == Body::Invalid { 2 } else { 3 };
                         consumer.database.faults.next(vec![Fault::Reject; attempts]);
                         record = delivered(record, MAX_RECEIVE_COUNT);
                         status = "failed";

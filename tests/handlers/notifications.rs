@@ -36,9 +36,11 @@ fn settled(number: usize, owner: &str) -> Decided {
         owner: Owner::parse(owner).expect("legal"),
         id: "m-1".to_owned(),
         receipt: Receipt::parse(&receipt(number)).expect("a receipt"),
+        index: 0,
+        record_size: 1,
         correlation_id: None,
     };
-    Decided { request, outcome, is_duplicate: false, needs_keeping: false }
+    Decided { request, outcome, is_duplicate: false, is_held: true, needs_keeping: false }
 }
 
 fn push(consumer: &TestConsumer, budget: Duration) -> Push {

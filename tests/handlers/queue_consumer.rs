@@ -411,8 +411,8 @@ async fn a_last_delivery_that_fails_becomes_failed_and_notified_and_a_batch_item
         delivered(record(1, "alice", "m-1", r#"{"a":1}"#), MAX_RECEIVE_COUNT),
         delivered(record(2, "alice", "m-2", r#"{"a":2}"#), MAX_RECEIVE_COUNT - 1),
     ];
-    // The database rejects the batch, and each message by itself, but not the write of the failure.
-    consumer.database.faults.next([Fault::Reject, Fault::Reject, Fault::Reject]);
+    // The database denies the read, the batch, and each message by itself, but not the write of the failure.
+    consumer.database.faults.next([Fault::Reject; 4]);
     assert_eq!(consumer.consume(&records).await, receipts([1, 2]));
     assert_eq!(consumer.status("alice", "m-1").await, "failed");
     assert_eq!(consumer.database.text("alice", "m-1", "payload").await, r#"{"a":1}"#);
@@ -430,8 +430,9 @@ async fn a_last_delivery_that_fails_becomes_failed_and_notified_and_a_batch_item
 async fn a_last_delivery_that_took_effect_is_no_failure() {
     let consumer = TestConsumer::start().await;
     let last = [delivered(record(1, "alice", "m-1", r#"{"a":1}"#), MAX_RECEIVE_COUNT)];
-    // Stored, but the response is lost; then the database rejects the message until it counts as failed.
-    consumer.database.faults.next([Fault::CutAfter, Fault::Reject, Fault::Reject]);
+    // Read, and stored, but the response is lost; then the database denies everything until the message counts as failed.
+    let lost = [Fault::None, Fault::CutAfter];
+    consumer.database.faults.next(lost.into_iter().chain([Fault::Reject; 3]));
     assert!(consumer.consume(&last).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "stored");
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["stored m-1"]);
@@ -441,7 +442,7 @@ async fn a_last_delivery_that_took_effect_is_no_failure() {
 async fn a_rejection_on_the_last_delivery_is_no_failure() {
     let consumer = TestConsumer::start().await;
     let last = [delivered(record(1, "alice", "m-1", "hello"), MAX_RECEIVE_COUNT)];
-    consumer.database.faults.next([Fault::Reject]);
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
     assert!(consumer.consume(&last).await.is_empty());
     assert_eq!(consumer.status("alice", "m-1").await, "rejected");
     assert_eq!(consumer.pushes.outcomes("alice-1"), ["rejected m-1"]);

@@ -183,7 +183,7 @@ async fn a_receipt_of_another_id_is_not_found() {
 async fn a_failed_message_stays_failed_by_its_receipt_until_it_is_stored_itself() {
     let consumer = TestConsumer::start().await;
     let first = record(1, "alice", "m-1", BODY);
-    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
+    consumer.database.faults.next([Fault::Reject; 3]);
     let failures = consumer.consume(&[delivered(first.clone(), MAX_RECEIVE_COUNT)]).await;
     assert_eq!(failures, [receipt(1)].into());
     assert_outcomes(&consumer, &["failed"], "after its last delivery").await;
@@ -222,7 +222,7 @@ async fn a_redriven_message_keeps_its_first_receipt_and_time() {
 async fn the_outcome_of_a_redriven_message_replaces_failed_under_its_receipt() {
     let consumer = TestConsumer::start().await;
     let under_receipt = async || consumer.database.text("alice", &format!("#{}", receipt(1)), "status").await;
-    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
+    consumer.database.faults.next([Fault::Reject; 3]);
     let last = delivered(record(1, "alice", "m-1", BODY), MAX_RECEIVE_COUNT);
     assert_eq!(consumer.consume(&[last]).await, [receipt(1)].into());
     assert_eq!(under_receipt().await, "failed");

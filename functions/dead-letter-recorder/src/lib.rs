@@ -24,7 +24,7 @@ use aws_sdk_sqs::{
     Client,
     types::{Message, MessageSystemAttributeName},
 };
-use intake_domain::state::Status;
+use intake_domain::{message::Receipt, state::Status};
 use intake_platform::{
     delivery::Delivery,
     metrics::{Metric, Metrics},
@@ -127,20 +127,22 @@ impl DeadLetterRecorder {
     /// among them, because no client can look them up.
     async fn without_outcome(&self, records: Vec<SqsMessage>) -> (Vec<Delivery>, usize) {
         let (mut open, mut not_looked_up) = (Vec::new(), 0);
-        for delivery in records.into_iter().flat_map(parse) {
-            if self.is_done(&delivery.request.record_id) {
+        for deliveries in records.into_iter().flat_map(parse) {
+            // The outcomes of a bulk are kept together: its first message stands for all.
+            let Some(first) = deliveries.first() else { continue };
+            if self.is_done(&first.request.record_id) {
                 continue;
             }
-            match self.settler.find_outcome(&delivery).await {
-                Ok(found) if is_final(&found) => self.remember(&delivery.request.record_id),
-                Ok(_) => open.push(delivery),
+            match self.settler.find_outcome(first).await {
+                Ok(found) if is_final(&found, &first.request.receipt) => self.remember(&first.request.record_id),
+                Ok(_) => open.extend(deliveries),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
                     not_looked_up += 1;
                 }
                 // Perhaps Intake has not written the item under its key: the outcome can still be kept under its
                 // receipt. If the table denies everything, that will fail, too.
-                Err(_) => open.push(delivery),
+                Err(_) => open.extend(deliveries),
             }
         }
         (open, not_looked_up)
@@ -189,9 +191,9 @@ fn as_record(message: Message) -> SqsMessage {
     record
 }
 
-/// Whether a look-up will go on finding this outcome: one under the receipt stays, and so does a stored message; another
-/// may be replaced.
-fn is_final(found: &Found) -> bool {
+/// Whether a look-up will go on finding this outcome: what is under the receipt stays, and so does a stored message;
+/// another may be replaced. Of a bulk, a message is not everything.
+fn is_final(found: &Found, receipt: &Receipt) -> bool {
     let stored = found.message.as_ref().filter(|message| message.outcome.status == Status::Stored);
-    found.under_receipt.is_some() || stored.is_some()
+    found.under_receipt.is_some() || (stored.is_some() && !receipt.is_bulk())
 }

@@ -1,9 +1,11 @@
 //! The report of a batch: the response to Lambda, and what is logged and counted.
 
+use std::collections::BTreeSet;
+
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use intake_domain::state::Status;
 use intake_platform::{
-    delivery::{Decided, QueuedRequest, Unsettled, is_last},
+    delivery::{Bulks, Decided, QueuedRequest, Unsettled, is_last},
     metrics::{Metric, Metrics},
     push::PushSummary,
     record::Unattributed,
@@ -13,7 +15,9 @@ use intake_platform::{
 #[derive(Debug)]
 pub(crate) struct BatchReport {
     max_receive_count: u32,
-    failures: Vec<String>,
+    /// The records of which a message is not settled, or failed.
+    failures: BTreeSet<String>,
+    bulks: Bulks,
     metrics: Metrics,
 }
 
@@ -21,12 +25,16 @@ impl BatchReport {
     pub(crate) fn of(records: usize, max_receive_count: u32) -> Self {
         let mut metrics = Metrics::default();
         metrics.count(Metric::BatchSize, records);
-        Self { max_receive_count, failures: Vec::new(), metrics }
+        Self { max_receive_count, failures: BTreeSet::new(), bulks: Bulks::default(), metrics }
     }
 
     /// The outcome can be looked up.
     pub(crate) fn settled(&mut self, settled: &Decided) {
-        settled.log();
+        if settled.request.receipt.is_bulk() {
+            self.bulks.settled(settled);
+        } else {
+            settled.log();
+        }
         let outcome = &settled.outcome;
         let metric = match outcome.status {
             Status::Stored if settled.is_duplicate => Metric::Duplicate,
@@ -37,7 +45,7 @@ impl BatchReport {
         };
         if outcome.status == Status::Failed {
             // SQS moves the message to the dead-letter queue because it is reported.
-            self.failures.push(settled.request.record_id.clone());
+            self.failures.insert(settled.request.record_id.clone());
         }
         if let (Metric::Stored, Some(stored_at)) = (metric, outcome.stored_at) {
             self.metrics.time_to_stored(outcome.received_at, stored_at);
@@ -66,7 +74,7 @@ impl BatchReport {
             tracing::warn!(correlation_id, message_id, receipt, attempt, "not settled: to be redelivered");
             self.metrics.count(Metric::Retried, 1);
         }
-        self.failures.push(record_id);
+        self.failures.insert(record_id);
     }
 
     /// The record ends in the dead-letter queue, for an operator to see: no client can look it up.
@@ -77,10 +85,11 @@ impl BatchReport {
         self.delivered(attempts);
         let is_last = is_last(attempts, self.max_receive_count);
         self.metrics.count(if is_last { Metric::Failed } else { Metric::Retried }, 1);
-        self.failures.push(record_id);
+        self.failures.insert(record_id);
     }
 
     pub(crate) fn response(mut self, pushed: PushSummary) -> SqsBatchResponse {
+        self.bulks.log();
         pushed.count(&mut self.metrics);
         self.metrics.write();
         // These types may get more fields, and cannot be written out.

@@ -1,11 +1,13 @@
 //! `GET /messages/{id}`: the state of a message; with `?receipt=…`, the outcome of that one request.
+//! `GET /receipts/{receipt}`: the outcomes of all messages of a bulk.
 //!
 //! The story of a request:
 //!
 //! 1. Without a receipt, the item of the message is read: its current state, whichever request brought it there.
 //! 2. With a receipt, the item of the message and what is kept under the receipt are read in one request. The message
 //!    holds the outcome if it names the receipt.
-//! 3. A receipt with neither is `queued`: that status is written nowhere, because writing it would couple the way into
+//! 3. Of a bulk, what is kept under the receipt has the outcome of each of its messages.
+//! 4. A receipt with neither is `queued`: that status is written nowhere, because writing it would couple the way into
 //!    the queue to the database.
 
 use intake_domain::{
@@ -60,6 +62,17 @@ struct MessageStatus<'a> {
     text: Option<&'a str>,
 }
 
+/// The body of a response about a bulk.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BulkStatus<'a> {
+    receipt: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_to_the_millisecond")]
+    received_at: Option<Timestamp>,
+    outcomes: Vec<MessageStatus<'a>>,
+}
+
 /// The detail of a response when the table is unavailable.
 const UNREADABLE: &str = "The message could not be looked up. Send the same request again.";
 
@@ -89,12 +102,15 @@ impl StatusLookup {
         // There is nothing to count but a cold start.
         Metrics::default().write();
         let caller = Caller::of(&request);
+        if let Some(receipt) = request.path_parameters().first("receipt") {
+            return self.handle_bulk(&caller, receipt).await;
+        }
         match self.look_up(&caller, &request).await {
             Ok(looked_up) => {
                 let id = caller.id_text();
                 let status = match &looked_up {
                     LookedUp::Message(message) => of_message(id, message)?,
-                    LookedUp::UnderReceipt(receipt, found) => of_receipt(receipt, found),
+                    LookedUp::UnderReceipt(receipt, found) => of_receipt(Some(receipt), found),
                     LookedUp::Queued(receipt) => queued(id, receipt),
                 };
                 tracing::info!(
@@ -108,6 +124,45 @@ impl StatusLookup {
             }
             Err(problem) => self.responses.problem(&caller, &problem),
         }
+    }
+
+    /// Handles a request about a bulk.
+    async fn handle_bulk(&self, caller: &Caller, receipt: &str) -> Result<Response<Body>, Error> {
+        let (receipt, kept) = match self.by_bulk(caller, receipt).await {
+            Ok(found) => found,
+            Err(problem) => return self.responses.problem(caller, &problem),
+        };
+        let of_message = |one| MessageStatus { received_at: None, ..of_receipt(None, one) };
+        let status = BulkStatus {
+            receipt: receipt.as_str(),
+            status: if kept.is_empty() { "queued" } else { "settled" },
+            received_at: kept.first().map(|one| one.outcome.received_at),
+            outcomes: kept.iter().map(of_message).collect(),
+        };
+        tracing::info!(
+            correlation_id = caller.correlation_id.as_deref(),
+            receipt = status.receipt,
+            outcome = status.status,
+            "looked up"
+        );
+        self.responses.json(StatusCode::OK, &status)
+    }
+
+    /// A bulk's receipt, and what is kept under it: nothing, if a message of it is open.
+    async fn by_bulk(
+        &self,
+        caller: &Caller,
+        receipt: &str,
+    ) -> Result<(Receipt, Vec<UnderReceipt>), Problem> {
+        let receipt = Receipt::parse(receipt).ok().filter(Receipt::is_bulk).ok_or_else(|| {
+            Problem::invalid_receipt(
+                "Here are the receipts of POST /queue, which begin with bulk-. Look up any other one as \
+                 /messages/{id}?receipt=….",
+            )
+        })?;
+        let found = self.outcomes.find(None, caller.owner()?, &receipt).await;
+        let found = found.map_err(|error| table_problem(&error, UNREADABLE))?;
+        Ok((receipt, found.under_receipt.unwrap_or_default()))
     }
 
     async fn look_up(&self, caller: &Caller, request: &Request) -> Result<LookedUp, Problem> {
@@ -139,13 +194,16 @@ impl StatusLookup {
         let found = self.outcomes.find(key, owner, &receipt).await;
         match found.map_err(|error| table_problem(&error, UNREADABLE))? {
             Found { message: Some(message), .. } => Ok(LookedUp::Message(message)),
-            // An illegal id is kept as the queue delivered it, which need not be how the path has it.
-            Found { under_receipt: Some(found), .. }
-                if MessageId::parse(&*found.id).is_ok() && found.id != caller.id_text() =>
-            {
-                Err(Problem::not_found("This receipt belongs to another of your messages."))
+            Found { under_receipt: Some(kept), .. } => {
+                // An illegal id is kept as the queue delivered it, which need not be how the path has it.
+                let is_single = !receipt.is_bulk();
+                let is_this = |one: &UnderReceipt| {
+                    one.id == caller.id_text() || (is_single && MessageId::parse(&*one.id).is_err())
+                };
+                let one = kept.into_iter().find(is_this);
+                one.map(|one| LookedUp::UnderReceipt(receipt, one))
+                    .ok_or_else(|| Problem::not_found("This receipt belongs to another of your messages."))
             }
-            Found { under_receipt: Some(found), .. } => Ok(LookedUp::UnderReceipt(receipt, found)),
             Found { .. } => Ok(LookedUp::Queued(receipt)),
         }
     }
@@ -165,8 +223,8 @@ fn of_message<'a>(id: &'a str, message: &'a Message) -> Result<MessageStatus<'a>
     })
 }
 
-fn of_receipt<'a>(receipt: &'a Receipt, found: &'a UnderReceipt) -> MessageStatus<'a> {
-    let (via, receipt) = (Some("queue"), Some(receipt.as_str()));
+fn of_receipt<'a>(receipt: Option<&'a Receipt>, found: &'a UnderReceipt) -> MessageStatus<'a> {
+    let (via, receipt) = (receipt.map(|_| "queue"), receipt.map(Receipt::as_str));
     MessageStatus { via, receipt, ..of_outcome(&found.id, &found.outcome) }
 }
 

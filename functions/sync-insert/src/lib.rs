@@ -1,4 +1,5 @@
-//! `PUT /messages/{id}`: stores a message, and responds with success only after that took effect.
+//! `PUT /messages/{id}` stores a message, and `POST /messages` up to a hundred; each responds with success only after
+//! that took effect.
 //!
 //! The story of a request:
 //!
@@ -7,8 +8,13 @@
 //! 3. One conditional write stores it, unless something is stored under its id already.
 //! 4. The response says which it was: `201` stored now, `200` the same payload was stored before, `409` another one is.
 //!
+//! Of many messages (`bulk.rs`), each is checked by itself and the valid ones are stored 25 in a request, as
+//! the consumer of the queue does. The response has the outcome of each: `200` if all are stored, `207` if not.
+//!
 //! The caller may repeat a request whenever it has no response: the id makes that safe. That is why no failure has to be
 //! undone here, and why a `503` says "send it again" although the write may have taken effect.
+
+mod bulk;
 
 use intake_domain::{
     message::{InvalidPayload, Payload, Via},
@@ -24,7 +30,7 @@ use jiff::Timestamp;
 use lambda_http::{
     Body, Error, Request, Response,
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, Method, StatusCode,
         header::{CONTENT_ENCODING, CONTENT_TYPE},
     },
 };
@@ -60,6 +66,10 @@ impl SyncInsert {
     pub async fn handle(&self, request: Request) -> Result<Response<Body>, Error> {
         let received_at = Timestamp::now();
         let caller = Caller::of(&request);
+        // The one path of this function without an id.
+        if request.method() == Method::POST {
+            return self.handle_bulk(&caller, &request, received_at).await;
+        }
         let stored = self.store(&caller, &request, received_at).await;
         count(&stored, received_at).write();
         match stored {
@@ -150,16 +160,20 @@ fn is_json_in_utf8(media_type: &str) -> bool {
         })
 }
 
+/// The body as text.
+fn text(body: &Body) -> Result<&str, Problem> {
+    match body {
+        Body::Text(text) => Ok(text),
+        Body::Binary(bytes) => {
+            str::from_utf8(bytes).map_err(|_| Problem::invalid_body("the message is not UTF-8 text"))
+        }
+        _ => Ok(""),
+    }
+}
+
 /// The payload, kept as text: as a JSON value it would lose the order of its keys and the digits of large numbers.
 fn payload(body: &Body) -> Result<Payload, Problem> {
-    let text = match body {
-        Body::Text(text) => text.as_str(),
-        Body::Binary(bytes) => {
-            str::from_utf8(bytes).map_err(|_| Problem::invalid_body("the message is not UTF-8 text"))?
-        }
-        _ => "",
-    };
-    Payload::parse(text).map_err(|error| match error {
+    Payload::parse(text(body)?).map_err(|error| match error {
         InvalidPayload::TooLarge { .. } => Problem::payload_too_large(error.to_string()),
         _ => Problem::invalid_body(error.to_string()),
     })

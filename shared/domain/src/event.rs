@@ -10,8 +10,8 @@ use crate::{
 
 /// One CloudEvent about one request: it says what the look-up by its receipt says.
 ///
-/// `id` consists of the receipt and the status: notified twice of one outcome, a client sees the same `source` and
-/// `id`, which CloudEvents 1.0 defines as a duplicate.
+/// `id` consists of the receipt and the status, and of the message's id in between if the receipt stands for many:
+/// notified twice of one outcome, a client sees the same `source` and `id`, which CloudEvents 1.0 defines as a duplicate.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event<'a> {
     specversion: &'static str,
@@ -42,9 +42,14 @@ impl<'a> Event<'a> {
     /// The event about a request: `subject` is the id of the message, legal or not.
     pub fn new(subject: &'a str, receipt: &'a Receipt, outcome: &'a Outcome) -> Self {
         let Outcome { status, received_at, stored_at, .. } = *outcome;
+        let (of_request, status_text) = (receipt.as_str(), status.as_str());
         Self {
             specversion: "1.0",
-            id: format!("{}:{}", receipt.as_str(), status.as_str()),
+            id: if receipt.is_bulk() {
+                format!("{of_request}:{subject}:{status_text}")
+            } else {
+                format!("{of_request}:{status_text}")
+            },
             source: "/intake",
             event_type: match status {
                 Status::Stored => "intake.message.stored",
@@ -101,6 +106,9 @@ mod tests {
                 },
             })
         );
+        let bulk = Receipt::of_bulk(receipt.as_str()).expect("a receipt");
+        let event = serde_json::to_value(Event::new("m-1", &bulk, &outcome_of_a_stored)).expect("serializes");
+        assert_eq!(event["id"], "bulk-5fea7756-0ea4-451a-a703-a558b933e274:m-1:stored");
         let outcome_of_a_rejected = outcome(Status::Rejected, None, Some("not an object".to_owned()));
         let event = Event::new("m-1", &receipt, &outcome_of_a_rejected);
         assert_eq!(

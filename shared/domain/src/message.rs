@@ -111,29 +111,51 @@ impl Owner {
     }
 }
 
-/// What a client gets with a `202`: the id that SQS gave the record, a UUID in lower case. It stands for that one
-/// request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a client gets with a `202`: the id that SQS gave the record, a UUID in lower case; with `bulk-` in front if the
+/// request had many messages. It stands for that one request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Receipt(String);
 
 /// Why a text is not a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a receipt is the UUID in the response to the request that queued the message")]
+#[error("a receipt is what the response to a queued request calls so: a UUID, or bulk- and a UUID")]
 pub struct InvalidReceipt;
 
 impl Receipt {
+    /// What the receipt of a request with many messages begins with.
+    const BULK: &str = "bulk-";
+
     /// Parses a receipt.
     ///
     /// # Errors
-    /// [`InvalidReceipt`] if it does not have the form of a UUID (8-4-4-4-12 hexadecimal digits).
+    /// [`InvalidReceipt`] if it does not have the form of a UUID (8-4-4-4-12 hexadecimal digits), with or without
+    /// `bulk-` in front.
     pub fn parse(text: &str) -> Result<Self, InvalidReceipt> {
+        let (prefix, uuid) = text.strip_prefix(Self::BULK).map_or(("", text), |uuid| (Self::BULK, uuid));
         let groups = [8, 4, 4, 4, 12];
-        let mut parts = text.split('-');
+        let mut parts = uuid.split('-');
         let is_group = |part: &str, length: usize| {
             part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
         };
         let all = groups.into_iter().all(|length| parts.next().is_some_and(|part| is_group(part, length)));
-        if all && parts.next().is_none() { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidReceipt) }
+        if all && parts.next().is_none() {
+            Ok(Self(format!("{prefix}{}", uuid.to_ascii_lowercase())))
+        } else {
+            Err(InvalidReceipt)
+        }
+    }
+
+    /// The receipt of a request with many messages, whose record has this id.
+    ///
+    /// # Errors
+    /// [`InvalidReceipt`] if the record id is not a UUID.
+    pub fn of_bulk(record_id: &str) -> Result<Self, InvalidReceipt> {
+        Self::parse(&format!("{}{record_id}", Self::BULK))
+    }
+
+    /// Whether it stands for a request with many messages.
+    pub fn is_bulk(&self) -> bool {
+        self.0.starts_with(Self::BULK)
     }
 
     /// The receipt as text.
@@ -209,10 +231,17 @@ mod tests {
     fn a_receipt_is_a_uuid() {
         let receipt = Receipt::parse("5FEA7756-0ea4-451a-a703-a558b933e274").expect("a receipt in any case");
         assert_eq!(receipt.as_str(), "5fea7756-0ea4-451a-a703-a558b933e274");
+        assert!(!receipt.is_bulk());
+        let bulk = Receipt::parse("bulk-5FEA7756-0ea4-451a-a703-a558b933e274").expect("a bulk's receipt");
+        assert_eq!(bulk.as_str(), "bulk-5fea7756-0ea4-451a-a703-a558b933e274");
+        assert!(bulk.is_bulk());
+        assert_eq!(Receipt::of_bulk(receipt.as_str()), Ok(bulk.clone()));
+        assert_eq!(Receipt::of_bulk(bulk.as_str()), Err(InvalidReceipt), "one prefix is enough");
         for bad in [
             "",
             "5fea7756",
             "5fea7756-0ea4-451a-a703-a558b933e27",
+            "BULK-5fea7756-0ea4-451a-a703-a558b933e274",
             "5fea7756-0ea4-451a-a703-a558b933e274-",
             "5fea7756-0ea4-451a-a703-a558b933e27g",
             "5fea77560ea4451aa703a558b933e274",

@@ -1,5 +1,7 @@
-//! One message of a record on its way. A [`Delivery`] is [`Decided`] when its outcome is certain. It is [`Unsettled`] until
+//! One message of a record on its way: a record has one, or as many as a bulk. A [`Delivery`] is [`Decided`] when its outcome is certain. It is [`Unsettled`] until
 //! a look-up finds that outcome.
+
+use std::collections::BTreeMap;
 
 use intake_domain::{
     message::{Owner, Receipt},
@@ -18,8 +20,12 @@ pub struct QueuedRequest {
     pub owner: Owner,
     /// The text of the message's id, legal or not.
     pub id: String,
-    /// The receipt that the client got: the record id, unless the message was redriven.
+    /// The receipt that the client got: it is made of the record id, unless the message was redriven.
     pub receipt: Receipt,
+    /// Which message of its record it is, from 0.
+    pub index: usize,
+    /// How many messages its record has.
+    pub record_size: usize,
     /// Joins the log lines of the message; none if the gateway sent none.
     pub correlation_id: Option<CorrelationId>,
 }
@@ -42,6 +48,8 @@ pub struct Decided {
     pub outcome: Outcome,
     /// Whether another request had stored the same payload before.
     pub is_duplicate: bool,
+    /// Whether the message in the table holds the outcome.
+    pub is_held: bool,
     /// Whether the outcome has to be kept under the receipt.
     pub needs_keeping: bool,
 }
@@ -102,7 +110,9 @@ impl Delivery {
         // `failed` would show again when the message expires.
         let is_redriven = !request.record_id.eq_ignore_ascii_case(request.receipt.as_str());
         let is_duplicate = matches!(effect, Some(Effect::Duplicate(_)));
-        Decided { request, outcome, is_duplicate, needs_keeping: is_redriven || !is_held }
+        // A client reads the outcomes of a bulk in one place, whatever its messages hold.
+        let needs_keeping = is_redriven || !is_held || request.receipt.is_bulk();
+        Decided { request, outcome, is_duplicate, is_held, needs_keeping }
     }
 }
 
@@ -124,6 +134,58 @@ impl Decided {
             );
         } else {
             tracing::info!(correlation_id, message_id, receipt, attempt, outcome, "settled");
+        }
+    }
+}
+
+/// What the messages of bulks ended as, counted by receipt: a line for each message would cost more than storing it.
+#[derive(Clone, Debug, Default)]
+pub struct Bulks(BTreeMap<Receipt, Counts>);
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    correlation_id: Option<CorrelationId>,
+    attempt: Option<u32>,
+    stored: usize,
+    duplicate: usize,
+    rejected: usize,
+    conflict: usize,
+    failed: usize,
+}
+
+impl Bulks {
+    /// Counts a message of a bulk, and logs it if it is not stored.
+    pub fn settled(&mut self, settled: &Decided) {
+        let counts = self.0.entry(settled.request.receipt.clone()).or_default();
+        counts.correlation_id.clone_from(&settled.request.correlation_id);
+        counts.attempt = settled.outcome.attempts;
+        *match settled.outcome.status {
+            Status::Stored if settled.is_duplicate => &mut counts.duplicate,
+            Status::Stored => &mut counts.stored,
+            Status::Rejected => &mut counts.rejected,
+            Status::Conflict => &mut counts.conflict,
+            Status::Failed => &mut counts.failed,
+        } += 1;
+        if settled.outcome.status != Status::Stored {
+            settled.log();
+        }
+    }
+
+    /// Logs a line for each bulk.
+    pub fn log(&self) {
+        for (receipt, counts) in &self.0 {
+            let Counts { correlation_id, attempt, stored, duplicate, rejected, conflict, failed } = counts;
+            tracing::info!(
+                correlation_id = correlation_id.as_deref(),
+                receipt = receipt.as_str(),
+                attempt,
+                stored,
+                duplicate,
+                rejected,
+                conflict,
+                failed,
+                "bulk settled, as far as this delivery goes"
+            );
         }
     }
 }

@@ -135,7 +135,7 @@ impl Push {
         let mut known = HashSet::new();
         let mut by_owner = BTreeMap::<&Owner, Vec<&Decided>>::new();
         for one in settled {
-            if known.insert((&one.request.receipt, one.outcome.status)) {
+            if known.insert((&one.request.receipt, one.request.index, one.outcome.status)) {
                 by_owner.entry(&one.request.owner).or_default().push(one);
             }
         }
@@ -247,13 +247,15 @@ fn in_turns<'a>(recipients: &'a [Recipient<'_>]) -> Vec<(usize, &'a Connection)>
     (0..longest).flat_map(turn).collect()
 }
 
-/// A line for each event, unless its owner has no connection.
+/// A line for each request, unless its owner has no connection.
 fn log(settled: &[&Decided], summary: PushSummary) {
     if summary == PushSummary::default() {
         return;
     }
     let PushSummary { pushed, gone, failed: push_failed, skipped: push_skipped } = summary;
-    for Decided { request: QueuedRequest { correlation_id, receipt, .. }, outcome, .. } in settled {
+    // The messages of a bulk are next to each other.
+    for request in settled.chunk_by(|one, next| one.request.receipt == next.request.receipt) {
+        let Decided { request: QueuedRequest { correlation_id, receipt, .. }, outcome, .. } = request[0];
         let correlation_id = correlation_id.as_deref();
         let (receipt, outcome) = (receipt.as_str(), outcome.status.as_str());
         tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, push_skipped, "notified");

@@ -1,4 +1,4 @@
-//! From an SQS record to a delivery.
+//! From an SQS record to its deliveries: one, or one for each message of a bulk.
 //!
 //! `aws_lambda_events` has a type for a whole batch. It is not used here, because a batch is then parsed as a whole, and
 //! one record that it cannot parse would fail the others with it, again and again, until all of them are dead letters.
@@ -7,7 +7,8 @@ use std::{fmt, panic::catch_unwind};
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use intake_domain::{
-    message::{MessageId, Owner, Payload, Receipt, Via, id_text, truncated},
+    bulk,
+    message::{InvalidMessageId, MessageId, Owner, Payload, Receipt, Via, id_text, truncated},
     state::{Content, Incoming},
 };
 use jiff::Timestamp;
@@ -22,10 +23,10 @@ use crate::{
     telemetry::CorrelationId,
 };
 
-/// What a record was parsed into.
-pub type ParsedRecord = Result<Delivery, Unattributed>;
+/// What a record was parsed into: at least one delivery.
+pub type ParsedRecord = Result<Vec<Delivery>, Unattributed>;
 
-/// A record that names no request: it has no `id`, no valid owner or no valid receipt, or cannot be parsed. It has no
+/// A record that names no request: it has no `id` and is no bulk, it has no valid owner or no valid receipt, or cannot be parsed. It has no
 /// outcome, because there is no client to notify; an operator finds it in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct Unattributed {
@@ -94,7 +95,7 @@ fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> serde_j
 
 fn record_id(parsed: &ParsedRecord) -> &str {
     match parsed {
-        Ok(delivery) => &delivery.request.record_id,
+        Ok(deliveries) => deliveries.first().map_or("", |delivery| &delivery.request.record_id),
         Err(unattributed) => &unattributed.record_id,
     }
 }
@@ -102,9 +103,10 @@ fn record_id(parsed: &ParsedRecord) -> &str {
 /// Parses a record.
 ///
 /// API Gateway sends to the queue itself; no function sees a message before. What is known about it is in the attributes
-/// of its record, which the template of API Gateway sets (`openapi.yaml`): `id` from the path, `owner` from the authorizer, `correlation_id`. A
-/// redrive, with which an operator returns a dead letter to the queue, adds `receipt` and `received_at`, since SQS then
-/// gives the record a new id and time, and counts its deliveries anew.
+/// of its record, which the templates of API Gateway set (`openapi.yaml`): `id` from the path, or `bulk` if the body has
+/// many messages, each with its id; `owner` from the authorizer; `correlation_id`. A redrive, with which an operator
+/// returns a dead letter to the queue, adds `receipt` and `received_at`, since SQS then gives the record a new id and
+/// time, and counts its deliveries anew.
 ///
 /// # Errors
 /// [`Unattributed`]. The caller has to report it.
@@ -115,15 +117,21 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
     let unattributed = |record_id, reason| Err(Unattributed { record_id, reason, attempts });
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
 
+    let is_bulk = text("bulk").is_some();
     let receipt = text("receipt").and_then(|receipt| Receipt::parse(receipt).ok());
-    let Some(receipt) = receipt.or_else(|| Receipt::parse(&record_id).ok()) else {
+    let receipt = receipt.filter(|receipt| receipt.is_bulk() == is_bulk);
+    let of_record = || if is_bulk { Receipt::of_bulk(&record_id) } else { Receipt::parse(&record_id) };
+    let Some(receipt) = receipt.or_else(|| of_record().ok()) else {
         return unattributed(record_id, "its record id is not a UUID");
     };
     let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
         return unattributed(record_id, "it has no valid attribute 'owner'");
     };
-    let Some(id) = text("id").map(MessageId::parse) else {
-        return unattributed(record_id, "it has no attribute 'id'");
+    let body = record.body.as_deref().unwrap_or_default();
+    let messages = match text("id") {
+        _ if is_bulk => messages_of(body),
+        Some(id) => vec![message(MessageId::parse(id), body)],
+        None => return unattributed(record_id, "it has no attribute 'id'"),
     };
 
     let correlation_id = text("correlation_id").and_then(CorrelationId::parse);
@@ -132,20 +140,45 @@ pub fn parse(record: SqsMessage) -> ParsedRecord {
         .or_else(|| number("SentTimestamp"))
         .and_then(|time| Timestamp::from_millisecond(time).ok())
         .unwrap_or_else(Timestamp::now);
+    let record_size = messages.len();
+    let delivery = |(index, (id, content)): (usize, (Result<MessageId, InvalidMessageId>, Content))| {
+        let request = QueuedRequest {
+            record_id: record_id.clone(),
+            owner: owner.clone(),
+            id: id_text(&id).to_owned(),
+            receipt: receipt.clone(),
+            index,
+            record_size,
+            correlation_id: correlation_id.clone(),
+        };
+        let (owner, via) = (owner.clone(), Via::Queue(receipt.clone()));
+        Delivery { request, incoming: Incoming { owner, id, via, attempts, received_at, content } }
+    };
+    Ok(messages.into_iter().enumerate().map(delivery).collect())
+}
+
+/// The messages of a bulk. What is no bulk is one message, without an id, that is rejected.
+fn messages_of(body: &str) -> Vec<(Result<MessageId, InvalidMessageId>, Content)> {
+    match bulk::cut(body) {
+        Ok(messages) => messages.into_iter().map(|one| message(one.id, one.payload)).collect(),
+        // Without the text: no item keeps it, because there is no message that it belongs to.
+        Err(error) => {
+            vec![(MessageId::parse(""), Content::Invalid { text: String::new(), reason: error.to_string() })]
+        }
+    }
+}
+
+/// A message with the content that its id and its text make.
+fn message(
+    id: Result<MessageId, InvalidMessageId>,
+    text: &str,
+) -> (Result<MessageId, InvalidMessageId>, Content) {
     let content = match &id {
-        Ok(_) => content(record.body.as_deref().unwrap_or_default()),
+        Ok(_) => content(text),
         // No item can have its key: of such a message only the outcome is kept, under its receipt.
         Err(error) => Content::Invalid { text: String::new(), reason: error.to_string() },
     };
-    let request = QueuedRequest {
-        record_id,
-        owner: owner.clone(),
-        id: id_text(&id).to_owned(),
-        receipt: receipt.clone(),
-        correlation_id,
-    };
-    let incoming = Incoming { owner, id, via: Via::Queue(receipt), attempts, received_at, content };
-    Ok(Delivery { request, incoming })
+    (id, content)
 }
 
 /// The value of an attribute of the type that the gateway sends.
@@ -202,8 +235,8 @@ mod tests {
                 message["messageAttributes"]["correlation_id"] = sent;
             }
             let parsed = parse_isolated(&record(&message.to_string())).expect("it has a record id");
-            let delivery = parsed.unwrap_or_else(|record| panic!("{message} is {record:?}"));
-            assert_eq!(delivery.request.correlation_id.as_deref(), expected, "{message}");
+            let deliveries = parsed.unwrap_or_else(|record| panic!("{message} is {record:?}"));
+            assert_eq!(deliveries[0].request.correlation_id.as_deref(), expected, "{message}");
         }
     }
 

@@ -1,17 +1,20 @@
 //! Settling deliveries: storing them, and making every outcome findable. Consumer and dead-letter recorder have this in
 //! common.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::{StreamExt, stream};
-use intake_domain::state::{Effect, NotStored};
+use intake_domain::{
+    message::Receipt,
+    state::{Effect, NotStored},
+};
 use jiff::SignedDuration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     configuration::{ConfigurationError, number, required},
     delivery::{Decided, Delivery, Unsettled},
-    rounds::rounds,
+    rounds::Pauses,
     schedule::Schedule,
     storing::{MAX_CONCURRENT_REQUESTS, store},
     tables::{Messages, Outcomes, TableError, outcomes::Found},
@@ -87,51 +90,99 @@ impl Settler {
             }
         }
 
-        let to_keep: Vec<_> = decided.iter().filter(|one| one.needs_keeping).collect();
-        let mut kept = self.keep(&to_keep, schedule.keeping_outcomes).await.into_iter();
-        let (settled, not_kept): (Vec<_>, Vec<_>) =
-            decided.into_iter().partition(|one| !one.needs_keeping || kept.next() == Some(true));
-        unsettled.extend(not_kept.into_iter().map(Unsettled::from));
+        let records = self.keep(decided, schedule.keeping_outcomes).await;
+        let mut settled = Vec::new();
+        for Record { decided, is_whole, is_written } in records {
+            for one in decided {
+                // Of a record that is not whole, some messages are still open. It will be delivered again, but what a
+                // message holds can be looked up already.
+                let is_settled = is_written || !one.needs_keeping || (!is_whole && one.is_held);
+                if is_settled { settled.push(one) } else { unsettled.push(Unsettled::from(one)) }
+            }
+        }
         (settled, unsettled)
     }
 
-    /// Writes outcomes in rounds until all are written or time is up. The results, in the order of the outcomes, say
-    /// which are written.
-    async fn keep(&self, decided: &[&Decided], until: Instant) -> Vec<bool> {
-        let mut written = vec![false; decided.len()];
-        if decided.is_empty() {
-            return written;
+    /// Keeps the outcomes of every record that is whole and needs it, in rounds until all are written or time is up.
+    async fn keep(&self, decided: Vec<Decided>, until: Instant) -> Vec<Record> {
+        let mut records = records_of(decided);
+        if !records.iter().any(Record::is_open) {
+            return records;
         }
-        let all = rounds(until, async || {
-            self.round(decided, &mut written).await;
-            written.contains(&false)
-        });
-        if !all.await {
+        let keeping = async {
+            let mut pauses = Pauses::new();
+            loop {
+                self.round(&mut records).await;
+                if !records.iter().any(Record::is_open) {
+                    break;
+                }
+                pauses.wait().await;
+            }
+        };
+        if timeout_at(until, keeping).await.is_err() {
             tracing::warn!("time is up before every outcome can be looked up");
         }
-        written
+        records
     }
 
-    /// Tries once to write every outcome that is not written.
-    async fn round(&self, decided: &[&Decided], written: &mut [bool]) {
-        // A request must not have one key twice, as it would if a record were in the batch twice.
-        let mut keys = HashSet::new();
-        let mut is_new = |index: usize| keys.insert(&decided[index].request.receipt);
-        let open: Vec<usize> = (0..decided.len()).filter(|&index| !written[index] && is_new(index)).collect();
-        let mut writing = stream::iter(open.chunks(Outcomes::BATCH_LIMIT))
-            .map(|chunk| async move {
-                let batch: Vec<_> = chunk.iter().map(|&index| decided[index]).collect();
-                (chunk, self.outcomes.keep(&batch, self.receipt_retention).await)
+    /// Tries once to write the outcomes of every record that is open.
+    async fn round(&self, records: &mut [Record]) {
+        let open: Vec<usize> = (0..records.len()).filter(|&index| records[index].is_open()).collect();
+        let outcomes: Vec<Vec<&Decided>> =
+            open.iter().map(|&index| records[index].decided.iter().collect()).collect();
+        let outcomes: Vec<&[&Decided]> = outcomes.iter().map(Vec::as_slice).collect();
+        let mut writing = stream::iter(open.chunks(Outcomes::BATCH_LIMIT).zip(outcomes.chunks(Outcomes::BATCH_LIMIT)))
+            .map(|(indices, chunk)| async move {
+                (indices, self.outcomes.keep(chunk, self.receipt_retention).await)
             })
             .buffer_unordered(MAX_CONCURRENT_REQUESTS);
-        while let Some((chunk, result)) = writing.next().await {
+        let mut written = Vec::new();
+        while let Some((indices, result)) = writing.next().await {
             match result {
-                Ok(()) => chunk.iter().for_each(|&index| written[index] = true),
+                Ok(()) => written.extend(indices),
                 Err(error) => {
-                    let outcomes = chunk.len();
-                    tracing::warn!(error = with_causes(&error), outcomes, "outcomes not written yet");
+                    let records = indices.len();
+                    tracing::warn!(error = with_causes(&error), records, "outcomes not written yet");
                 }
             }
         }
+        drop(writing);
+        drop(outcomes);
+        written.into_iter().for_each(|&index| records[index].is_written = true);
     }
+}
+
+/// The decided messages of one record, in their order.
+struct Record {
+    decided: Vec<Decided>,
+    /// Whether these are all messages of the record. What is kept under a receipt is complete.
+    is_whole: bool,
+    is_written: bool,
+}
+
+impl Record {
+    fn is_open(&self) -> bool {
+        self.is_whole && !self.is_written && self.decided.iter().any(|one| one.needs_keeping)
+    }
+}
+
+/// Groups what is decided by receipt. A record may be in a batch twice: what is there twice is dropped, because one
+/// outcome is enough, and a request must not have one key twice.
+fn records_of(decided: Vec<Decided>) -> Vec<Record> {
+    let mut by_receipt = HashMap::<Receipt, usize>::new();
+    let mut records = Vec::<BTreeMap<usize, Decided>>::new();
+    for one in decided {
+        let next = records.len();
+        let index = *by_receipt.entry(one.request.receipt.clone()).or_insert(next);
+        if index == next {
+            records.push(BTreeMap::new());
+        }
+        records[index].entry(one.request.index).or_insert(one);
+    }
+    let record = |decided: BTreeMap<usize, Decided>| {
+        let decided: Vec<_> = decided.into_values().collect();
+        let is_whole = decided.first().is_some_and(|one| one.request.record_size == decided.len());
+        Record { decided, is_whole, is_written: false }
+    };
+    records.into_iter().map(record).collect()
 }

@@ -80,7 +80,7 @@ fn attempts(item: &Item) -> Result<Option<u32>, TableError> {
     attempts.as_n().ok().and_then(|number| number.parse().ok()).map(Some).ok_or(unreadable)
 }
 
-fn time(item: &Item, name: &'static str) -> Result<Option<Timestamp>, TableError> {
+pub(super) fn time(item: &Item, name: &'static str) -> Result<Option<Timestamp>, TableError> {
     optional_text(item, name).map(|text| text.parse().map_err(|_| TableError::Unreadable(name))).transpose()
 }
 

@@ -6,7 +6,9 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::put_item::PutItemError,
-    types::{BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnValuesOnConditionCheckFailure},
+    types::{
+        BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+    },
 };
 use intake_domain::{
     message::Key,
@@ -38,6 +40,9 @@ pub struct Messages {
 impl Messages {
     /// The limit of statements in one `BatchExecuteStatement`.
     pub const BATCH_LIMIT: usize = 25;
+
+    /// The limit of keys in one `BatchGetItem`.
+    pub const READ_LIMIT: usize = 100;
 
     /// How long messages are kept, given a number of days: 0 means forever.
     pub fn retention(days: u16) -> Option<SignedDuration> {
@@ -157,6 +162,34 @@ impl Messages {
             let code = format!("{} responses to {} statements", results.len(), batch.len());
             Err(TableError::transient(code))
         }
+    }
+
+    /// What stored messages mean for up to [`Messages::READ_LIMIT`] incoming ones with different keys, in their order:
+    /// none where no stored message is known. The read is not consistent, which is half as dear: a stored message never
+    /// changes, so one that is found is there; and of one that is not, a write finds out.
+    ///
+    /// # Errors
+    /// [`TableError`] if the table cannot be read.
+    pub async fn read(&self, incoming: &[&Incoming]) -> Result<Vec<Option<Effect>>, TableError> {
+        let keys: Vec<_> = incoming.iter().map(|one| one.key().map(message_key)).collect();
+        let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
+        let request = KeysAndAttributes::builder().set_keys(Some(keys.iter().flatten().map(pk).collect()));
+        let response = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, request.build().map_err(TableError::not_built)?)
+            .send()
+            .await
+            .map_err(TableError::from_sdk)?;
+        // What is throttled, or does not fit into the response, is just not among them.
+        let items = response.responses().and_then(|tables| tables.get(&self.table)).into_iter().flatten();
+        let by_key: HashMap<_, _> =
+            items.filter_map(|item| Some((item.get("pk")?.as_s().ok()?, item))).collect();
+        let effect = |(incoming, key): (&&Incoming, &Option<String>)| {
+            let current = message_of(by_key.get(key.as_ref()?)?).ok()?;
+            incoming.effect_without_write(&current)
+        };
+        Ok(incoming.iter().zip(&keys).map(effect).collect())
     }
 
     /// The current state of a message.
