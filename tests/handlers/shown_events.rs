@@ -22,6 +22,7 @@ async fn every_event_for_the_rest_functions_has_the_result_it_is_named_after() {
     let look_up = status_lookup::StatusLookup::new(database.messages(), database.outcomes(), responses());
     for (event, expected) in [
         (include_str!("../../events/sync-insert.json"), 201),
+        (include_str!("../../events/sync-insert-bulk.json"), 200),
         (include_str!("../../events/sync-insert-not-json.json"), 400),
         (include_str!("../../events/sync-insert-illegal-id.json"), 400),
     ] {
@@ -31,6 +32,7 @@ async fn every_event_for_the_rest_functions_has_the_result_it_is_named_after() {
     for (event, expected) in [
         (include_str!("../../events/status-lookup.json"), "stored"),
         (include_str!("../../events/status-lookup-queued.json"), "queued"),
+        (include_str!("../../events/status-lookup-bulk.json"), "queued"),
     ] {
         let response = look_up.handle(request(&read(event))).await.expect("a response");
         let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
@@ -42,6 +44,11 @@ async fn every_event_for_the_rest_functions_has_the_result_it_is_named_after() {
 async fn every_event_for_the_consumer_has_the_result_it_is_named_after() {
     let consumer = TestConsumer::start().await;
     assert!(consumer.consume_event(include_str!("../../events/queue-consumer.json")).await.is_empty());
+    assert!(consumer.consume_event(include_str!("../../events/queue-consumer-bulk.json")).await.is_empty());
+    let statuses = [("order-21", "stored"), ("order-22", "stored"), ("order-23", "rejected")];
+    for (id, status) in statuses {
+        assert_eq!(consumer.status("alice", id).await, status);
+    }
     let bad_records = include_str!("../../events/queue-consumer-bad-records.json");
     let without_attributes = "5fea7756-0ea4-451a-a703-a558b933e276".to_owned();
     assert_eq!(consumer.consume_event(bad_records).await, [without_attributes].into());

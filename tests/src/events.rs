@@ -21,6 +21,44 @@ pub fn get(owner: &str, id: &str, receipt: Option<&str>) -> Value {
     event
 }
 
+/// A request to `POST /messages` by an owner.
+pub fn post(owner: &str, body: &str) -> Value {
+    let mut event = read(include_str!("../../events/sync-insert-bulk.json"));
+    event["requestContext"]["authorizer"]["principalId"] = json!(owner);
+    event["body"] = json!(body);
+    event
+}
+
+/// A request to `GET /receipts/{receipt}` by an owner.
+pub fn get_bulk(owner: &str, receipt: &str) -> Value {
+    let mut event = read(include_str!("../../events/status-lookup-bulk.json"));
+    event["path"] = json!(format!("/receipts/{receipt}"));
+    event["pathParameters"]["receipt"] = json!(receipt);
+    event["requestContext"]["authorizer"]["principalId"] = json!(owner);
+    event
+}
+
+/// The body of a bulk: ids and payloads, each as the text that it is.
+pub fn bulk(messages: &[(&str, &str)]) -> String {
+    let message = |(id, payload): &(&str, &str)| format!("{{\"id\":{},\"payload\":{payload}}}", json!(id));
+    format!("{{\"messages\":[{}]}}", messages.iter().map(message).collect::<Vec<_>>().join(","))
+}
+
+/// An SQS record with many messages of an owner, delivered for the first time. Its receipt is `bulk-` and that of a
+/// record with this number.
+pub fn bulk_record(number: usize, owner: &str, body: &str) -> Value {
+    let mut record = record(number, owner, "", body);
+    let attributes = record["messageAttributes"].as_object_mut().expect("attributes");
+    attributes.remove("id");
+    attributes.insert("bulk".to_owned(), json!({ "dataType": "String", "stringValue": "true" }));
+    record
+}
+
+/// The receipt of a record with many messages with this number.
+pub fn bulk_receipt(number: usize) -> String {
+    format!("bulk-{}", receipt(number))
+}
+
 fn address(event: &mut Value, owner: &str, id: &str) {
     event["path"] = json!(format!("/messages/{id}"));
     event["pathParameters"]["id"] = json!(id);

@@ -57,7 +57,8 @@ impl<'a> Event<'a> {
                 Status::Conflict => "intake.message.conflict",
                 Status::Failed => "intake.message.failed",
             },
-            subject,
+            // A body that is no bulk has no message that could be named. An event's subject is never empty.
+            subject: if subject.is_empty() { of_request } else { subject },
             // When it was stored. The time of another outcome is not kept: a repeated event has a later one.
             time: stored_at.unwrap_or_else(Timestamp::now),
             datacontenttype: "application/json",
