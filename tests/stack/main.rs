@@ -13,6 +13,7 @@
 mod afterwards;
 mod bad_bodies;
 mod bad_ids;
+mod bulk;
 mod cleanup;
 mod connections;
 mod dead_letters;

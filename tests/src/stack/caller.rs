@@ -81,6 +81,26 @@ impl Caller<'_> {
         Response::to(request.body(body)).await
     }
 
+    /// Posts many messages to `/messages` or `/queue`.
+    pub async fn post(&self, path: &str, body: impl Into<Body>) -> Response {
+        let request = self.request(Method::POST, path).header("content-type", "application/json");
+        Response::to(request.body(body)).await
+    }
+
+    /// Waits until all messages of a bulk have their outcomes, looking them up with the path that its `202` names.
+    pub async fn bulk_outcomes(&self, queued: &QueuedBulk) -> Vec<Value> {
+        eventually(&format!("outcomes under {}", queued.status_path), async || {
+            let response = self.get(&queued.status_path).await;
+            assert_eq!(response.status, 200, "{response:?}");
+            let body = response.json();
+            if body["status"] == "queued" {
+                return Err(response.text);
+            }
+            Ok(body["outcomes"].as_array().cloned().unwrap_or_default())
+        })
+        .await
+    }
+
     /// Gets what is under a path.
     pub async fn get(&self, path: &str) -> Response {
         Response::to(self.request(Method::GET, path)).await
@@ -140,6 +160,16 @@ pub struct Queued {
     /// What leads to the outcome of this request.
     pub receipt: String,
     /// Where to look up the outcome.
+    pub status_path: String,
+}
+
+/// The body of a `202` to a bulk.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuedBulk {
+    /// What leads to the outcomes of this request.
+    pub receipt: String,
+    /// Where to look them up.
     pub status_path: String,
 }
 
@@ -226,6 +256,12 @@ impl Response {
 
     /// What a `202` says, which this must be.
     pub fn queued(&self) -> Queued {
+        assert_eq!(self.status, 202, "{self:?}");
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What a `202` to a bulk says, which this must be.
+    pub fn queued_bulk(&self) -> QueuedBulk {
         assert_eq!(self.status, 202, "{self:?}");
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
