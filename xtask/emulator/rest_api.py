@@ -10,6 +10,7 @@ import xml.etree.ElementTree
 
 import mapping_templates
 from ministack.services import apigateway_v1 as gateway
+from ministack.services import sqs
 
 # How long a request to SQS may be, in bytes. AWS does not say it; it is well over a message's 1 MiB.
 LONGEST_REQUEST = 2 * 1024 * 1024
@@ -19,6 +20,7 @@ request_id = contextvars.ContextVar("request_id")
 
 def behave_as_aws_does(log):
     import_everything()
+    check_delays()
     map_messages()
     name_requests(log)
 
@@ -111,6 +113,19 @@ def map_messages():
     gateway._invoke_sqs_v1 = invoke_with_parameters
     gateway._render_request_template_v1 = render
     gateway._service_integration_response = respond_with_overrides
+
+
+def check_delays():
+    """SQS rejects a delay of more than 15 minutes ("SendMessage"). openapi.yaml sends one in the place of a body that is
+    too long."""
+    send = sqs._act_send_message
+
+    def send_if_in_range(data, *rest):
+        if int(data.get("DelaySeconds") or 0) > 900:
+            raise sqs._Err("InvalidParameterValue", "Reason: DelaySeconds must be >= 0 and <= 900.")
+        return send(data, *rest)
+
+    sqs._HANDLERS["SendMessage"] = send_if_in_range
 
 
 def as_json(text):
