@@ -41,7 +41,12 @@ pub(crate) fn template() -> Result<()> {
     let of = |folder| [&unittest[..], &[folder]].concat();
     check("template.yaml: tests of the check of permissions", &linters, "python", &of("xtask/checks"))?;
     // With what renders the templates and evaluates the rules in the local stack.
-    check("openapi.yaml: mapping templates; template.yaml: rules for parameters", &local, "python", &of("xtask/emulator"))?;
+    check(
+        "openapi.yaml: mapping templates; template.yaml: rules for parameters",
+        &local,
+        "python",
+        &of("xtask/emulator"),
+    )?;
     check("openapi.yaml: openapi-spec-validator", &linters, "openapi-spec-validator", &["openapi.yaml"])?;
     for contract in ["openapi.yaml", "asyncapi.yaml"] {
         let arguments = [&*redocly, "lint", "--config", "xtask/checks/redocly/redocly.yaml", contract];
