@@ -5,12 +5,14 @@ The local stack's own CloudFormation decides, and arithmetic says what it should
 
 import itertools
 import pathlib
+import re
 import unittest
 
 from ministack.services.cloudformation import engine
 from samtranslator.yaml_helper import yaml_parse
 
-TEMPLATE = yaml_parse((pathlib.Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8"))
+ROOT = pathlib.Path(__file__).parents[2]
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
 PARAMETERS = TEMPLATE["Parameters"]
 REQUIRED = {"TokenIssuer": "https://issuer.example/", "TokenAudience": "intake", "TokenJwks": '{"keys":[]}'}
 DAY = 24 * 60 * 60
@@ -36,6 +38,11 @@ class Parameters(unittest.TestCase):
 
     def test_the_defaults_are_accepted(self):
         self.assertIsNone(refusal())
+
+    def test_the_profile_for_verify_is_accepted(self):
+        profile = re.findall(r'^ *"(\w+)=(\w+)"', (ROOT / "samconfig.toml").read_text(encoding="utf-8"), re.MULTILINE)
+        self.assertIn(("VisibilityTimeoutSeconds", "61"), profile)
+        self.assertIsNone(refusal(**dict(profile)))
 
     def test_every_visibility_timeout_is_longer_than_the_consumer_and_every_batch_window(self):
         consumer = TEMPLATE["Resources"]["QueueConsumerFunction"]["Properties"]["Timeout"]
