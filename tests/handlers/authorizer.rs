@@ -6,5 +6,5 @@ mod key_server;
 mod key_sets;
 mod properties;
 mod providers;
-mod signing;
+pub(crate) mod signing;
 mod tokens;

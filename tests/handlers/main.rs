@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this crate is nothing but tests")]
 
+mod alarms;
 mod authorizer;
 mod bulk;
 mod dead_letter_recorder;

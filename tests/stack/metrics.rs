@@ -134,13 +134,29 @@ async fn every_metric_is_what_was_sent() {
     let nowhere = [("TOKEN_JWKS", ""), ("TOKEN_JWKS_URL", "https://127.0.0.1:1/keys")];
     let without_keys = Started::with(&stack, "AuthorizerFunction", &nowhere).await;
     assert!(stack.handshake_rejection(&format!("?token={}", caller.token)).await.is_some());
-    expected.add("AuthorizerFunction", &[(Metric::Unverified, 1)]);
+    expected.add("AuthorizerFunction", &[(Metric::Unverified, 1), (Metric::KeyFetchFailed, 1)]);
     expected.starts(&without_keys);
     socket.close().await;
     expected.add("WebSocketFunction", &[(Metric::Disconnected, 1)]);
+    // A table of connections that is not there. The token is verified by a process that has keys.
+    without_keys.restore(&stack).await;
+    let with_keys = Started::with(&stack, "AuthorizerFunction", &[]).await;
+    let no_table = [("CONNECTIONS_TABLE", "none")];
+    let without_table = Started::with(&stack, "WebSocketFunction", &no_table).await;
+    assert!(stack.handshake_rejection(&format!("?token={}", caller.token)).await.is_some());
+    expected.add("AuthorizerFunction", &[(Metric::Allowed, 1)]);
+    expected.add("WebSocketFunction", &[(Metric::ConnectFailed, 1)]);
+    expected.starts(&with_keys);
+    expected.starts(&without_table);
 
     eventually("the metrics to be what was sent", async || {
-        let counts = counts(&stack.function_entries()[before..]);
+        let mut counts = counts(&stack.function_entries()[before..]);
+        // The first token repeats a failed fetch if it comes late enough.
+        if let Some(failed) =
+            counts.get_mut(&("AuthorizerFunction".to_owned(), Metric::KeyFetchFailed.name()))
+        {
+            *failed = (*failed).min(1);
+        }
         if counts == expected.0 { Ok(()) } else { Err(format!("{counts:#?}, not {:#?}", expected.0)) }
     })
     .await;
@@ -148,7 +164,7 @@ async fn every_metric_is_what_was_sent() {
     for metric in Metric::ALL {
         assert!(counted.contains(&metric.name()), "{metric:?} was not tested");
     }
-    for started in started {
+    for started in [with_keys, without_table].into_iter().chain(started) {
         started.restore(&stack).await;
     }
 }

@@ -104,6 +104,15 @@ def make_limit_a_number(source):
         scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
 
 
+@on_create("AWS::CloudWatch::Alarm")
+def watch_one_metric(alarm):
+    """An alarm on an expression is rejected here. It gets the first metric of the expression: no alarm changes its state
+    here anyway."""
+    query = next((query["MetricStat"] for query in alarm.pop("Metrics", []) if "MetricStat" in query), None)
+    if query:
+        alarm.update(query["Metric"], Period=query["Period"], Statistic=query["Stat"])
+
+
 @on_create("AWS::DynamoDB::Table")
 def turn_on_expiry(table):
     expiry = table.get("TimeToLiveSpecification")

@@ -40,8 +40,13 @@ pub(crate) fn template() -> Result<()> {
     let unittest = ["-m", "unittest", "discover", "--start-directory"];
     let of = |folder| [&unittest[..], &[folder]].concat();
     check("template.yaml: tests of the check of permissions", &linters, "python", &of("xtask/checks"))?;
-    // With what renders them in the local stack.
-    check("openapi.yaml: mapping templates", &local, "python", &of("xtask/emulator"))?;
+    // With what renders the templates and evaluates the rules in the local stack.
+    check(
+        "openapi.yaml: mapping templates; template.yaml: rules for parameters",
+        &local,
+        "python",
+        &of("xtask/emulator"),
+    )?;
     check("openapi.yaml: openapi-spec-validator", &linters, "openapi-spec-validator", &["openapi.yaml"])?;
     for contract in ["openapi.yaml", "asyncapi.yaml"] {
         let arguments = [&*redocly, "lint", "--config", "xtask/checks/redocly/redocly.yaml", contract];

@@ -85,7 +85,12 @@ pub(crate) struct Deployed {
 impl Deployed {
     /// Reads a stack of this name.
     pub(crate) fn read(aws: &Aws<'_>, name: &str) -> Result<Self> {
-        let described = aws.read(&["cloudformation", "describe-stacks", "--stack-name", name])?;
+        let described = aws.read(&["cloudformation", "describe-stacks", "--stack-name", name]);
+        let described =
+            described.map_err(|failure| match failure.to_string().contains("does not exist") {
+                true => anyhow!("there is no stack {name} in this account and region"),
+                false => failure,
+            })?;
         let listed = aws.read(&["cloudformation", "list-stack-resources", "--stack-name", name])?;
         let mut deployed = Self::of(name, &described, &listed, aws.endpoint)?;
         if let Some(endpoint) = aws.endpoint {

@@ -131,10 +131,10 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     [('s', 1), ('m', 60), ('h', 3600), ('d', 24 * 3600)]
         .into_iter()
         .find_map(|(unit, seconds)| {
-            let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+            let number: u32 = text.strip_suffix(unit)?.parse().ok().filter(|number| *number > 0)?;
             Some(Duration::from_secs(u64::from(number) * seconds))
         })
-        .ok_or_else(|| "write a number and s, m, h or d, such as 15m".to_owned())
+        .ok_or_else(|| "write a number above 0 and s, m, h or d, such as 15m".to_owned())
 }
 
 #[cfg(test)]
@@ -154,8 +154,8 @@ mod tests {
         assert_eq!(lifetime("15m"), Ok(Duration::from_secs(900)));
         assert_eq!(lifetime("12h"), Ok(Duration::from_secs(43_200)));
         assert_eq!(lifetime("7d"), Ok(Duration::from_secs(604_800)));
-        assert_eq!(lifetime("0s"), Ok(Duration::ZERO));
-        for wrong in ["", "h", "12", "1.5h", "-1h", "1y", "1é"] {
+        // No stack would accept the token.
+        for wrong in ["0s", "0d", "", "h", "12", "1.5h", "-1h", "1y", "1é"] {
             assert!(lifetime(wrong).is_err(), "{wrong}");
         }
     }

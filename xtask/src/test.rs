@@ -30,7 +30,8 @@ use crate::{
 /// name them: -- --ignored metrics
 ///
 /// To run end-to-end tests against the stack of `cargo xtask up`, with its account and not yours:
-/// (set -a; . target/intake/up/functions.env; INTAKE_STACK=$PWD/target/intake/up/stack.json \
+///
+/// (set -a; . target/intake/up/functions.env; export INTAKE_STACK=$PWD/target/intake/up/stack.json;
 /// cargo test --package e2e --features stack --test stack)
 #[derive(Args, Debug)]
 pub(crate) struct TestArguments {
@@ -171,8 +172,7 @@ fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<()>
             return Ok(());
         }
     };
-    // As for `cargo xtask up`. Sooner, a batch that waits for the throttled table would be delivered a second time
-    // meanwhile, and messages that are stored would become dead letters.
+    // As for `cargo xtask up`.
     let parameters = [("VisibilityTimeoutSeconds", up::VISIBILITY_TIMEOUT_SECONDS.to_owned())];
     Stack::with("test-console", Port::Any, profile, &parameters, |stack| {
         step::run("The console in a browser", || {

@@ -16,9 +16,9 @@ use crate::{
 /// The usual port of AWS emulators.
 const PORT: u16 = 4566;
 
-/// What failed is redelivered as soon as the consumer's timeout allows, instead of after three minutes: somebody
-/// is watching.
-pub(crate) const VISIBILITY_TIMEOUT_SECONDS: &str = "30";
+/// What a killed consumer had received is redelivered as soon as the template allows, instead of after three minutes:
+/// somebody is watching.
+pub(crate) const VISIBILITY_TIMEOUT_SECONDS: &str = "61";
 
 /// Runs the whole stack on this machine, from the same template as on AWS.
 ///

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use intake_platform::telemetry;
+use intake_platform::{
+    metrics::{Metric, Metrics},
+    telemetry,
+};
 use thiserror::Error;
 use tokio::{
     sync::Mutex,
@@ -185,6 +188,11 @@ impl RemoteKeys {
             Err(error) => {
                 let error = telemetry::with_causes(&error);
                 tracing::error!(error, "could not fetch the issuer's keys");
+                // Written here and not with the token's: tokens are verified with known keys for hours, and at a start
+                // there is none.
+                let mut metrics = Metrics::default();
+                metrics.count(Metric::KeyFetchFailed, 1);
+                metrics.write();
                 if known.usable(now).is_none() {
                     let doubled = KeySource::FIRST_RETRY * 2_u32.saturating_pow(known.failures.min(16));
                     known.pause = known.pause.min(doubled).mul_f64(1.0 - 0.5 * fastrand::f64());

@@ -122,6 +122,7 @@ impl WebSocket {
         };
         match (event_type, response.status_code) {
             ("CONNECT", 200) => metrics.count(Metric::Connected, 1),
+            ("CONNECT", _) => metrics.count(Metric::ConnectFailed, 1),
             ("DISCONNECT", _) => metrics.count(Metric::Disconnected, 1),
             _ => {}
         }

@@ -89,8 +89,12 @@ metrics! {
     Denied,
     /// Callers whose token could not be verified, for want of keys.
     Unverified,
+    /// Fetches of the issuer's keys that failed.
+    KeyFetchFailed,
     /// Sockets that were opened.
     Connected,
+    /// Sockets that were not opened, because the table of connections could not be written.
+    ConnectFailed,
     /// Sockets that were closed, as far as API Gateway says so.
     Disconnected,
 }
