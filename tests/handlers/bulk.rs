@@ -22,8 +22,7 @@ use crate::{
 /// Sends a request with many messages.
 async fn send(database: &Database, body: &str) -> (u16, Value) {
     let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
-    let (head, body) =
-        function.handle(request(&post("alice", body))).await.expect("a response").into_parts();
+    let (head, body) = function.handle(request(&post("alice", body))).await.expect("a response").into_parts();
     let text = String::from_utf8_lossy(&body);
     contract::check_response(&Method::POST, "/messages", head.status.as_u16(), &head.headers, &text);
     (head.status.as_u16(), serde_json::from_slice(&body).expect("JSON"))
@@ -147,9 +146,12 @@ async fn send_within(database: &Database, body: &str, time: Duration) -> (u16, V
 async fn a_synchronous_bulk_of_which_nothing_is_confirmed_is_a_503_in_time() {
     let database = Database::start().await;
     database.faults.always(Fault::Throttle);
-    let (status, body) =
-        send_within(&database, &bulk(&[("m-1", r#"{"a":1}"#), ("m-2", r#"{"a":2}"#)]), Duration::from_secs(1))
-            .await;
+    let (status, body) = send_within(
+        &database,
+        &bulk(&[("m-1", r#"{"a":1}"#), ("m-2", r#"{"a":2}"#)]),
+        Duration::from_secs(1),
+    )
+    .await;
     assert_eq!((status, &body["type"]), (503, &json!("urn:intake:problem:unavailable")), "{body}");
 }
 
@@ -198,7 +200,10 @@ async fn a_queued_bulk_has_the_outcome_of_each_message_everywhere() {
     assert_eq!(status, 404, "it was not in it");
 
     // Delivered again, it has the same outcomes.
-    assert_eq!(consumer.consume(&[delivered(bulk_record(1, "alice", &bulk(&MIXED)), 2)]).await, BTreeSet::new());
+    assert_eq!(
+        consumer.consume(&[delivered(bulk_record(1, "alice", &bulk(&MIXED)), 2)]).await,
+        BTreeSet::new()
+    );
     assert_eq!(statuses(&look_up(&consumer, "alice", &bulk_receipt(1)).await.1), MIXED_STATUSES);
 }
 
@@ -256,7 +261,8 @@ async fn a_bulk_is_acknowledged_when_all_of_it_is_settled_and_then_nothing_is_wr
     let _ = consumer.database.faults.take_usage();
     assert_eq!(consumer.consume(&[delivered(one, 3)]).await, BTreeSet::new());
     let usage = consumer.database.faults.take_usage();
-    let writes: Vec<_> = usage.requests.keys().filter(|name| *name != "BatchGetItem" && *name != "Query").collect();
+    let writes: Vec<_> =
+        usage.requests.keys().filter(|name| *name != "BatchGetItem" && *name != "Query").collect();
     assert_eq!(writes, ["BatchWriteItem"], "{usage:?}");
     assert!(usage.write_units <= 10.0, "at most a tenth of a unit a message: {usage:?}");
 }

@@ -35,8 +35,14 @@ async fn every_message_of_a_bulk_has_its_outcome_in_the_response_on_the_socket_a
         let [new, same, known, bad] = ["new", "same", "known", "bad"].map(unique);
         assert_eq!(caller.put(&same, r#"{ "a": 1 }"#).await.status, 201);
         assert_eq!(caller.put(&known, r#"{"a":2}"#).await.status, 201);
-        let body =
-            bulk(&[(&new, &number), (&same, BODY), (&known, BODY), (&bad, "[]"), ("a b", BODY), (&new, BODY)]);
+        let body = bulk(&[
+            (&new, &number),
+            (&same, BODY),
+            (&known, BODY),
+            (&bad, "[]"),
+            ("a b", BODY),
+            (&new, BODY),
+        ]);
         let expected = ["stored", "stored", "conflict", "rejected", "rejected", "conflict"];
 
         let response = caller.post(path, body).await;
@@ -122,7 +128,10 @@ async fn one_payload_that_is_too_long_affects_no_other() {
         let response = caller.post(path, bulk(&[(&first, BODY), (&second, &long), (&third, BODY)])).await;
         let outcomes = outcomes(&caller, path, &response).await;
         assert_eq!(statuses(&outcomes), ["stored", "rejected", "stored"]);
-        assert!(outcomes[1]["reason"].as_str().is_some_and(|reason| reason.contains("256 KiB")), "{outcomes:?}");
+        assert!(
+            outcomes[1]["reason"].as_str().is_some_and(|reason| reason.contains("256 KiB")),
+            "{outcomes:?}"
+        );
     }
 }
 
@@ -147,6 +156,9 @@ async fn each_kind_of_body_and_of_receipt_has_its_own_route() {
     assert_eq!(of_another_owner.json()["status"], "queued");
     for path in ["/messages", "/queue", &queued.status_path] {
         let preflight = Response::to(stack.request(Method::OPTIONS, path)).await;
-        assert_eq!((preflight.status, preflight.header("access-control-allow-headers")), (200, "Authorization,*"));
+        assert_eq!(
+            (preflight.status, preflight.header("access-control-allow-headers")),
+            (200, "Authorization,*")
+        );
     }
 }

@@ -134,7 +134,9 @@ impl DeadLetterRecorder {
                 continue;
             }
             match self.settler.find_outcome(first).await {
-                Ok(found) if is_final(&found, &first.request.receipt) => self.remember(&first.request.record_id),
+                Ok(found) if is_final(&found, &first.request.receipt) => {
+                    self.remember(&first.request.record_id)
+                }
                 Ok(_) => open.extend(deliveries),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");

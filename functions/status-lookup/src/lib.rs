@@ -149,11 +149,7 @@ impl StatusLookup {
     }
 
     /// A bulk's receipt, and what is kept under it: nothing, if a message of it is open.
-    async fn by_bulk(
-        &self,
-        caller: &Caller,
-        receipt: &str,
-    ) -> Result<(Receipt, Vec<UnderReceipt>), Problem> {
+    async fn by_bulk(&self, caller: &Caller, receipt: &str) -> Result<(Receipt, Vec<UnderReceipt>), Problem> {
         let receipt = Receipt::parse(receipt).ok().filter(Receipt::is_bulk).ok_or_else(|| {
             Problem::invalid_receipt(
                 "Here are the receipts of POST /queue, which begin with bulk-. Look up any other one as \

@@ -72,8 +72,7 @@ impl SyncInsert {
         if results.iter().all(|result| matches!(result, Some(Err(_)))) {
             let is_transient = results.contains(&Some(Err(NotStored::Transient)));
             let detail = "No message was confirmed as stored. Send the same request again: that is safe.";
-            let problem =
-                if is_transient { Problem::unavailable(detail) } else { Problem::internal() };
+            let problem = if is_transient { Problem::unavailable(detail) } else { Problem::internal() };
             return self.responses.problem(caller, &problem);
         }
         let outcomes: Vec<_> =
@@ -100,8 +99,9 @@ fn messages_of(caller: &Caller, request: &Request, received_at: Timestamp) -> Re
 fn incoming(message: bulk::BulkMessage<'_>, owner: &Owner, received_at: Timestamp) -> Incoming {
     let invalid = |reason: String| Content::Invalid { text: String::new(), reason };
     let content = match &message.id {
-        Ok(_) => Payload::parse(message.payload)
-            .map_or_else(|error| invalid(error.to_string()), Content::Valid),
+        Ok(_) => {
+            Payload::parse(message.payload).map_or_else(|error| invalid(error.to_string()), Content::Valid)
+        }
         Err(error) => invalid(error.to_string()),
     };
     let (owner, id) = (owner.clone(), message.id);

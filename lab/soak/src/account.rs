@@ -8,12 +8,22 @@ use std::{
 
 use aws_sdk_sqs::types::Message;
 use e2e::stack::{Entry, Found, Outcome, Text};
-use intake_domain::message::Payload;
+use intake_domain::{bulk, message::Payload};
 
 use crate::run::Plan;
 
 /// Owner and id of a message.
 pub(crate) type Key = (String, String);
+
+/// What tells the requests for messages apart: the receipt, and in a bulk also the id.
+pub(crate) fn request_key(receipt: &str, id: &str) -> String {
+    if receipt.starts_with("bulk-") { format!("{receipt}/{id}") } else { receipt.to_owned() }
+}
+
+/// The receipt of such a request.
+pub(crate) fn receipt_of(request: &str) -> &str {
+    request.split_once('/').map_or(request, |(receipt, _)| receipt)
+}
 
 /// A message that a client sent.
 #[derive(Clone, Debug)]
@@ -41,17 +51,18 @@ pub(crate) struct Statement {
 /// Everything that was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// The messages with a `202`, by its receipt.
+    /// The messages with a `202`, by [`request_key`].
     pub(crate) accepted: HashMap<String, Sent>,
     /// Those without one. Each may be in the queue or not.
     pub(crate) unconfirmed: Vec<Sent>,
     /// What the owners got to know before the end, in its order.
     pub(crate) statements: Vec<Statement>,
+    pub(crate) bulks: usize,
     pub(crate) random_kills: usize,
     pub(crate) forced_kills: usize,
     /// The table in the end.
     pub(crate) items: HashMap<Key, Found>,
-    /// The dead-letter queue in the end, by receipt.
+    /// The messages in the dead-letter queue in the end, by [`request_key`].
     pub(crate) dead_letters: HashMap<String, (Key, Text)>,
     /// The receipts of what the dead-letter recorder wrote as failed.
     pub(crate) recovered: HashSet<String>,
@@ -66,17 +77,28 @@ impl Evidence {
         let [owner, id] = ["owner", "id"].map(|name| attribute(name).unwrap_or_default().to_owned());
         let [receipt, body] =
             [message.message_id(), message.body()].map(|it| it.unwrap_or_default().to_owned());
-        self.dead_letters.insert(receipt, ((owner, id), Text(body)));
+        if attribute("bulk").is_none() {
+            self.dead_letters.insert(receipt, ((owner, id), Text(body)));
+            return;
+        }
+        for one in bulk::cut(&body).expect("the gateway has checked it") {
+            let id = one.id.expect("a legal id").as_str().to_owned();
+            let request = request_key(&format!("bulk-{receipt}"), &id);
+            self.dead_letters.insert(request, ((owner.clone(), id), Text(one.payload.to_owned())));
+        }
     }
 
     /// Reads what a function has logged about a last delivery.
     pub(crate) fn read_log(&mut self, Entry { function, json, .. }: &Entry, max_receive_count: u64) {
         let Some(receipt) = json["receipt"].as_str() else { return };
-        if function.contains("DeadLetterRecorder") && json["outcome"] == "failed" {
-            self.recovered.insert(receipt.to_owned());
-        }
+        // The line about a bulk as a whole names no message.
+        let Some(id) = json["message_id"].as_str() else { return };
+        let request = request_key(receipt, id);
         if function.contains("QueueConsumer") && json["attempt"].as_u64() >= Some(max_receive_count) {
-            self.ended.insert(receipt.to_owned());
+            self.ended.insert(request.clone());
+        }
+        if function.contains("DeadLetterRecorder") && json["outcome"] == "failed" {
+            self.recovered.insert(request);
         }
     }
 }
@@ -103,9 +125,10 @@ const RECOVERED: &str = "recovered";
 /// Those of them whose last delivery ended with the consumer killed.
 const KILLED: &str = "recovered after a kill";
 
-/// What else is counted: messages with a `202`, how they ended, and kills.
-const COUNTS: [&str; 9] =
-    ["accepted", "stored", "rejected", "conflict", "failed", RECOVERED, KILLED, "queued", "kills"];
+/// What else is counted: messages with a `202`, the bulks that some of them came in, how they
+/// ended, and kills.
+const COUNTS: [&str; 10] =
+    ["accepted", "bulks", "stored", "rejected", "conflict", "failed", RECOVERED, KILLED, "queued", "kills"];
 
 /// The account.
 #[derive(Debug, Default)]
@@ -120,9 +143,10 @@ impl Account {
     pub(crate) fn of(evidence: &Evidence) -> Self {
         let mut account = Self::default();
         account.add("accepted", evidence.accepted.len());
+        account.add("bulks", evidence.bulks);
         account.add("kills", evidence.random_kills + evidence.forced_kills);
-        for (receipt, sent) in &evidence.accepted {
-            account.check_outcome(evidence, receipt, sent);
+        for (request, sent) in &evidence.accepted {
+            account.check_outcome(evidence, request, sent);
         }
         account.check_origins(evidence);
         account.check_statements(evidence);
@@ -163,9 +187,10 @@ impl Account {
         self.findings.push(format!("{kind}: {what}"));
     }
 
-    fn check_outcome(&mut self, evidence: &Evidence, receipt: &str, sent: &Sent) {
-        let (item, letter) = (evidence.items.get(&sent.key), evidence.dead_letters.get(receipt));
-        let all = format!("{receipt}: {sent:?}, in the table {item:?}, dead-lettered {letter:?}");
+    fn check_outcome(&mut self, evidence: &Evidence, request: &str, sent: &Sent) {
+        let receipt = receipt_of(request);
+        let (item, letter) = (evidence.items.get(&sent.key), evidence.dead_letters.get(request));
+        let all = format!("{request}: {sent:?}, in the table {item:?}, dead-lettered {letter:?}");
         let Some(Found { outcome, content }) = &sent.found else { return self.find(LOST, all) };
         self.add(&outcome.status, 1);
         let mut find = |kind| self.find(kind, &all);
@@ -201,16 +226,16 @@ impl Account {
         if outcome.status == "failed" && letter.is_none() {
             find(LOST);
         }
-        if outcome.status == "failed" && evidence.recovered.contains(receipt) {
+        if outcome.status == "failed" && evidence.recovered.contains(request) {
             self.add(RECOVERED, 1);
-            self.add(KILLED, usize::from(!evidence.ended.contains(receipt)));
+            self.add(KILLED, usize::from(!evidence.ended.contains(request)));
         }
     }
 
     /// A client has sent what is in the table and in the dead-letter queue.
     fn check_origins(&mut self, evidence: &Evidence) {
         // A message without a `202` may be queued under any receipt that no other message has.
-        let with_receipt = |receipt: &str| match evidence.accepted.get(receipt) {
+        let with_key = |request: &str| match evidence.accepted.get(request) {
             Some(sent) => slice::from_ref(sent),
             None => &evidence.unconfirmed,
         };
@@ -219,14 +244,14 @@ impl Account {
             let is_valid = outcome.status != "rejected";
             let is_kept = |sent: &Sent| content.as_ref().is_some_and(|content| is_kept(sent, content));
             let fits = |sent: &Sent| sent.key == *key && sent.valid == is_valid && is_kept(sent);
-            if !with_receipt(&outcome.receipt).iter().any(fits) {
+            if !with_key(&request_key(&outcome.receipt, &outcome.id)).iter().any(fits) {
                 self.find(ALTERED, format!("no client sent {key:?}: {item:?}"));
             }
         }
-        for (receipt, letter) in &evidence.dead_letters {
+        for (request, letter) in &evidence.dead_letters {
             let fits = |sent: &Sent| (&sent.key, &sent.body) == (&letter.0, &letter.1);
-            if !with_receipt(receipt).iter().any(fits) {
-                self.find(ALTERED, format!("no client sent the dead letter {receipt}: {letter:?}"));
+            if !with_key(request).iter().any(fits) {
+                self.find(ALTERED, format!("no client sent the dead letter {request}: {letter:?}"));
             }
         }
     }
@@ -236,17 +261,18 @@ impl Account {
         let (mut settled, mut notified) = (HashSet::new(), HashSet::new());
         for statement in &evidence.statements {
             let Statement { owner, is_notification, found } = statement;
-            let (request, is_queued) = ((owner, &found.outcome.receipt), found.outcome.status == "queued");
+            let key = request_key(&found.outcome.receipt, &found.outcome.id);
+            let (request, is_queued) = ((owner, key.clone()), found.outcome.status == "queued");
             let wrong = match is_queued {
                 true => settled.contains(&request).then_some(WRONG_OUTCOME),
                 false => deviation(evidence, owner, found),
             };
             if let Some(kind) = wrong {
-                let sent = evidence.accepted.get(request.1);
+                let sent = evidence.accepted.get(&key);
                 self.find(kind, format!("{statement:?}, sent and found in the end {sent:?}"));
             }
             if *is_notification {
-                notified.insert(request.1);
+                notified.insert(key);
             } else if !is_queued {
                 settled.insert(request);
             }
@@ -269,7 +295,8 @@ impl fmt::Display for Account {
 /// What is wrong with what an owner got to know.
 fn deviation(evidence: &Evidence, owner: &str, found: &Found) -> Option<&'static str> {
     let Found { outcome, content } = found;
-    let Some(sent) = evidence.accepted.get(&outcome.receipt) else {
+    let request = request_key(&outcome.receipt, &outcome.id);
+    let Some(sent) = evidence.accepted.get(&request) else {
         // It may be the receipt of a message without a `202`.
         let key = (owner.to_owned(), outcome.id.clone());
         let is_owners = evidence.unconfirmed.iter().any(|sent| sent.key == key);

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, future::pending, sync::atomic::Ordering, time::Duration};
 
-use e2e::stack::{Caller, Found, Text, say};
+use e2e::{
+    events::bulk,
+    stack::{Caller, Found, Text, say},
+};
 use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use intake_domain::message::Payload;
@@ -13,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Key, Sent},
+    account::{Key, Sent, receipt_of, request_key},
     run::Run,
 };
 
@@ -33,25 +36,42 @@ pub(crate) async fn send_many(run: &Run, mut chance: Rng) {
         if run.plan.throttle.is_some() {
             sleep(Duration::from_secs(1)).await;
         }
-        let sent = next_message(run, &mut chance, &own);
-        send(run, &mut chance, &sent).await;
-        own.push(sent);
+        // A hundredth of the requests are bulks, which is a third of the messages.
+        let is_bulk = chance.u32(0..100) == 0;
+        let sent = if is_bulk {
+            next_bulk(run, &mut chance, &own)
+        } else {
+            vec![next_message(run, &mut chance, &own)]
+        };
+        send(run, &mut chance, &sent, is_bulk).await;
+        own.extend(sent);
     }
 }
 
-/// Sends a message until it is accepted.
-pub(crate) async fn send(run: &Run, chance: &mut Rng, sent: &Sent) {
-    let (owner, id) = &sent.key;
+/// Sends a message, or a bulk of one owner's, until it is accepted.
+pub(crate) async fn send(run: &Run, chance: &mut Rng, sent: &[Sent], is_bulk: bool) {
+    let (owner, id) = &sent[0].key;
     for _ in 0..TRIES {
-        let request = run.owner(owner).request(Method::PUT, &format!("/queue/{id}"));
-        let request = request.header("content-type", "application/json").body(sent.body.0.clone());
-        match request.send().await {
+        let (request, body) = if is_bulk {
+            let messages: Vec<_> = sent.iter().map(|one| (&*one.key.1, &*one.body.0)).collect();
+            (run.owner(owner).request(Method::POST, "/queue"), bulk(&messages))
+        } else {
+            (run.owner(owner).request(Method::PUT, &format!("/queue/{id}")), sent[0].body.0.clone())
+        };
+        match request.header("content-type", "application/json").body(body).send().await {
             Ok(response) if response.status == 202 => {
-                let before = run.evidence().accepted.insert(response.queued().receipt, sent.clone());
-                return assert!(before.is_none(), "a second message with the receipt of {before:?}");
+                let receipt = response.json()["receipt"].as_str().expect("a receipt").to_owned();
+                assert_eq!(receipt.starts_with("bulk-"), is_bulk, "{response:?}");
+                let mut evidence = run.evidence();
+                evidence.bulks += usize::from(is_bulk);
+                for one in sent {
+                    let before = evidence.accepted.insert(request_key(&receipt, &one.key.1), one.clone());
+                    assert!(before.is_none(), "a second message with the receipt of {before:?}");
+                }
+                return;
             }
             // It may be in the queue.
-            _ => run.evidence().unconfirmed.push(sent.clone()),
+            _ => run.evidence().unconfirmed.extend_from_slice(sent),
         }
         sleep(Duration::from_millis(chance.u64(20..400))).await;
     }
@@ -97,7 +117,7 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
 pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
     loop {
         sleep(Duration::from_millis(chance.u64(10..100))).await;
-        let key = |(receipt, sent): (&String, &Sent)| (receipt.clone(), sent.key.clone());
+        let key = |(request, sent): (&String, &Sent)| (receipt_of(request).to_owned(), sent.key.clone());
         let accepted = chance.choice(&run.evidence().accepted).map(key);
         let Some((receipt, (owner, id))) = accepted else { continue };
         let owner = match chance.u32(0..8) {
@@ -127,11 +147,11 @@ pub(crate) async fn look_up_all(run: &Run) {
             return;
         }
         say(format_args!("looking up {} receipts", open.len()));
-        let look_up_one = async |(receipt, (owner, id)): (String, Key)| {
-            let owner = run.owner(&owner);
+        let look_up_one = async |(request, (owner, id)): (String, Key)| {
+            let (owner, receipt) = (run.owner(&owner), receipt_of(&request));
             let Some(found) = look_up(owner, &format!("{id}?receipt={receipt}")).await else { return };
             let replace = |sent: &mut Sent| sent.found.replace(found);
-            let before = run.evidence().accepted.get_mut(&receipt).and_then(replace);
+            let before = run.evidence().accepted.get_mut(&request).and_then(replace);
             before.into_iter().for_each(|before| run.add_statement(owner, false, before));
         };
         stream::iter(open).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
@@ -162,6 +182,25 @@ fn next_message(run: &Run, chance: &mut Rng, own: &[Sent]) -> Sent {
     Sent { body, valid, ..sent }
 }
 
+/// The next bulk of a client: 1 to 100 messages of one owner, with different ids.
+fn next_bulk(run: &Run, chance: &mut Rng, own: &[Sent]) -> Vec<Sent> {
+    let count = chance.usize(1..=100);
+    let mut bulk = Vec::<Sent>::new();
+    while bulk.len() < count {
+        let mut sent = next_message(run, chance, own);
+        if bulk.iter().any(|other| other.key.0 != sent.key.0 || other.key == sent.key) {
+            continue;
+        }
+        // A bulk is JSON as a whole, and white space around a payload is no part of it.
+        if !sent.valid {
+            sent.body = twice(chance);
+        }
+        sent.body = Text(sent.body.0.trim().to_owned());
+        bulk.push(sent);
+    }
+    bulk
+}
+
 /// A valid message with a new id. All owners use the same ids: they are different messages.
 pub(crate) fn new_message(run: &Run, chance: &mut Rng) -> Sent {
     let number = run.new_messages.fetch_add(1, Ordering::Relaxed);
@@ -184,11 +223,17 @@ fn payload(chance: &mut Rng, owner: &str, id: &str) -> Text {
     Text(format!(r#"{{"z":{number}.50,"a": "{text}","owner":"{owner}", "id":"{id}","b":[1.0,1e2,null]}}"#))
 }
 
+/// JSON in which an object has a name twice.
+fn twice(chance: &mut Rng) -> Text {
+    Text(format!(r#"{{"twice":{},"in":[{{"twice":1,"twice":2}}]}}"#, chance.u64(..)))
+}
+
 /// A body that the gateway of the emulator accepts, and the consumer rejects.
 fn invalid(chance: &mut Rng) -> Text {
     Text(match chance.u32(0..20) {
-        0 => format!(r#"{{"long":"{}"}}"#, "x".repeat(Payload::MAX_BYTES)),
-        1..6 => format!(r#"{{"twice":{},"in":[{{"twice":1,"twice":2}}]}}"#, chance.u64(..)),
+        // The gateway counts characters.
+        0 => format!(r#"{{"long":"{}"}}"#, "ä".repeat(Payload::MAX_BYTES / 2)),
+        1..6 => return twice(chance),
         _ => format!(r#"{{"not":NaN,"number":{}}}"#, chance.u64(..)),
     })
 }

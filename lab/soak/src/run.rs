@@ -219,7 +219,7 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     run.until("opening sockets", async |_| run.open_sockets.load(Ordering::Relaxed) == sockets).await;
     for _ in 0..plan.owners * AFTER_FAULTS {
         let sent = Sent { after_faults: true, ..clients::new_message(run, &mut chance) };
-        clients::send(run, &mut chance, &sent).await;
+        clients::send(run, &mut chance, &[sent], false).await;
     }
     run.drain().await;
     clients::look_up_all(run).await;

@@ -101,9 +101,11 @@ fn object<'a, T: Deserialize<'a>>(text: &'a str, place: &str) -> Result<T, Inval
 /// What is wrong, without what was sent: a name or a value may be long, or a secret.
 fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let known = ["missing field `id`", "missing field `payload`", "missing field `messages`", "duplicate field"];
+    let known =
+        ["missing field `id`", "missing field `payload`", "missing field `messages`", "duplicate field"];
     let what = known.into_iter().find(|known| text.starts_with(known));
-    let what = what.unwrap_or(if text.starts_with("unknown field") { "unknown member" } else { "it is not valid" });
+    let what =
+        what.unwrap_or(if text.starts_with("unknown field") { "unknown member" } else { "it is not valid" });
     let what = what.replace("field", "member").replace('`', "'");
     format!("{what} (line {}, column {})", error.line(), error.column())
 }
@@ -121,7 +123,9 @@ mod tests {
     #[test]
     fn payloads_are_cut_out_byte_for_byte() {
         let payload = format!("{{ \"n\" : {}.0e+1, \"\\u0041\":\t\"\\ud800\" }}", "9".repeat(400));
-        let text = format!(" {{\"messages\": [ {{\"payload\": {payload} ,\"id\":\"a\\u002d1\"}}, {{\"id\":\"b\",\"payload\":[]}}]}}\n");
+        let text = format!(
+            " {{\"messages\": [ {{\"payload\": {payload} ,\"id\":\"a\\u002d1\"}}, {{\"id\":\"b\",\"payload\":[]}}]}}\n"
+        );
         let cut = cut(&text).expect("a bulk");
         assert_eq!(cut[0].id.as_ref().map(MessageId::as_str), Ok("a-1"));
         assert_eq!(cut[0].payload, payload);
@@ -146,7 +150,10 @@ mod tests {
             ("{\"messages\":[[\"a\",{}]]}", "/messages/0: it is not an object"),
             ("[[{\"id\":\"a\",\"payload\":{}}]]", "the body: it is not an object"),
             ("{\"messages\":[{\"id\":\"a\"}]}", "/messages/0: missing member 'payload'"),
-            ("{\"messages\":[{\"id\":\"a\",\"payload\":{}},{\"payload\":{}}]}", "/messages/1: missing member 'id'"),
+            (
+                "{\"messages\":[{\"id\":\"a\",\"payload\":{}},{\"payload\":{}}]}",
+                "/messages/1: missing member 'id'",
+            ),
             ("{\"messages\":[{\"id\":\"a\",\"payload\":{},\"secret\":1}]}", "/messages/0: unknown member"),
             ("{\"messages\":[],\"secret\":1}", "the body: unknown member"),
             ("{\"messages\":[{\"id\":\"a\",\"id\":\"a\",\"payload\":{}}]}", "/messages/0: duplicate member"),
@@ -171,7 +178,10 @@ mod tests {
         assert_eq!(cut(&of(101)).expect_err("101"), InvalidBulk::Count { count: 101 });
         let padded = |bytes: usize| format!("{}{}", of(1), " ".repeat(bytes - of(1).len()));
         assert!(cut(&padded(MAX_BYTES)).is_ok());
-        assert_eq!(cut(&padded(MAX_BYTES + 1)).expect_err("long"), InvalidBulk::TooLarge { bytes: MAX_BYTES + 1 });
+        assert_eq!(
+            cut(&padded(MAX_BYTES + 1)).expect_err("long"),
+            InvalidBulk::TooLarge { bytes: MAX_BYTES + 1 }
+        );
     }
 
     proptest! {

@@ -131,11 +131,12 @@ impl Settler {
         let outcomes: Vec<Vec<&Decided>> =
             open.iter().map(|&index| records[index].decided.iter().collect()).collect();
         let outcomes: Vec<&[&Decided]> = outcomes.iter().map(Vec::as_slice).collect();
-        let mut writing = stream::iter(open.chunks(Outcomes::BATCH_LIMIT).zip(outcomes.chunks(Outcomes::BATCH_LIMIT)))
-            .map(|(indices, chunk)| async move {
-                (indices, self.outcomes.keep(chunk, self.receipt_retention).await)
-            })
-            .buffer_unordered(MAX_CONCURRENT_REQUESTS);
+        let mut writing =
+            stream::iter(open.chunks(Outcomes::BATCH_LIMIT).zip(outcomes.chunks(Outcomes::BATCH_LIMIT)))
+                .map(|(indices, chunk)| async move {
+                    (indices, self.outcomes.keep(chunk, self.receipt_retention).await)
+                })
+                .buffer_unordered(MAX_CONCURRENT_REQUESTS);
         let mut written = Vec::new();
         while let Some((indices, result)) = writing.next().await {
             match result {

@@ -65,7 +65,8 @@ async fn round(
 
     // A write that is denied because the message is stored costs as much as one that takes effect.
     for index in read(messages, incoming, &redelivered, results).await {
-        if matches!(incoming[index].content, Content::Valid(_)) { &mut inserts } else { &mut singles }.push(index);
+        if matches!(incoming[index].content, Content::Valid(_)) { &mut inserts } else { &mut singles }
+            .push(index);
     }
 
     let mut taken = Vec::new();
@@ -179,8 +180,7 @@ async fn read(
     indices: &[usize],
     results: &mut [Result<Effect, NotStored>],
 ) -> Vec<usize> {
-    let largest =
-        indices.iter().map(|&index| incoming[index].content.text().len()).max().unwrap_or_default();
+    let largest = indices.iter().map(|&index| incoming[index].content.text().len()).max().unwrap_or_default();
     // What is there is most often as long as what comes.
     let chunk_size = (MAX_CONCURRENT_BYTES / largest.max(1)).clamp(1, Messages::READ_LIMIT);
     let mut unknown = Vec::new();

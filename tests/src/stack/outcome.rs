@@ -44,7 +44,8 @@ impl Outcome {
         data["status"] = json!(event["type"].as_str().and_then(|kind| kind.strip_prefix("intake.message.")));
         let outcome = Self::deserialize(data).unwrap_or_else(|error| panic!("no outcome ({error}): {event}"));
         // The receipt of a bulk stands for many messages: the id tells their events apart.
-        let of_message = if outcome.receipt.starts_with("bulk-") { format!(":{}", outcome.id) } else { String::new() };
+        let of_message =
+            if outcome.receipt.starts_with("bulk-") { format!(":{}", outcome.id) } else { String::new() };
         assert_eq!(event["id"], format!("{}{of_message}:{}", outcome.receipt, outcome.status), "{event}");
         outcome
     }

@@ -242,7 +242,7 @@ fn a_run_has_to_exercise_what_it_is_for() {
     let complete = account(&["1", "2"], &["1"], 2, PLAN);
     assert_eq!(
         complete.to_string(),
-        "accepted 2, stored 0, rejected 0, conflict 0, failed 2, recovered 2, recovered after a kill 1, queued 0, \
+        "accepted 2, bulks 0, stored 0, rejected 0, conflict 0, failed 2, recovered 2, recovered after a kill 1, queued 0, \
          kills 7, lost 0, altered 0, twice 0, delivered to the wrong owner 0, wrong outcome 0, not notified 0, \
          incomplete 0"
     );

@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::{
     error::SdkError,
     operation::put_item::PutItemError,
     types::{
-        BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+        BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes,
+        ReturnValuesOnConditionCheckFailure,
     },
 };
 use intake_domain::{
