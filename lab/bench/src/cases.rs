@@ -36,8 +36,10 @@ pub(crate) enum Contestant {
 pub(crate) struct Case {
     pub(crate) function: Function,
     pub(crate) contestant: Contestant,
-    /// Messages in an event.
+    /// Requests or records in an event.
     pub(crate) batch: usize,
+    /// Messages in each of them.
+    pub(crate) bulk: usize,
     /// Bytes of a message.
     pub(crate) bytes: usize,
     /// Invocations of each process after its first. Of `websocket`, each costs more than the one before.
@@ -45,36 +47,45 @@ pub(crate) struct Case {
 }
 
 /// Everything that is measured.
-pub(crate) const CASES: [Case; 18] = {
+pub(crate) const CASES: [Case; 21] = {
     use Contestant::{HandSigned, Intake, Node, Python, RustDefault};
     use Function::{Authorizer, QueueConsumer, StatusLookup, SyncInsert, Websocket};
     [
-        Case { function: SyncInsert, contestant: Intake, batch: 1, bytes: KB, warm: 40 },
-        Case { function: SyncInsert, contestant: HandSigned, batch: 1, bytes: KB, warm: 40 },
-        Case { function: SyncInsert, contestant: RustDefault, batch: 1, bytes: KB, warm: 40 },
-        Case { function: SyncInsert, contestant: Python, batch: 1, bytes: KB, warm: 40 },
-        Case { function: SyncInsert, contestant: Node, batch: 1, bytes: KB, warm: 40 },
-        Case { function: SyncInsert, contestant: Intake, batch: 1, bytes: 100 * KB, warm: 20 },
-        Case { function: StatusLookup, contestant: Intake, batch: 1, bytes: KB, warm: 40 },
-        Case { function: Websocket, contestant: Intake, batch: 1, bytes: KB, warm: 10 },
-        Case { function: Authorizer, contestant: Intake, batch: 1, bytes: KB, warm: 40 },
-        Case { function: QueueConsumer, contestant: Intake, batch: 10, bytes: KB, warm: 20 },
-        Case { function: QueueConsumer, contestant: Intake, batch: 100, bytes: KB, warm: 8 },
-        Case { function: QueueConsumer, contestant: RustDefault, batch: 100, bytes: KB, warm: 8 },
-        Case { function: QueueConsumer, contestant: Python, batch: 100, bytes: KB, warm: 8 },
-        Case { function: QueueConsumer, contestant: Node, batch: 100, bytes: KB, warm: 8 },
-        Case { function: QueueConsumer, contestant: Intake, batch: 1_000, bytes: KB, warm: 1 },
+        Case { function: SyncInsert, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: SyncInsert, contestant: HandSigned, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: SyncInsert, contestant: RustDefault, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: SyncInsert, contestant: Python, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: SyncInsert, contestant: Node, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: SyncInsert, contestant: Intake, batch: 1, bulk: 1, bytes: 100 * KB, warm: 20 },
+        Case { function: SyncInsert, contestant: Intake, batch: 1, bulk: 100, bytes: KB, warm: 8 },
+        Case { function: StatusLookup, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: Websocket, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 10 },
+        Case { function: Authorizer, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 40 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 10, bulk: 1, bytes: KB, warm: 20 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 100, bulk: 1, bytes: KB, warm: 8 },
+        Case { function: QueueConsumer, contestant: RustDefault, batch: 100, bulk: 1, bytes: KB, warm: 8 },
+        Case { function: QueueConsumer, contestant: Python, batch: 100, bulk: 1, bytes: KB, warm: 8 },
+        Case { function: QueueConsumer, contestant: Node, batch: 100, bulk: 1, bytes: KB, warm: 8 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 1_000, bulk: 1, bytes: KB, warm: 1 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 1, bulk: 100, bytes: KB, warm: 8 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 10, bulk: 100, bytes: KB, warm: 1 },
         // For their memory. The last is close to the largest event that Lambda accepts, 6 MB.
-        Case { function: QueueConsumer, contestant: Intake, batch: 4, bytes: 200 * KB, warm: 5 },
-        Case { function: QueueConsumer, contestant: Intake, batch: 10, bytes: 100 * KB, warm: 5 },
-        Case { function: QueueConsumer, contestant: Intake, batch: 50, bytes: 100 * KB, warm: 3 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 4, bulk: 1, bytes: 200 * KB, warm: 5 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 10, bulk: 1, bytes: 100 * KB, warm: 5 },
+        Case { function: QueueConsumer, contestant: Intake, batch: 50, bulk: 1, bytes: 100 * KB, warm: 3 },
     ]
 };
 
 impl Case {
     /// The name without the contestant.
     pub(crate) fn work(&self) -> String {
-        format!("{} {}x{}KB", self.function, self.batch, self.bytes / KB)
+        let bulk = if self.bulk > 1 { format!("{}x", self.bulk) } else { String::new() };
+        format!("{} {}x{bulk}{}KB", self.function, self.batch, self.bytes / KB)
+    }
+
+    /// Messages in an event.
+    pub(crate) fn messages(&self) -> usize {
+        self.batch * self.bulk
     }
 
     pub(crate) fn name(&self) -> String {

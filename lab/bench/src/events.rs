@@ -15,6 +15,8 @@ pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 /// The events of one process: this many, each with the messages of the case.
 pub(crate) fn events(case: &Case, count: usize, token: &str) -> Result<Vec<Bytes>, Failure> {
     let template: Value = serde_json::from_str(match case.function {
+        Function::SyncInsert if case.bulk > 1 => include_str!("../../../events/sync-insert-bulk.json"),
+        Function::QueueConsumer if case.bulk > 1 => include_str!("../../../events/queue-consumer-bulk.json"),
         Function::SyncInsert => include_str!("../../../events/sync-insert.json"),
         Function::QueueConsumer => include_str!("../../../events/queue-consumer.json"),
         Function::StatusLookup => include_str!("../../../events/status-lookup.json"),
@@ -22,9 +24,13 @@ pub(crate) fn events(case: &Case, count: usize, token: &str) -> Result<Vec<Bytes
         Function::Authorizer => include_str!("../../../events/authorizer-rest.json"),
     })?;
     let event = |index: usize| {
-        let first = index * case.batch;
+        let first = index * case.messages();
         let mut event = template.clone();
         match case.function {
+            Function::SyncInsert if case.bulk > 1 => {
+                event["requestContext"]["authorizer"]["principalId"] = json!(OWNERS[0]);
+                event["body"] = json!(bulk(first, case));
+            }
             Function::SyncInsert => {
                 address(&mut event, &id(first));
                 event["body"] = json!(payload(first, case.bytes));
@@ -39,8 +45,8 @@ pub(crate) fn events(case: &Case, count: usize, token: &str) -> Result<Vec<Bytes
                 event["headers"]["Authorization"] = json!(header);
             }
             Function::QueueConsumer => {
-                let record = |number| record(&template["Records"][0], number, case.bytes);
-                event["Records"] = (first..first + case.batch).map(record).collect();
+                let record = |number| record(&template["Records"][0], first + number * case.bulk, case);
+                event["Records"] = (0..case.batch).map(record).collect();
             }
         }
         Bytes::from(event.to_string())
@@ -80,7 +86,8 @@ pub(crate) fn prepare(case: &Case, endpoints: &Endpoints) -> Result<(), Failure>
 pub(crate) fn check(function: Function, response: &[u8]) -> Result<(), Failure> {
     let value: Value = serde_json::from_slice(response)?;
     let success = match function {
-        Function::SyncInsert => value["statusCode"] == 201,
+        // A bulk that is stored is a 200, as one message is that was stored before: each is new here.
+        Function::SyncInsert => value["statusCode"] == 201 || value["statusCode"] == 200,
         Function::StatusLookup | Function::Websocket => value["statusCode"] == 200,
         Function::QueueConsumer => value["batchItemFailures"].as_array().is_some_and(Vec::is_empty),
         Function::Authorizer => value["policyDocument"]["Statement"][0]["Effect"] == "Allow",
@@ -96,14 +103,24 @@ fn address(event: &mut Value, id: &str) {
     event["requestContext"]["authorizer"]["principalId"] = json!(OWNERS[0]);
 }
 
-fn record(template: &Value, number: usize, bytes: usize) -> Value {
+fn record(template: &Value, number: usize, case: &Case) -> Value {
     let mut record = template.clone();
     record["messageId"] = json!(id(number));
-    record["body"] = json!(payload(number, bytes));
+    let is_bulk = case.bulk > 1;
+    record["body"] = json!(if is_bulk { bulk(number, case) } else { payload(number, case.bytes) });
     let attributes = &mut record["messageAttributes"];
-    attributes["id"]["stringValue"] = json!(id(number));
-    attributes["owner"]["stringValue"] = json!(OWNERS[number % OWNERS.len()]);
+    if !is_bulk {
+        attributes["id"]["stringValue"] = json!(id(number));
+    }
+    attributes["owner"]["stringValue"] = json!(OWNERS[(number / case.bulk) % OWNERS.len()]);
     record
+}
+
+/// The body of a request with many messages.
+fn bulk(first: usize, case: &Case) -> String {
+    let message = |number| format!(r#"{{"id":"{}","payload":{}}}"#, id(number), payload(number, case.bytes));
+    let messages: Vec<_> = (first..first + case.bulk).map(message).collect();
+    format!(r#"{{"messages":[{}]}}"#, messages.join(","))
 }
 
 /// A UUID, as most clients would choose.

@@ -88,7 +88,7 @@ async fn count_instructions(setup: &Setup, case: &Case) -> Result<Figures, Failu
     Ok(Figures::from([
         (figures::FIRST_INSTRUCTIONS, first as f64),
         (figures::WARM_INSTRUCTIONS, warm),
-        (figures::MESSAGE_INSTRUCTIONS, warm / case.batch as f64),
+        (figures::MESSAGE_INSTRUCTIONS, warm / case.messages() as f64),
     ]))
 }
 

@@ -84,7 +84,7 @@ async fn run_logged(
 
     let (first, first_cpu) = responses[0];
     let (_, last_cpu) = responses[warm];
-    let warm_messages = (warm.max(1) * case.batch) as f64;
+    let warm_messages = (warm.max(1) * case.messages()) as f64;
     let later_handshakes = endpoints.counts.handshakes.load(Relaxed) - init_handshakes;
     Ok(Figures::from([
         (figures::FIRST_RESPONSE, first.as_secs_f64() * 1e3),
@@ -99,7 +99,7 @@ async fn run_logged(
 
 /// Checks that every message is in the table, and that every owner was notified of each.
 fn check_work(case: &Case, endpoints: &Endpoints, invocations: usize) -> Result<(), Failure> {
-    let messages = (invocations * case.batch) as u64;
+    let messages = (invocations * case.messages()) as u64;
     let expected = match case.function {
         Function::Websocket | Function::Authorizer => (0, 0),
         Function::StatusLookup => (1, 0),
