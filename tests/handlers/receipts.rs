@@ -297,3 +297,34 @@ async fn a_note_expires() {
     let expires_at: i64 = kept["expires_at"].as_n().expect("a number").parse().expect("whole");
     assert!(expires_at > Timestamp::now().as_second(), "{expires_at}");
 }
+
+/// DynamoDB deletes an item up to days after its time to live is over.
+#[tokio::test]
+async fn what_has_expired_is_not_there_whether_it_is_deleted_or_not() {
+    let other = r#"{"a":2}"#;
+    let consumer = deliver(&[BODY, other], false).await;
+    assert_outcomes(&consumer, &["stored", "conflict"], "before").await;
+    consumer.database.expire_all().await;
+    assert_eq!(response(&consumer, "alice", "m-1", None).await.0, 404);
+    for number in [1, 2] {
+        assert_eq!(look_up(&consumer, "alice", "m-1", number).await["status"], "queued");
+    }
+
+    // Another payload takes the place of the expired one: in a batch, when it is redelivered, and by itself.
+    let stored =
+        async |receipt_number| look_up(&consumer, "alice", "m-1", receipt_number).await["status"].clone();
+    assert_eq!(consumer.consume(&[record(3, "alice", "m-1", other)]).await, BTreeSet::new());
+    assert_eq!(stored(3).await, "stored");
+    consumer.database.expire_all().await;
+    assert_eq!(consumer.consume(&[delivered(record(4, "alice", "m-1", BODY), 2)]).await, BTreeSet::new());
+    assert_eq!(stored(4).await, "stored");
+    consumer.database.expire_all().await;
+    let insert =
+        sync_insert::SyncInsert::new(consumer.database.messages(), Responses::new("*").expect("an origin"));
+    let put = insert
+        .handle(request(&crate::fixtures::events::put("alice", "m-1", other)))
+        .await
+        .expect("a response");
+    assert_eq!(put.status(), 201);
+    assert_eq!(consumer.database.text("alice", "m-1", "payload").await, other);
+}

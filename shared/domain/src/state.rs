@@ -13,6 +13,8 @@
 //! A message whose last delivery failed is compared with the stored one like any other valid message: if the same
 //! payload is stored, the message is stored, whatever happened to the last attempt.
 //!
+//! An item whose time to live is over counts as none, whether the database has deleted it yet or not.
+//!
 //! A stored message never changes, and every other may be replaced, however often and in whichever order deliveries
 //! arrive. That is why a client may repeat a request, and why SQS may deliver a message twice.
 

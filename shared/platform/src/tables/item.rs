@@ -26,6 +26,13 @@ pub(super) fn receipt_key(owner: &Owner, receipt: &Receipt) -> String {
     format!("#{}#{}", receipt.as_str(), owner.as_str())
 }
 
+/// Whether an item is still there. DynamoDB deletes one days after its time to live is over, and returns it until then
+/// ("Using time to live (TTL) in DynamoDB"); here it counts as none from the second on.
+pub(super) fn is_live(item: &&Item) -> bool {
+    let expires_at = item.get("expires_at").and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
+    expires_at.is_none_or(|expires_at| expires_at > Timestamp::now().as_second())
+}
+
 /// Adds the attributes of an outcome, which both kinds of items have.
 pub(super) fn add_outcome(item: &mut Item, outcome: &Outcome) {
     let Outcome { status, attempts, received_at, stored_at, reason } = outcome;

@@ -19,13 +19,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     TableError,
-    item::{Item, add_outcome, message_key, message_of, number, text},
+    item::{Item, add_outcome, is_live, message_key, message_of, number, text},
 };
 
-/// The rule of [`intake_domain::state`] that DynamoDB checks: a stored message is never replaced. Check and write are
+/// The rule of [`intake_domain::state`] that DynamoDB checks: a stored message is never replaced, before its time to live is over. Check and write are
 /// then one step, so that of two requests at the same time one sees what the other wrote. `status` is one of DynamoDB's
 /// reserved words, and stands behind a placeholder.
-const WRITE_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored";
+const WRITE_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored OR expires_at <= :now";
 
 /// A key that neither a message nor a receipt has: all of these hold a `#`.
 const PROBE_KEY: &str = "-";
@@ -102,6 +102,7 @@ impl Messages {
             .condition_expression(WRITE_CONDITION)
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":stored", text(Status::Stored.as_str()))
+            .expression_attribute_values(":now", number(now.as_second()))
             // If the condition fails, the stored message comes back with the error: no second request to find it.
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -184,6 +185,7 @@ impl Messages {
             .map_err(TableError::from_sdk)?;
         // What is throttled, or does not fit into the response, is just not among them.
         let items = response.responses().and_then(|tables| tables.get(&self.table)).into_iter().flatten();
+        let items = items.filter(is_live);
         let by_key: HashMap<_, _> =
             items.filter_map(|item| Some((item.get("pk")?.as_s().ok()?, item))).collect();
         let effect = |(incoming, key): (&&Incoming, &Option<String>)| {
@@ -208,7 +210,7 @@ impl Messages {
             .send()
             .await
             .map_err(TableError::from_sdk)?;
-        found.item().map(message_of).transpose()
+        found.item().filter(is_live).map(message_of).transpose()
     }
 
     fn insert_statement(

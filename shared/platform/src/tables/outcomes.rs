@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     TableError,
     item::{
-        Item, add_outcome, message_key, message_of, number, outcome_of, receipt_key, required_text, text,
-        time,
+        Item, add_outcome, is_live, message_key, message_of, number, outcome_of, receipt_key, required_text,
+        text, time,
     },
 };
 use crate::delivery::{Decided, QueuedRequest};
@@ -117,7 +117,7 @@ impl Outcomes {
         let items = response.responses().and_then(|tables| tables.get(&self.table));
         let item_of = |key: &String| {
             let has_key = |item: &&Item| item.get("pk").and_then(|pk| pk.as_s().ok()) == Some(key);
-            items.into_iter().flatten().find(has_key)
+            items.into_iter().flatten().filter(is_live).find(has_key)
         };
         let message = message_pk.as_ref().and_then(item_of).map(message_of).transpose();
         let under_receipt = item_of(&receipt_pk).map(|item| under_receipt_of(item, receipt)).transpose()?;
