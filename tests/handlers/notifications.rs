@@ -172,3 +172,29 @@ async fn a_connection_that_is_still_opening_is_not_removed() {
     assert!(consumer.consume(&[record(2, "alice", "m-2", r#"{"a":1}"#)]).await.is_empty());
     assert_eq!(consumer.pushes.outcomes("opening"), ["stored m-2"]);
 }
+
+#[tokio::test]
+async fn what_is_stored_is_notified_while_the_rest_of_the_batch_is_still_tried() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.faults.only("BatchExecuteStatement");
+    // Of every request the first statement is throttled: in the end one message is left, for as long as there is time.
+    consumer.database.faults.always(fault_proxy::Fault::ThrottleStatements);
+    let body = r#"{"a":1}"#;
+    let batch = [1, 2, 3].map(|number| record(number, "alice", &format!("m-{number}"), body));
+    let consuming = consumer.consume_within(AMPLE_TIME, &batch);
+    let notified = async {
+        while consumer.pushes.outcomes("alice-1").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::pin!(consuming);
+    tokio::select! {
+        _ = &mut consuming => panic!("it ends before anybody is notified"),
+        () = notified => {}
+    }
+    consumer.database.faults.always(fault_proxy::Fault::None);
+    assert!(consuming.await.is_empty());
+    let mut outcomes = consumer.pushes.outcomes("alice-1");
+    outcomes.sort();
+    assert_eq!(outcomes, ["stored m-1", "stored m-2", "stored m-3"]);
+}

@@ -9,7 +9,7 @@
 //! 3. What could not be stored is redelivered; if this was the last delivery, it becomes `failed`.
 //! 4. An outcome that the message in the table does not hold is kept under its receipt; those of a bulk together, once
 //!    there are all. Then it is settled.
-//! 5. The owners of everything that is settled are notified over their sockets.
+//! 5. The owners of everything that is settled are notified over their sockets, also while the rest is tried again.
 //! 6. The response names the records that SQS has to keep.
 //!
 //! A record is acknowledged when the outcomes of all its messages can be looked up, and none is `failed`: until then it is the only copy of the
@@ -18,17 +18,20 @@
 
 mod report;
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use aws_lambda_events::sqs::SqsBatchResponse;
+use intake_domain::{message::Receipt, state::NotStored};
 use intake_platform::{
-    delivery::is_last,
+    delivery::{Decided, Delivery, is_last},
     push::Push,
     record::{ParsedRecord, parse_each},
     schedule::Schedule,
     settling::Settler,
+    storing::Persistence::{self, Once, UntilTimeIsUp},
 };
 use serde::Deserialize;
+use tokio::{join, time::Instant};
 
 use crate::report::BatchReport;
 
@@ -71,26 +74,64 @@ impl Consumer {
             }
         }
 
-        let (mut decided, mut failed) = (Vec::new(), Vec::new());
-        let stored = self.settler.store(&deliveries, schedule.storing).await;
-        for (delivery, stored) in deliveries.into_iter().zip(stored) {
-            match delivery.decide(stored) {
-                Ok(one) => decided.push(one),
-                Err(delivery) if is_last(delivery.incoming.attempts, self.max_receive_count) => {
-                    failed.push(delivery.failed());
-                }
-                // Also what the database denies: a missing permission or table may be there at the next delivery.
-                Err(delivery) => report.unsettled((*delivery).into()),
-            }
-        }
+        // Almost every batch is stored in one round. If not, what is settled by then does not wait for the rest: its owners
+        // are notified while the rest is tried again.
+        let (decided, open, mut denied) = self.store(deliveries, Once, schedule.storing).await;
+        let (whole, partial) = if open.is_empty() { (Vec::new(), decided) } else { split_whole(decided) };
+        let settle_meanwhile = async {
+            let (settled, unsettled) = self.settler.settle(whole, Vec::new(), schedule.meanwhile()).await;
+            let pushed = self.push.notify(&settled, schedule.meanwhile()).await;
+            (settled, unsettled, pushed)
+        };
+        let ((settled, unsettled, mut pushed), (decided, open, more_denied)) =
+            join!(settle_meanwhile, self.store(open, UntilTimeIsUp, schedule.storing));
+        denied.extend(more_denied);
+        settled.iter().for_each(|one| report.settled(one));
+        unsettled.into_iter().for_each(|one| report.unsettled(one));
+
+        // Also what the database denies is redelivered: a missing permission or table may be there at the next delivery.
+        let is_last = |delivery: &Delivery| is_last(delivery.incoming.attempts, self.max_receive_count);
+        let (failed, redelivered): (Vec<_>, Vec<_>) = open.into_iter().chain(denied).partition(is_last);
+        redelivered.into_iter().for_each(|delivery| report.unsettled(delivery.into()));
+        let failed = failed.into_iter().map(Delivery::failed).collect();
 
         // Outcomes are kept before owners are notified: a client that is notified must find its outcome.
+        let decided = partial.into_iter().chain(decided).collect();
         let (settled, unsettled) = self.settler.settle(decided, failed, schedule).await;
         settled.iter().for_each(|one| report.settled(one));
         unsettled.into_iter().for_each(|one| report.unsettled(one));
 
         // Last, and for a few seconds at most: a consumer that notifies stores nothing.
-        let pushed = self.push.notify(&settled, schedule).await;
+        pushed += self.push.notify(&settled, schedule).await;
         report.response(pushed)
     }
+
+    /// Tries to store deliveries. Returns what is decided, what may be stored if it is tried again, and what the database
+    /// denies.
+    async fn store(
+        &self,
+        deliveries: Vec<Delivery>,
+        persistence: Persistence,
+        until: Instant,
+    ) -> (Vec<Decided>, Vec<Delivery>, Vec<Delivery>) {
+        let stored = self.settler.store(&deliveries, persistence, until).await;
+        let (mut decided, mut open, mut denied) = (Vec::new(), Vec::new(), Vec::new());
+        for (delivery, stored) in deliveries.into_iter().zip(stored) {
+            match delivery.decide(stored) {
+                Ok(one) => decided.push(one),
+                Err(delivery) if stored == Err(NotStored::Transient) => open.push(*delivery),
+                Err(delivery) => denied.push(*delivery),
+            }
+        }
+        (decided, open, denied)
+    }
+}
+
+/// Parts what belongs to records of which every message is decided from the rest.
+fn split_whole(decided: Vec<Decided>) -> (Vec<Decided>, Vec<Decided>) {
+    let mut counts = HashMap::<Receipt, usize>::new();
+    for one in &decided {
+        *counts.entry(one.request.receipt.clone()).or_default() += 1;
+    }
+    decided.into_iter().partition(|one| counts.get(&one.request.receipt) >= Some(&one.request.record_size))
 }

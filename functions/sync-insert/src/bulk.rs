@@ -12,7 +12,7 @@ use intake_platform::{
     problem::Problem,
     rest::Caller,
     schedule::Schedule,
-    storing::store,
+    storing::{Persistence, store},
 };
 use jiff::Timestamp;
 use lambda_http::{Body, Error, Request, RequestExt, Response, http::StatusCode};
@@ -62,7 +62,8 @@ impl SyncInsert {
         // A request without a context, and so without a deadline, is one of a test: Lambda always sends it.
         let deadline = request.lambda_context_ref().map_or(UNIX_EPOCH, |context| context.deadline());
         let schedule = Schedule::until(deadline);
-        let mut stored = store(&self.messages, &valid, schedule.storing).await.into_iter();
+        let mut stored =
+            store(&self.messages, &valid, Persistence::UntilTimeIsUp, schedule.storing).await.into_iter();
         let results: Vec<_> =
             messages.iter().map(|one| if is_valid(one) { stored.next() } else { None }).collect();
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::AddAssign,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -64,6 +65,15 @@ pub struct PushSummary {
     pub failed: usize,
     /// Were not tried, because time was up: connections, or owners whose connections are not known.
     pub skipped: usize,
+}
+
+impl AddAssign for PushSummary {
+    fn add_assign(&mut self, more: Self) {
+        self.pushed += more.pushed;
+        self.gone += more.gone;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+    }
 }
 
 impl PushSummary {
@@ -174,10 +184,7 @@ impl Push {
         for (recipient, mut result) in recipients.iter().zip(results) {
             result.skipped = recipient.connections.len() - result.pushed - result.gone - result.failed;
             log(recipient.settled, result);
-            summary.pushed += result.pushed;
-            summary.gone += result.gone;
-            summary.failed += result.failed;
-            summary.skipped += result.skipped;
+            summary += result;
         }
         if summary.skipped > 0 {
             tracing::warn!(push_skipped = summary.skipped, "time is up before all sockets are notified");

@@ -46,6 +46,13 @@ impl Schedule {
         }
     }
 
+    /// The same, for what is settled while others are still being stored: it ends with storing.
+    #[must_use]
+    pub fn meanwhile(self) -> Self {
+        let end = self.storing;
+        Self { writing_failures: end, keeping_outcomes: end, notifying: end, ..self }
+    }
+
     /// The end of notifying, if it begins now and may take as long as `budget`.
     pub fn notifying(&self, budget: Duration) -> Instant {
         self.notifying.min(Instant::now() + budget)

@@ -16,7 +16,7 @@ use crate::{
     delivery::{Decided, Delivery, Unsettled},
     rounds::Pauses,
     schedule::Schedule,
-    storing::{MAX_CONCURRENT_REQUESTS, store},
+    storing::{MAX_CONCURRENT_REQUESTS, Persistence, store},
     tables::{Messages, Outcomes, TableError, outcomes::Found},
     telemetry::with_causes,
 };
@@ -50,10 +50,15 @@ impl Settler {
         ))
     }
 
-    /// Stores deliveries until `until`. The results are in the order of the deliveries.
-    pub async fn store(&self, deliveries: &[Delivery], until: Instant) -> Vec<Result<Effect, NotStored>> {
+    /// Stores deliveries until `until` at the latest. The results are in the order of the deliveries.
+    pub async fn store(
+        &self,
+        deliveries: &[Delivery],
+        persistence: Persistence,
+        until: Instant,
+    ) -> Vec<Result<Effect, NotStored>> {
         let incoming: Vec<_> = deliveries.iter().map(|delivery| &delivery.incoming).collect();
-        store(&self.messages, &incoming, until).await
+        store(&self.messages, &incoming, persistence, until).await
     }
 
     /// What a client's look-up of this delivery's receipt would find.
@@ -75,7 +80,7 @@ impl Settler {
         schedule: Schedule,
     ) -> (Vec<Decided>, Vec<Unsettled>) {
         // It may turn out now that one of these is stored, by a write whose response got lost.
-        let stored = self.store(&failed, schedule.writing_failures).await;
+        let stored = self.store(&failed, Persistence::UntilTimeIsUp, schedule.writing_failures).await;
         let mut unsettled = Vec::new();
         for (delivery, stored) in failed.into_iter().zip(stored) {
             // What the database denies has failed, and its receipt says so. After a transient error that would be a

@@ -21,10 +21,20 @@ pub(crate) const MAX_CONCURRENT_REQUESTS: usize = 4;
 /// 6 MB ("Lambda quotas"), that stays far below the function's memory.
 const MAX_CONCURRENT_BYTES: usize = 1024 * 1024;
 
-/// Stores messages in rounds until each has an effect or time is up. The results are in the order of the messages.
+/// How long to go on with what is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// One round: whatever is throttled stays open.
+    Once,
+    /// In rounds, until each message has an effect or time is up.
+    UntilTimeIsUp,
+}
+
+/// Stores messages until `until` at the latest. The results are in the order of the messages.
 pub async fn store(
     messages: &Messages,
     incoming: &[&Incoming],
+    persistence: Persistence,
     until: Instant,
 ) -> Vec<Result<Effect, NotStored>> {
     // A message with an illegal id is never written. Every other is open before the first round.
@@ -39,15 +49,14 @@ pub async fn store(
         let mut pauses = Pauses::new();
         loop {
             while round(messages, incoming, &mut results).await {}
-            if !results.contains(&OPEN) {
+            if persistence == Persistence::Once || !results.contains(&OPEN) {
                 break;
             }
             pauses.wait().await;
         }
     };
-    if timeout_at(until, storing).await.is_err() {
-        tracing::warn!("time is up before everything is stored");
-    }
+    // What is open when time is up is no news: the caller knows, and reports it.
+    let _ = timeout_at(until, storing).await;
     results
 }
 
