@@ -140,6 +140,7 @@ impl Stack {
             .item("owner", AttributeValue::S(owner.to_owned()))
             .item("connection_id", AttributeValue::S(connection_id.to_owned()))
             .item("expires_at", AttributeValue::N(in_an_hour.to_string()))
+            .item("valid_until", AttributeValue::N(in_an_hour.to_string()))
             .send()
             .await
             .expect("the table can be written");
