@@ -26,7 +26,8 @@ use crate::fixtures::{
 /// How many connections of an owner a batch is pushed to: as many as the template lets an owner have.
 const MAX_CONNECTIONS: usize = 1000;
 
-fn settled(number: usize, owner: &str) -> Decided {
+/// A message of an owner that is stored.
+pub(crate) fn settled(number: usize, owner: &str) -> Decided {
     let outcome = Outcome {
         status: Status::Stored,
         attempts: Some(1),
