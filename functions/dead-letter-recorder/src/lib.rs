@@ -127,8 +127,7 @@ impl DeadLetterRecorder {
         let failed = run.settled.iter().filter(|one| one.outcome.status == Status::Failed);
         metrics.count(Metric::Failed, failed.count());
         let handles: Vec<_> = run.received.into_values().collect();
-        let (summary, ()) =
-            join!(self.push.notify(&run.settled, schedule), self.release(&handles, schedule));
+        let (summary, ()) = join!(self.push.notify(&run.settled, schedule), self.release(&handles, schedule));
         summary.count(metrics);
         result?;
         match run.unsettled {
@@ -142,7 +141,10 @@ impl DeadLetterRecorder {
         while empty_receives < MAX_EMPTY_RECEIVES {
             // A receive that begins now may wait.
             if Instant::now() + WAIT >= schedule.storing {
-                tracing::warn!(received = run.received.len(), "time is up before the dead-letter queue is empty");
+                tracing::warn!(
+                    received = run.received.len(),
+                    "time is up before the dead-letter queue is empty"
+                );
                 break;
             }
             let received = timeout_at(schedule.storing, self.receive()).await;

@@ -131,12 +131,7 @@ impl Connections {
         self.query(owner.as_str(), AUTHORIZED, limit).await
     }
 
-    async fn query(
-        &self,
-        owner: &str,
-        filter: &str,
-        limit: usize,
-    ) -> Result<Vec<Connection>, TableError> {
+    async fn query(&self, owner: &str, filter: &str, limit: usize) -> Result<Vec<Connection>, TableError> {
         let mut pages = self
             .client
             .query()
