@@ -9,6 +9,7 @@ mod relay;
 mod server;
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -55,9 +56,8 @@ pub struct Local {
     pub dead_letter_queue_url: String,
     /// The table of messages.
     pub messages_table: String,
-    /// The file that this was read from.
-    #[serde(skip)]
-    pub file: PathBuf,
+    /// The names of all resources, by their names in the template.
+    pub resources: BTreeMap<String, String>,
 }
 
 /// The emulator of a local stack.
@@ -84,7 +84,7 @@ pub enum Error {
     Emulator(String),
     /// A redrive ended with a problem.
     #[error("redrive: {0}")]
-    Redrive(#[from] redrive::error::RedriveError),
+    Redrive(String),
 }
 
 impl Description {
@@ -96,11 +96,7 @@ impl Description {
         let wrong =
             |error: &dyn std::fmt::Display| Error::Description(format!("{}: {error}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        let mut description: Self = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
-        if let Some(local) = &mut description.local {
-            path.clone_into(&mut local.file);
-        }
-        Ok(description)
+        serde_json::from_str(&text).map_err(|error| wrong(&error))
     }
 }
 
@@ -213,6 +209,7 @@ mod tests {
             "queue_url": "",
             "dead_letter_queue_url": "",
             "messages_table": "",
+            "resources": {},
         });
         let started = Console::start(description(elsewhere), 0).await;
         assert!(matches!(started, Err(Error::Description(_))), "it must not start");

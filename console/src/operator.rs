@@ -8,14 +8,10 @@ use std::{
 };
 
 use fault_proxy::{Capacity, Fault, FaultProxy};
+use jiff::Timestamp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
-};
-use redrive::{
-    connection,
-    dead_letter::DeadLetter,
-    run::{self, Options},
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -25,6 +21,9 @@ use crate::{Error, Local};
 
 /// The logical id of the consumer in template.yaml, which CloudFormation puts into its name.
 const CONSUMER: &str = "QueueConsumerFunction";
+
+/// The logical id of the function that redrives.
+const REDRIVE: &str = "RedriveFunction";
 
 pub(crate) struct Operator {
     local: Local,
@@ -132,37 +131,37 @@ impl Operator {
 
     /// The messages in the dead-letter queue. Their receive counts change by this.
     pub(crate) async fn dead_letters(&self) -> Result<Value, Error> {
-        let mut dead_letters = Vec::new();
-        let options = Options { dry_run: true, ..Options::default() };
-        self.redrive_with(options, |dead_letter| {
-            dead_letters.push(json!({
-                "id": dead_letter.id(),
-                "owner": dead_letter.owner(),
-                "receipt": dead_letter.receipt(),
-                "ageMs": dead_letter.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            }));
-        })
-        .await?;
-        Ok(json!(dead_letters))
+        let report = self.invoke_redrive(&json!({ "dryRun": true })).await?;
+        let letters = ["moved", "left"].into_iter().filter_map(|list| report[list].as_array()).flatten();
+        let now = Timestamp::now().as_millisecond();
+        let line = |letter: &Value| {
+            let received_at: Option<Timestamp> = letter["receivedAt"].as_str().and_then(|at| at.parse().ok());
+            json!({
+                "id": letter["id"],
+                "owner": letter["owner"],
+                "receipt": letter["receipt"],
+                "ageMs": received_at.map(|at| (now - at.as_millisecond()).max(0)),
+            })
+        };
+        Ok(letters.map(line).collect())
     }
 
     /// Moves the dead letters back into the queue.
     pub(crate) async fn redrive(&self) -> Result<Value, Error> {
-        let summary = self.redrive_with(Options::default(), |_| {}).await?;
-        let left = summary.unattributed + summary.failed_again + summary.not_moved + summary.hidden;
-        Ok(json!({ "moved": summary.moved + summary.not_deleted, "left": left }))
+        let report = self.invoke_redrive(&json!({})).await?;
+        let count = |list: &str| report[list].as_array().map_or(0, Vec::len);
+        Ok(json!({ "moved": count("moved"), "left": count("left") + count("failed") }))
     }
 
-    async fn redrive_with(
-        &self,
-        options: Options,
-        mut each: impl FnMut(&DeadLetter),
-    ) -> Result<run::Summary, Error> {
-        let (client, queues) = connection::to_local_stack(&self.local.file).await?;
-        let (summary, result) =
-            run::redrive(&client, &queues, options, || false, |dead_letter, _| each(dead_letter)).await;
-        result?;
-        Ok(summary)
+    async fn invoke_redrive(&self, event: &Value) -> Result<Value, Error> {
+        let name = self.local.resources.get(REDRIVE);
+        let name = name.ok_or_else(|| Error::Description(format!("the stack has no {REDRIVE}")))?;
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        let report = self.lambda(Method::POST, &path, Some(event)).await?;
+        match report["error"].as_str().or(report["errorMessage"].as_str()) {
+            Some(error) => Err(Error::Redrive(error.to_owned())),
+            None => Ok(report),
+        }
     }
 
     /// Messages that wait in a queue, messages in delivery, and how many seconds these are hidden.

@@ -156,7 +156,7 @@ impl Server {
             "tokenHelp": token_help,
             "operator": is_local,
             "operatorAbsent": "Only a local stack can be operated from here. For a deployed one use the AWS console, \
-                               its dashboard and `cargo xtask redrive`: a page in a browser has no AWS credentials, \
+                               its dashboard and its redrive function: a page in a browser has no AWS credentials, \
                                and should have none.",
         })
     }

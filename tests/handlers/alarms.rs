@@ -390,7 +390,7 @@ async fn of_the_consumer() {
     faults.always(Fault::None);
 
     capture(CONSUMER, "a message has failed");
-    faults.next([Fault::Reject, Fault::Reject]);
+    faults.next([Fault::Reject; 3]);
     assert_eq!(consumer.consume(&[delivered(message(2, "failed"), MAX_RECEIVE_COUNT)]).await.len(), 1);
 
     capture(CONSUMER, "a response was lost");
@@ -423,9 +423,10 @@ async fn of_the_others() {
     let queue = Queue::start(&[delivered(record(1, "alice", "dead", BODY), MAX_RECEIVE_COUNT + 1)]).await;
     let push = Push::new(database.aws(), &pushes.url(), database.connections(), AMPLE_TIME);
     let settler = database.settler(database.messages());
-    let recorder = DeadLetterRecorder::new(queue.client(), queue.url(), settler, push);
+    let recorder =
+        DeadLetterRecorder::new(queue.client(AMPLE_TIME), queue.url(), MAX_RECEIVE_COUNT, settler, push);
     capture(RECORDER, "the recorder finds a failure");
-    recorder.run(SystemTime::now() + AMPLE_TIME).await.expect("recorded");
+    recorder.handle(SystemTime::now() + AMPLE_TIME).await.expect("recorded");
 
     let database = Database::start().await;
     database.faults.always(Fault::Reject);

@@ -4,40 +4,54 @@ use std::time::{Duration, SystemTime};
 
 use dead_letter_recorder::DeadLetterRecorder;
 use fault_proxy::Fault;
-use intake_platform::push::Push;
+use futures_util::future::join_all;
+use intake_platform::{
+    metrics::{Metric, Metrics},
+    push::Push,
+    tables::Outcomes,
+};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     fixtures::{
         consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
         database::MESSAGES,
         events::{delivered, receipt, record},
-        queue::Queue,
+        pushes::PushFault,
+        queue::{Queue, QueueFault, RECEIVE, RELEASE},
     },
+    notifications::settled,
     queue_consumer::without_attribute,
     receipts::{look_up, response},
 };
 
-/// A run ends after so many receives in a row without a message that needs an outcome.
-const MAX_IDLE_RECEIVES: usize = 100;
-
-/// A record that was delivered as often as allowed.
+/// A record that was delivered as often as allowed, and then received by others.
 fn dead(number: usize, id: &str, body: &str) -> Value {
-    delivered(record(number, "alice", id, body), MAX_RECEIVE_COUNT + 1)
+    delivered(record(number, "alice", id, body), MAX_RECEIVE_COUNT + 7)
 }
 
 fn recorder(consumer: &TestConsumer, queue: &Queue) -> DeadLetterRecorder {
     let TestConsumer { database, pushes, .. } = consumer;
     DeadLetterRecorder::new(
-        queue.client(),
+        queue.client(Duration::from_secs(5)),
         queue.url(),
+        MAX_RECEIVE_COUNT,
         database.settler(database.messages()),
         Push::new(database.aws(), &pushes.url(), database.connections(), AMPLE_TIME),
     )
 }
 
 async fn run(recorder: &DeadLetterRecorder) -> Result<(), String> {
-    recorder.run(SystemTime::now() + AMPLE_TIME).await.map_err(|error| error.to_string())
+    run_within(AMPLE_TIME, recorder).await.0
+}
+
+/// Runs with so much time, and returns the metrics, too.
+async fn run_within(time: Duration, recorder: &DeadLetterRecorder) -> (Result<(), String>, Metrics) {
+    let mut metrics = Metrics::default();
+    let result = recorder.run(SystemTime::now() + time, &mut metrics).await;
+    (result.map_err(|error| error.to_string()), metrics)
 }
 
 #[tokio::test]
@@ -66,6 +80,7 @@ async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
     ] {
         let found = look_up(&consumer, "alice", id, number).await;
         assert_eq!(found["status"], status, "{found}");
+        assert_eq!(found["attempts"], MAX_RECEIVE_COUNT, "the receives by others are no deliveries");
         notified.push(format!("{status} {id}"));
     }
     notified.sort_unstable();
@@ -74,7 +89,8 @@ async fn every_dead_letter_gets_its_outcome_and_its_owner_a_notification() {
     assert_eq!(outcomes, notified);
     assert_eq!(response(&consumer, "alice", "failed", None).await.1["payload"], json!({ "a": 2 }));
     assert_eq!(look_up(&consumer, "alice", "unattributed", 7).await["status"], "queued");
-    assert_eq!(queue.len(), dead_letters.len(), "they stay");
+    let number = dead_letters.len();
+    assert_eq!(queue.state().counts(), [number, number, 0], "they stay, and are visible");
 }
 
 #[tokio::test]
@@ -93,7 +109,6 @@ async fn a_dead_letter_with_an_outcome_is_looked_up_once_and_left_alone() {
 
     assert_eq!(run(&recorder).await, Ok(()));
     assert_eq!(consumer.database.faults.take_requests_of("BatchGetItem"), dead_letters.len());
-    queue.show_all();
     assert_eq!(run(&recorder).await, Ok(()));
 
     assert_eq!(consumer.database.faults.take_request_count(), 0, "nothing is written or looked up again");
@@ -130,13 +145,11 @@ async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_wri
         let recorder = recorder(&consumer, &queue);
         consumer.database.faults.only(operation);
         consumer.database.faults.always(Fault::Throttle);
-        let deadline = SystemTime::now() + Duration::from_secs(3);
-        let error = recorder.run(deadline).await.expect_err(operation).to_string();
-        assert_eq!(error, "2 dead letters have no outcome yet", "{operation}");
+        let (result, _) = run_within(Duration::from_secs(3), &recorder).await;
+        assert_eq!(result, Err("2 dead letters have no outcome yet".to_owned()), "{operation}");
         assert_eq!(consumer.pushes.requests(), [""; 0], "{operation}");
 
         consumer.database.faults.always(Fault::None);
-        queue.show_all();
         assert_eq!(run(&recorder).await, Ok(()), "{operation}");
         for (number, id) in [(1, "m-1"), (2, "m-2")] {
             assert_eq!(look_up(&consumer, "alice", id, number).await["status"], "failed", "{operation}");
@@ -153,30 +166,119 @@ async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_its_
     assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "failed");
 }
 
-#[tokio::test]
-async fn a_run_ends_when_no_dead_letter_needs_an_outcome() {
-    let consumer = TestConsumer::start().await;
-    let dead_letters: Vec<_> =
-        (0..25).map(|number| dead(number, &format!("m-{number}"), r#"{"a":1}"#)).collect();
-    let queue = Queue::start(&dead_letters).await;
-    let recorder = recorder(&consumer, &queue);
-    assert_eq!(run(&recorder).await, Ok(()));
-    assert_eq!(queue.receives(), 4, "three with dead letters, one without");
-    assert_eq!(consumer.pushes.outcomes("alice-1").len(), 25);
+/// `number` dead letters with different ids.
+fn open(number: usize) -> Vec<Value> {
+    (1..=number).map(|number| dead(number, &format!("m-{number}"), r#"{"a":1}"#)).collect()
+}
 
-    // However many dead letters with an outcome there are.
-    queue.show_all();
-    queue.hide_nothing();
-    let before = queue.receives();
-    assert_eq!(run(&recorder).await, Ok(()));
-    assert_eq!(queue.receives() - before, MAX_IDLE_RECEIVES);
+#[tokio::test]
+async fn a_run_ends_when_the_queue_is_empty() {
+    let consumer = TestConsumer::start().await;
+    let queue = Queue::start(&open(25)).await;
+    let (result, metrics) = run_within(AMPLE_TIME, &recorder(&consumer, &queue)).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(queue.state().count(RECEIVE), 5, "three with dead letters, two without");
+    assert_eq!(consumer.pushes.outcomes("alice-1").len(), 25);
+    assert_counts(&metrics, Metric::Failed, 25);
+    assert_counts(&metrics, Metric::Pushed, 1);
+}
+
+#[tokio::test]
+async fn a_receive_that_returns_nothing_does_not_hide_the_dead_letters_behind_it() {
+    let consumer = TestConsumer::start().await;
+    let queue = Queue::start(&open(25)).await;
+    let [none, empty] = [QueueFault::None, QueueFault::Empty];
+    queue.next(RECEIVE, [empty, none, empty, none, empty, none]);
+    assert_eq!(run(&recorder(&consumer, &queue)).await, Ok(()));
+    assert_eq!(consumer.pushes.outcomes("alice-1").len(), 25);
+}
+
+#[tokio::test]
+async fn the_last_of_5000_dead_letters_gets_its_outcome_in_the_first_run() {
+    let consumer = TestConsumer::start().await;
+    let mut dead_letters = open(5_000);
+    // All others have an outcome.
+    let decided: Vec<_> = (1..5_000).map(|number| settled(number, "alice")).collect();
+    for chunk in decided.chunks(Outcomes::BATCH_LIMIT) {
+        let letters: Vec<Vec<_>> = chunk.iter().map(|one| vec![one]).collect();
+        let chunk: Vec<_> = letters.iter().map(Vec::as_slice).collect();
+        consumer.database.outcomes().keep(&chunk, SignedDuration::from_hours(1)).await.expect("kept");
+    }
+    dead_letters.last_mut().expect("5,000")["messageAttributes"]["id"]["stringValue"] = json!("last");
+    let queue = Queue::start(&dead_letters).await;
+    // Ample, even on a busy machine.
+    let (result, metrics) = run_within(Duration::from_secs(600), &recorder(&consumer, &queue)).await;
+    assert_eq!(result, Ok(()));
+    assert_counts(&metrics, Metric::Failed, 1);
+    assert_eq!(look_up(&consumer, "alice", "last", 5_000).await["status"], "failed");
+}
+
+#[tokio::test]
+async fn pushes_that_hang_do_not_limit_how_many_dead_letters_a_run_settles() {
+    let consumer = TestConsumer::start().await;
+    consumer.pushes.always("alice-1", PushFault::Hang);
+    let queue = Queue::start(&open(100)).await;
+    let TestConsumer { database, pushes, .. } = &consumer;
+    let settler = database.settler(database.messages());
+    let push = Push::new(database.aws(), &pushes.url(), database.connections(), Duration::from_secs(1));
+    let client = queue.client(Duration::from_secs(5));
+    let recorder = DeadLetterRecorder::new(client, queue.url(), MAX_RECEIVE_COUNT, settler, push);
+    let (result, metrics) = run_within(Duration::from_secs(10), &recorder).await;
+    assert_eq!(result, Ok(()));
+    assert_counts(&metrics, Metric::Failed, 100);
+    assert_counts(&metrics, Metric::PushSkipped, 1);
+}
+
+#[tokio::test]
+async fn what_was_settled_before_a_receive_fails_is_notified_counted_and_released() {
+    let consumer = TestConsumer::start().await;
+    let queue = Queue::start(&open(15)).await;
+    queue.next(RECEIVE, [QueueFault::None, QueueFault::Rejected("AccessDenied")]);
+    let recorder = recorder(&consumer, &queue);
+
+    let (result, metrics) = run_within(AMPLE_TIME, &recorder).await;
+
+    assert!(result.is_err());
+    assert_eq!(consumer.pushes.outcomes("alice-1").len(), 10);
+    assert_counts(&metrics, Metric::Failed, 10);
+    assert_counts(&metrics, Metric::Pushed, 1);
+    assert_eq!(queue.state().counts(), [15, 15, 0]);
+
+    let (result, metrics) = run_within(AMPLE_TIME, &recorder).await;
+    assert_eq!(result, Ok(()));
+    assert_counts(&metrics, Metric::Failed, 5);
+}
+
+#[tokio::test]
+async fn a_run_ends_before_its_deadline_whatever_hangs() {
+    let run_with = async |hanging| {
+        let consumer = TestConsumer::start().await;
+        let queue = Queue::start(&open(25)).await;
+        if [RECEIVE, RELEASE].contains(&hanging) {
+            queue.next(hanging, [QueueFault::None, QueueFault::Hang, QueueFault::Hang, QueueFault::Hang]);
+        } else {
+            consumer.database.faults.only(hanging);
+            consumer.database.faults.always(Fault::Hang);
+        }
+        let (time, recorder) = (Duration::from_secs(4), recorder(&consumer, &queue));
+        let deadline = Instant::now() + time;
+        let (result, _) = run_within(time, &recorder).await;
+        assert!(Instant::now() < deadline, "{hanging}");
+        assert_eq!(result.is_ok(), [RELEASE, "Query"].contains(&hanging), "{hanging}: {result:?}");
+    };
+    join_all([RECEIVE, RELEASE, "BatchGetItem", "PutItem", "BatchWriteItem", "Query"].map(run_with)).await;
 }
 
 #[tokio::test]
 async fn a_run_without_time_receives_nothing() {
     let consumer = TestConsumer::start().await;
-    let queue = Queue::start(&[dead(1, "m-1", r#"{"a":1}"#)]).await;
-    let recorder = recorder(&consumer, &queue);
-    recorder.run(SystemTime::now() - Duration::from_secs(1)).await.expect("nothing was open");
-    assert_eq!(queue.receives(), 0);
+    let queue = Queue::start(&open(1)).await;
+    let (result, _) = run_within(Duration::ZERO, &recorder(&consumer, &queue)).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(queue.state().count(RECEIVE), 0);
+}
+
+fn assert_counts(metrics: &Metrics, metric: Metric, expected: usize) {
+    let text = format!("{metrics:?}");
+    assert!(text.contains(&format!("{}: [{expected}]", metric.name())), "{text}");
 }

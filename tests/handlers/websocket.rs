@@ -20,6 +20,13 @@ async fn handle(database: &Database, event: Value) -> Result<Value, String> {
     response.map(|response| json!(response)).map_err(|error| error.to_string())
 }
 
+fn connecting(connection_id: &str, valid_until: i64) -> Value {
+    let mut event = read(CONNECT);
+    event["requestContext"]["connectionId"] = json!(connection_id);
+    event["requestContext"]["authorizer"]["validUntil"] = json!(valid_until.to_string());
+    event
+}
+
 #[tokio::test]
 async fn a_connection_is_added_and_removed_when_it_closes() {
     let database = Database::start().await;
@@ -66,19 +73,14 @@ async fn a_connection_expires_minutes_after_the_longest_life_of_a_socket() {
 }
 
 #[tokio::test]
-async fn a_connection_expires_with_its_token() {
+async fn nothing_is_pushed_to_a_connection_whose_token_has_expired() {
     let database = Database::start().await;
     let now = jiff::Timestamp::now().as_second();
-    let connect = async |id: &str, valid_until: i64| {
-        let mut event = read(CONNECT);
-        event["requestContext"]["connectionId"] = json!(id);
-        event["requestContext"]["authorizer"]["validUntil"] = json!(valid_until.to_string());
-        handle(&database, event).await.expect("a response")
-    };
-    connect("good", now + 600).await;
-    assert_eq!(database.connection_expiry("alice", "good").await, now + 600);
-    connect("expired", now - 1).await;
-    assert_eq!(database.connections_of("alice").await, ["good"]);
+    for (id, valid_until) in [("expired", now - 1), ("good", now + 600)] {
+        handle(&database, connecting(id, valid_until)).await.expect("a response");
+    }
+    assert_eq!(database.authorized_connections_of("alice").await, ["good"]);
+    assert_eq!(database.connections_of("alice").await, ["expired", "good"], "both are open");
 
     let ping = async |valid_until: i64| {
         let mut event = read(PING);
@@ -139,31 +141,62 @@ async fn a_connection_without_an_owner_is_an_error() {
     assert_eq!(database.count(CONNECTIONS).await, 0);
 }
 
+/// Connects sockets one after the other, each opened in another millisecond, with a limit of two for each owner.
+async fn connect(database: &Database, pushes: &Pushes, connection_ids: &[&str], valid_until: i64) {
+    let function = WebSocket::new(database.connections(), 2, database.aws().clone(), pushes.url());
+    for connection_id in connection_ids {
+        let event = connecting(connection_id, valid_until);
+        let response = function.handle(serde_json::from_value(event).expect("an event")).await;
+        assert_eq!(json!(response.expect("a response")), json!({ "statusCode": 200 }));
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test]
 async fn one_connection_more_than_allowed_closes_the_oldest() {
     let (database, pushes) = (Database::start().await, Pushes::start().await);
-    let function = WebSocket::new(database.connections(), 2, database.aws().clone(), pushes.url());
-    let connect = async |connection_id: &str| {
-        let mut event = read(CONNECT);
-        event["requestContext"]["connectionId"] = json!(connection_id);
-        let response = function.handle(serde_json::from_value(event).expect("an event")).await;
-        assert_eq!(json!(response.expect("a response")), json!({ "statusCode": 200 }));
-        // Opened in another millisecond than the next one.
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    };
     // Not in the order of their names, in which the table returns them.
-    connect("c").await;
-    connect("b").await;
+    connect(&database, &pushes, &["c", "b"], i64::MAX).await;
     assert_eq!(pushes.requests(), [""; 0]);
-    connect("a").await;
+    connect(&database, &pushes, &["a"], i64::MAX).await;
     assert_eq!(pushes.requests(), ["DELETE c"]);
     assert_eq!(database.connections_of("alice").await, ["a", "b"]);
 
-    // A connection that cannot be closed stays, and the next one tries again; a gone one is removed.
+    // A connection that cannot be closed stays, and the next one tries again.
     pushes.always("b", PushFault::Status(403));
-    connect("d").await;
+    connect(&database, &pushes, &["d"], i64::MAX).await;
     assert_eq!(database.connections_of("alice").await, ["a", "b", "d"]);
+    // So does a new one that API Gateway reports as gone: it may still be opening.
     pushes.always("b", PushFault::Status(410));
-    connect("e").await;
-    assert_eq!(database.connections_of("alice").await, ["d", "e"]);
+    connect(&database, &pushes, &["e"], i64::MAX).await;
+    assert_eq!(database.connections_of("alice").await, ["b", "d", "e"]);
+}
+
+#[tokio::test]
+async fn an_old_connection_that_is_gone_makes_room() {
+    let (database, pushes) = (Database::start().await, Pushes::start().await);
+    database.add_connections("alice", 2).await;
+    pushes.always("alice-0", PushFault::Status(410));
+    connect(&database, &pushes, &["a"], i64::MAX).await;
+    assert_eq!(database.connections_of("alice").await, ["a", "alice-1"]);
+}
+
+#[tokio::test]
+async fn open_connections_count_whether_or_not_their_tokens_are_still_valid() {
+    let (database, pushes) = (Database::start().await, Pushes::start().await);
+    connect(&database, &pushes, &["c", "b", "a"], 1).await;
+    assert_eq!(pushes.requests(), ["DELETE c"]);
+    assert_eq!(database.connections_of("alice").await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn connections_are_closed_side_by_side() {
+    let (database, pushes) = (Database::start().await, Pushes::start().await);
+    database.add_connections("alice", 3).await;
+    for connection in ["alice-0", "alice-1"] {
+        pushes.always(connection, PushFault::Together(2));
+    }
+    connect(&database, &pushes, &["a"], i64::MAX).await;
+    assert_eq!(database.connections_of("alice").await, ["a", "alice-2"]);
+    assert_eq!(pushes.requests().len(), 2, "no attempt timed out");
 }

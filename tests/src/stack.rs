@@ -102,8 +102,6 @@ pub struct Description {
     pub queue_url: String,
     /// Its dead-letter queue.
     pub dead_letter_queue_url: String,
-    /// The role that redrives from there.
-    pub redrive_role: String,
     /// The table of messages.
     pub messages_table: String,
     /// The table of connections.
@@ -187,7 +185,8 @@ pub struct Stack {
     pub sqs: aws_sdk_sqs::Client,
     /// A client of the tables, likewise.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    redrive_sqs: OnceCell<aws_sdk_sqs::Client>,
+    config: SdkConfig,
+    sending_sqs: OnceCell<aws_sdk_sqs::Client>,
     credentials: Credentials,
 }
 
@@ -207,7 +206,8 @@ impl Stack {
             http: fault_proxy::http_client(),
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            redrive_sqs: OnceCell::new(),
+            config,
+            sending_sqs: OnceCell::new(),
             credentials: credentials.clone(),
             at,
         }

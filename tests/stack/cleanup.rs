@@ -12,10 +12,7 @@ async fn what_the_tests_have_written_is_removed() {
     let items = remove_items(&stack, messages, &["pk"]).await;
     let connections = remove_items(&stack, connections, &["owner", "connection_id"]).await;
     let letters = remove_dead_letters(&stack).await;
-    let queues = remove_queues(&stack).await;
-    let removed =
-        format!("removed: {items} items, {connections} connections, {letters} dead letters, {queues} queues");
-    say(removed);
+    say(format!("removed: {items} items, {connections} connections, {letters} dead letters"));
 }
 
 async fn remove_items(stack: &Stack, table: &str, key: &[&str]) -> usize {
@@ -55,14 +52,4 @@ async fn remove_dead_letters(stack: &Stack) -> usize {
     })
     .await;
     removed
-}
-
-/// The queues of tests that have failed.
-async fn remove_queues(stack: &Stack) -> usize {
-    let prefix = format!("dead-letters-{}", stack.at.run);
-    let listed = stack.sqs.list_queues().queue_name_prefix(prefix).send().await.expect("they can be listed");
-    for url in listed.queue_urls() {
-        stack.sqs.delete_queue().queue_url(url).send().await.expect("it is there");
-    }
-    listed.queue_urls().len()
 }

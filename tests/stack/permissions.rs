@@ -20,9 +20,9 @@ async fn not_even_the_account_itself_may_send_to_the_queue() {
 }
 
 #[tokio::test]
-async fn the_redrive_role_may_redrive_dead_letters_and_nothing_else() {
+async fn the_role_of_the_redrive_may_redrive_dead_letters_and_nothing_else() {
     let stack = Stack::running();
-    let redrive = stack.redrive_sqs().await;
+    let redrive = stack.sending_sqs().await;
     let (queue, dead_letters) = (&stack.at.queue_url, &stack.at.dead_letter_queue_url);
 
     assert_denied(redrive.receive_message().queue_url(queue).send().await, "ReceiveMessage");

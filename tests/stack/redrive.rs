@@ -1,60 +1,29 @@
 //! Dead letters that an operator redrives.
 //!
-//! Each test has a dead-letter queue of its own: from the stack's own, it would redrive the other tests' messages.
+//! Each test names the owner or the receipt of its own letters, because all tests share the dead-letter queue.
 
-use std::{collections::HashSet, sync::Mutex};
-
-use aws_sdk_sqs::types::QueueAttributeName;
-use e2e::stack::{Record, Stack, eventually, text, unique};
-use redrive::{
-    connection::Queues,
-    run::{Disposition, Options, Summary, redrive},
-};
-use serde_json::json;
+use e2e::stack::{Caller, Record, Stack, eventually, text, unique};
+use serde_json::{Value, json};
 
 const BODY: &str = r#"{"number":1234567890123456789, "text":"as it came"}"#;
 
-/// A dead-letter queue that is redriven to the stack's queue.
-struct DeadLetterQueue<'a> {
-    stack: &'a Stack,
-    queues: Queues,
+/// A dead letter of this caller that is known to have failed; returns its receipt.
+async fn failed(stack: &Stack, caller: &Caller<'_>, id: &str) -> String {
+    let receipt = stack.send_to(&stack.at.dead_letter_queue_url, caller.record(id, BODY)).await;
+    let path = format!("/messages/{id}?receipt={receipt}");
+    eventually(&format!("the outcome of {path}"), async || {
+        // As its schedule does every minute.
+        stack.invoke("DeadLetterRecorderFunction", &json!({})).await;
+        let found = caller.get(&path).await;
+        if found.message_status() == "failed" { Ok(()) } else { Err(found.text) }
+    })
+    .await;
+    receipt
 }
 
-impl<'a> DeadLetterQueue<'a> {
-    async fn create(stack: &'a Stack) -> Self {
-        let role = &stack.at.redrive_role;
-        let everything =
-            json!({ "Effect": "Allow", "Principal": { "AWS": role }, "Action": "sqs:*", "Resource": "*" });
-        let policy = json!({ "Version": "2012-10-17", "Statement": [everything] }).to_string();
-        let create = stack.sqs.create_queue().queue_name(unique("dead-letters"));
-        let created = create.attributes(QueueAttributeName::Policy, policy).send().await;
-        let from = created.expect("a queue can be made").queue_url.expect("it has an address");
-        Self { stack, queues: Queues { from, to: stack.at.queue_url.clone() } }
-    }
-
-    async fn send(&self, record: Record) -> String {
-        self.stack.send_to(&self.queues.from, record).await
-    }
-
-    async fn redrive(&self, options: Options) -> (Summary, Vec<(String, Disposition)>) {
-        let outcomes = Mutex::new(Vec::new());
-        let (summary, result) = redrive(
-            self.stack.redrive_sqs().await,
-            &self.queues,
-            options,
-            || false,
-            |letter, outcome| {
-                outcomes.lock().unwrap().push((letter.receipt().to_owned(), outcome.clone()));
-            },
-        )
-        .await;
-        assert_eq!(result, Ok(()));
-        (summary, outcomes.into_inner().unwrap())
-    }
-
-    async fn remove(self) {
-        self.stack.sqs.delete_queue().queue_url(&self.queues.from).send().await.expect("it is there");
-    }
+fn receipts(list: &Value) -> Vec<&str> {
+    let entries = list.as_array().expect("a list").iter();
+    entries.map(|entry| entry["receipt"].as_str().expect("a receipt")).collect()
 }
 
 #[tokio::test]
@@ -62,68 +31,70 @@ async fn a_redriven_dead_letter_is_stored_unchanged_and_notified() {
     let stack = Stack::running();
     let caller = stack.caller();
     let mut socket = caller.connect().await;
-    let dead_letters = DeadLetterQueue::create(&stack).await;
     let id = unique("dead");
-    let receipt = dead_letters.send(caller.record(&id, BODY)).await;
+    let receipt = failed(&stack, &caller, &id).await;
+    socket.notified("failed", &id).await;
 
-    let (summary, outcomes) = dead_letters.redrive(Options::default()).await;
+    let report = stack.redrive(&json!({ "owner": caller.name, "max": 1 })).await;
 
-    assert_eq!(summary, Summary { moved: 1, ..Summary::default() });
-    assert_eq!(outcomes, [(receipt.clone(), Disposition::Moved)]);
+    let [moved] = report["moved"].as_array().expect("a list").as_slice() else { panic!("{report}") };
+    assert_eq!(moved["receipt"], receipt);
+    assert_eq!((&moved["owner"], &moved["id"]), (&json!(caller.name), &json!(id)));
     let outcome = socket.notified("stored", &id).await;
+    assert_eq!(moved["receivedAt"], json!(outcome.received_at));
     let item = caller.item(&id).await.expect("it is stored");
     assert_eq!(text(&item, "payload"), BODY);
     // The receipt that its client got is still the one that leads to the outcome.
     assert_eq!(outcome.receipt, receipt);
     let found = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
     assert_eq!(found.found().outcome, outcome);
-    dead_letters.remove().await;
 }
 
 #[tokio::test]
 async fn a_dry_run_lists_the_dead_letters_and_leaves_them() {
     let stack = Stack::running();
     let caller = stack.caller();
-    let dead_letters = DeadLetterQueue::create(&stack).await;
-    let (id, unattributed) = (unique("dry"), Record::unattributed(BODY));
-    let mut expected = vec![
-        (dead_letters.send(caller.record(&id, BODY)).await, Disposition::Moved),
-        (dead_letters.send(unattributed).await, Disposition::Unattributed),
-    ];
-    expected.sort_by(|left, right| left.0.cmp(&right.0));
+    let mut expected = Vec::new();
+    for id in ["dry-1", "dry-2"] {
+        expected.push(failed(&stack, &caller, &unique(id)).await);
+    }
+    expected.sort_unstable();
 
-    let (summary, mut outcomes) = dead_letters.redrive(Options { dry_run: true, ..Options::default() }).await;
+    let report = stack.redrive(&json!({ "dryRun": true, "owner": caller.name })).await;
 
-    assert_eq!((summary.moved, summary.unattributed, summary.hidden), (1, 1, 0));
-    outcomes.sort_by(|left, right| left.0.cmp(&right.0));
-    assert_eq!(outcomes, expected);
-    assert_eq!(caller.item(&id).await, None);
-    // Both are visible at once. A receive may find only one of them.
-    let mut left = HashSet::new();
-    eventually("both dead letters", async || {
-        let received = stack.receive(&dead_letters.queues.from).await;
-        left.extend(received.iter().filter_map(|letter| letter.message_id().map(str::to_owned)));
-        if left.len() == 2 { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
-    dead_letters.remove().await;
+    let mut listed = receipts(&report["moved"]);
+    listed.sort_unstable();
+    assert_eq!((listed, &report["left"]), (expected.iter().map(String::as_str).collect(), &json!([])));
+    for receipt in &expected {
+        assert_eq!(stack.dead_letter(receipt).await.body(), Some(BODY));
+    }
 }
 
 #[tokio::test]
-async fn an_unattributed_dead_letter_stays_unless_it_is_asked_for() {
+async fn an_unattributed_dead_letter_is_moved_if_its_receipt_is_asked_for() {
     let stack = Stack::running();
-    let caller = stack.caller();
-    let dead_letters = DeadLetterQueue::create(&stack).await;
-    let id = unique("named");
-    dead_letters.send(Record::unattributed(BODY)).await;
-    dead_letters.send(caller.record(&id, BODY)).await;
+    let record = Record::unattributed(BODY);
+    let receipt = stack.send_to(&stack.at.dead_letter_queue_url, record).await;
 
-    let (summary, _) = dead_letters.redrive(Options::default()).await;
-    assert_eq!(summary, Summary { moved: 1, unattributed: 1, ..Summary::default() });
-    caller.becomes(&id, "stored").await;
+    let report = stack.redrive(&json!({ "receipt": receipt, "max": 1 })).await;
 
-    let all = Options { include_unattributed: true, ..Options::default() };
-    let (summary, _) = dead_letters.redrive(all).await;
-    assert_eq!(summary, Summary { moved: 1, ..Summary::default() });
-    dead_letters.remove().await;
+    assert_eq!(receipts(&report["moved"]), [&receipt]);
+    // It fails again, under another id.
+    eventually("the record in the dead-letter queue", async || {
+        let letters = stack.dead_letters().await;
+        let is_it = |attribute: &aws_sdk_sqs::types::MessageAttributeValue| {
+            attribute.string_value() == Some(&receipt)
+        };
+        let mut attributes = letters.iter().filter_map(|letter| letter.message_attributes()?.get("receipt"));
+        if attributes.any(is_it) { Ok(()) } else { Err(format!("{} others", letters.len())) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_request_is_an_error_that_says_so() {
+    let stack = Stack::running();
+    let error = stack.invoke("RedriveFunction", &json!({ "maximum": 1 })).await;
+    let text = "maximum is unknown: the members are dryRun, max, owner and receipt";
+    assert_eq!(error["errorMessage"], text, "{error}");
 }

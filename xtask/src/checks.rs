@@ -103,7 +103,7 @@ mod tests {
     fn every_test_that_the_threat_model_names_is_there() {
         let root = workspace::root();
         let model = fs::read_to_string(root.join("docs/security.md")).unwrap();
-        let folders = ["functions", "lab", "redrive", "shared", "tests"];
+        let folders = ["functions", "lab", "shared", "tests"];
         let files = folders.iter().flat_map(|name| files(&root.join(name), ".rs"));
         let sources: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
         let is_name = |word: &&str| {

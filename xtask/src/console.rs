@@ -1,5 +1,5 @@
-//! The console: a program of its own, because it needs the AWS SDK for redriving, which nothing else here does. `cargo
-//! xtask up` starts it beside its stack, `cargo xtask console` for a deployed one.
+//! The console: a program of its own, because it is a server with crates that nothing else here needs. `cargo xtask up`
+//! starts it beside its stack, `cargo xtask console` for a deployed one.
 
 use std::{
     env,

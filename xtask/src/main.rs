@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::soak(arguments),
         Verb::Bench(arguments) => bench::bench(arguments),
         Verb::Console(arguments) => console::console(arguments),
-        Verb::Redrive(_) => redrive::redrive(),
+        Verb::Redrive(arguments) => redrive::redrive(arguments),
         Verb::Compare(arguments) => compare::compare(arguments),
         Verb::Token(arguments) => print_token(arguments),
         Verb::Schema(_) => schema::schema(),

@@ -150,6 +150,7 @@ fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<()> {
     Stack::with("test", Port::Any, profile, &parameters, |stack| {
         stack.redeliver_after(3)?;
         verify::check(&stack.aws(), &stack.deployed)?;
+        stack.deployed.let_tests_send(&stack.aws())?;
         let cargo = || stack.cargo();
         let tests = Tests::of(&cargo)?;
         step::run("End-to-end tests", || match passed_on {

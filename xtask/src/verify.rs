@@ -21,7 +21,8 @@ use crate::{
 /// Runs the end-to-end tests against a stack on AWS, and prints what only AWS can show.
 ///
 /// It uses the credentials and the region that the AWS CLI would use, and changes nothing but the messages,
-/// connections, dead letters and queues of its own owners, which it removes in the end. The stack has to be a
+/// connections and dead letters of its own owners, which it removes in the end; and it lets the account assume the role
+/// of the redrive function, to send records past the gateway. The stack has to be a
 /// throw-away one, which trusts the development key of this checkout and does not protect its table: the profile
 /// `verify` in samconfig.toml deploys one. Before it begins it says what it costs, and asks. Tests that need the local
 /// stack are left out, by name, with the reason. The exit code is 1 if a test fails.
@@ -53,8 +54,8 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<()> {
     let (all, left_out) = (tests.names.len(), tests.local_only.len());
     // Counted on the local stack: 1,000 requests over HTTP, 3,000 to SQS, 9,000 write units, 40 metrics for an hour.
     step::note(format_args!(
-        "\nThis runs {} of {all} end-to-end tests against {}. They write messages,\nconnections, dead letters and queues of owners of their own, and remove them in the end. They \
-         cost about three cents\nat list prices of us-east-1.\n",
+        "\nThis runs {} of {all} end-to-end tests against {}. They write messages,\nconnections and dead letters of owners of their own, and remove them in the end; and they let the \
+         account assume\nthe role of the redrive function. They cost about three cents at list prices of us-east-1.\n",
         all - left_out,
         deployed.place()
     ));
@@ -69,6 +70,7 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<()> {
     if !arguments.yes {
         ask()?;
     }
+    deployed.let_tests_send(&aws)?;
     step::run("End-to-end tests", || tests.run(false))
 }
 

@@ -7,47 +7,62 @@
 //!
 //! The story of a run:
 //!
-//! 1. Dead letters are received, ten at a time, until a receive is empty, many in a row bring nothing new, or time is
-//!    up. They are hidden for a moment and come back by themselves: nothing is deleted here.
+//! 1. Dead letters are received, ten at a time, until the queue is empty or time is up. They are hidden meanwhile, so
+//!    that each is received once: letters with an outcome, however many, do not stand before one without.
 //! 2. Each is parsed as the consumer parses records, and its outcome is looked up as a client would.
 //! 3. Those without an outcome get one, most often `failed`: they are settled as the consumer settles its last deliveries.
-//! 4. Their owners are notified.
+//! 4. When all are settled, their owners are notified in the time that is left, and the letters are visible again.
+//!    Nothing is deleted here.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use aws_sdk_sqs::{
     Client,
-    types::{Message, MessageSystemAttributeName},
+    types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName},
 };
+use futures_util::{StreamExt, future::join_all, stream};
 use intake_domain::{message::Receipt, state::Status};
 use intake_platform::{
-    delivery::Delivery,
+    delivery::{Decided, Delivery},
     metrics::{Metric, Metrics},
     push::Push,
-    record::parse,
+    record::parse_isolated,
     schedule::Schedule,
     settling::Settler,
     tables::outcomes::Found,
     telemetry::with_causes,
 };
 use lambda_runtime::Error;
-use tokio::time::Instant;
+use serde_json::value::to_raw_value;
+use tokio::{
+    join,
+    time::{Instant, timeout_at},
+};
 
-/// What SQS returns from one receive at most.
-const BATCH: i32 = 10;
+/// What SQS returns from one receive at most, and what it releases in one request.
+const BATCH: usize = 10;
 
-/// How long received messages stay hidden, in seconds. Long enough that one run seldom sees one twice, short enough
-/// that a redrive can wait for it.
-const VISIBILITY_TIMEOUT: i32 = 10;
+/// How long a receive waits for messages. One that does not wait asks a part of SQS's servers only, and may return
+/// nothing although there are messages ("Amazon SQS short and long polling").
+const WAIT: Duration = Duration::from_secs(1);
 
-/// A run ends after so many receives in a row without a message that needs an outcome, so that a full dead-letter
-/// queue costs no more than these each minute.
-const MAX_IDLE_RECEIVES: u32 = 100;
+/// After so many receives in a row without a message the queue is taken for empty. A second one makes sure; a third
+/// would cost every idle run one more second.
+const MAX_EMPTY_RECEIVES: u32 = 2;
+
+/// How long received messages stay hidden, in seconds, unless they are released before: as long as a run.
+const VISIBILITY_TIMEOUT: i32 = 30;
+
+/// How long releasing them may take. Notifications have as much time.
+const RELEASE_BUDGET: Duration = Duration::from_secs(3);
+
+/// More requests at once would save no time.
+const MAX_CONCURRENT_RELEASES: usize = 4;
 
 /// How many records with an outcome a process remembers.
 const MAX_REMEMBERED: usize = 100_000;
@@ -57,6 +72,7 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct DeadLetterRecorder {
     queue: Client,
     dead_letter_queue_url: String,
+    max_receive_count: u32,
     settler: Settler,
     push: Push,
     /// Records whose outcome was found or written before: they need no look-up.
@@ -64,103 +80,201 @@ pub struct DeadLetterRecorder {
     done: Mutex<HashSet<String>>,
 }
 
+/// What a run has come to so far.
+#[derive(Debug, Default)]
+struct Run {
+    /// The last receipt handle of each record that was received, by record id.
+    received: HashMap<String, String>,
+    settled: Vec<Decided>,
+    /// How many letters have no outcome yet.
+    unsettled: usize,
+}
+
 impl DeadLetterRecorder {
-    /// A function that receives from this queue, settles through `settler` and notifies through `push`.
+    /// A function that receives from this queue, settles through `settler` and notifies through `push`. Before a
+    /// message came to this queue, it was delivered `max_receive_count` times.
     pub fn new(
         queue: Client,
         dead_letter_queue_url: impl Into<String>,
+        max_receive_count: u32,
         settler: Settler,
         push: Push,
     ) -> Self {
         let dead_letter_queue_url = dead_letter_queue_url.into();
-        Self { queue, dead_letter_queue_url, settler, push, done: Mutex::default() }
+        Self { queue, dead_letter_queue_url, max_receive_count, settler, push, done: Mutex::default() }
     }
 
-    /// Runs once: until a receive is empty, [`MAX_IDLE_RECEIVES`] in a row bring nothing without an outcome, or time is up.
+    /// Runs once, and writes the metrics.
+    ///
+    /// # Errors
+    /// As of [`DeadLetterRecorder::run`].
+    pub async fn handle(&self, deadline: SystemTime) -> Result<(), Error> {
+        let mut metrics = Metrics::default();
+        let result = self.run(deadline, &mut metrics).await;
+        metrics.write();
+        result
+    }
+
+    /// Runs once: until the queue is empty or time is up.
     ///
     /// # Errors
     /// If the queue cannot be read, or a message still has no outcome: the next run tries again. As an error of the
-    /// function it reaches the alarm.
-    pub async fn run(&self, deadline: SystemTime) -> Result<(), Error> {
+    /// function it reaches the alarm. What was settled before is notified and counted.
+    pub async fn run(&self, deadline: SystemTime, metrics: &mut Metrics) -> Result<(), Error> {
         let schedule = Schedule::until(deadline);
-        let mut metrics = Metrics::default();
-        let mut idle_receives = 0;
-        let mut unsettled = 0;
-        let mut received = HashSet::new();
-        while idle_receives < MAX_IDLE_RECEIVES && Instant::now() < schedule.storing {
-            let records = self.receive().await?;
-            if records.is_empty() {
-                break;
-            }
-            // What is received a second time in one run has had its turn.
-            let records: Vec<_> =
-                records.into_iter().filter(|record| received.insert(record.message_id.clone())).collect();
-            let (open, not_looked_up) = self.without_outcome(records).await;
-            unsettled += not_looked_up;
-            idle_receives = if open.is_empty() { idle_receives + 1 } else { 0 };
-            if !open.is_empty() {
-                unsettled += self.settle(open, schedule, &mut metrics).await;
-            }
-        }
-        metrics.write();
-        match unsettled {
+        let mut run = Run::default();
+        let result = self.settle_all(&mut run, schedule).await;
+        let failed = run.settled.iter().filter(|one| one.outcome.status == Status::Failed);
+        metrics.count(Metric::Failed, failed.count());
+        let handles: Vec<_> = run.received.into_values().collect();
+        let (summary, ()) = join!(self.push.notify(&run.settled, schedule), self.release(&handles, schedule));
+        summary.count(metrics);
+        result?;
+        match run.unsettled {
             0 => Ok(()),
             number => Err(format!("{number} dead letters have no outcome yet").into()),
         }
     }
 
-    async fn receive(&self) -> Result<Vec<SqsMessage>, Error> {
+    async fn settle_all(&self, run: &mut Run, schedule: Schedule) -> Result<(), Error> {
+        let mut empty_receives = 0;
+        while empty_receives < MAX_EMPTY_RECEIVES {
+            // A receive that begins now may wait.
+            if Instant::now() + WAIT >= schedule.storing {
+                tracing::warn!(
+                    received = run.received.len(),
+                    "time is up before the dead-letter queue is empty"
+                );
+                break;
+            }
+            let received = timeout_at(schedule.storing, self.receive()).await;
+            let received = received.map_err(|_| "the dead-letter queue does not respond in time")??;
+            empty_receives = if received.is_empty() { empty_receives + 1 } else { 0 };
+            let mut letters = Vec::new();
+            for message in received {
+                let id = message.message_id.clone().unwrap_or_default();
+                let handle = message.receipt_handle.clone().unwrap_or_default();
+                // What is received a second time in one run has had its turn.
+                let is_new = run.received.insert(id.clone(), handle).is_none();
+                if is_new && !self.is_done(&id) {
+                    letters.extend(self.parse(message));
+                }
+            }
+            let open = self.without_outcome(letters, run, schedule).await;
+            if !open.is_empty() {
+                self.settle(open, run, schedule).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&self) -> Result<Vec<Message>, Error> {
         let received = self
             .queue
             .receive_message()
             .queue_url(&self.dead_letter_queue_url)
-            .max_number_of_messages(BATCH)
+            .max_number_of_messages(i32::try_from(BATCH)?)
+            .wait_time_seconds(i32::try_from(WAIT.as_secs())?)
             .visibility_timeout(VISIBILITY_TIMEOUT)
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .send()
             .await?;
-        Ok(received.messages.unwrap_or_default().into_iter().map(as_record).collect())
+        Ok(received.messages.unwrap_or_default())
     }
 
-    /// The deliveries whose look-up would say `queued`; and how many could not be looked up. Unattributed records are not
-    /// among them, because no client can look them up.
-    async fn without_outcome(&self, records: Vec<SqsMessage>) -> (Vec<Delivery>, usize) {
-        let (mut open, mut not_looked_up) = (Vec::new(), 0);
-        for deliveries in records.into_iter().flat_map(parse) {
-            // The outcomes of a bulk are kept together: its first message stands for all.
-            let Some(first) = deliveries.first() else { continue };
-            if self.is_done(&first.request.record_id) {
-                continue;
-            }
-            match self.settler.find_outcome(first).await {
-                Ok(found) if is_final(&found, &first.request.receipt) => {
-                    self.remember(&first.request.record_id)
+    /// The deliveries in a received message, one or those of a bulk; none in an unattributed record, which no client can look up. The message
+    /// gets the form in which Lambda passes records on, so that one parser serves both functions, and a panic in it
+    /// is nothing to the others.
+    fn parse(&self, message: Message) -> Option<Vec<Delivery>> {
+        let attributes = message.message_attributes.unwrap_or_default().into_iter().map(|(name, value)| {
+            let mut attribute = SqsMessageAttribute::default();
+            attribute.string_value = value.string_value;
+            attribute.data_type = Some(value.data_type);
+            (name, attribute)
+        });
+        let system = message.attributes.unwrap_or_default().into_iter();
+        let mut record = SqsMessage::default();
+        record.message_id = message.message_id;
+        record.body = message.body;
+        record.attributes = system.map(|(name, value)| (name.as_str().to_owned(), value)).collect();
+        record.message_attributes = attributes.collect();
+        // Here the count goes on with every receive of this function and of operators. When SQS moved the message, it
+        // had delivered it this often.
+        let count = self.max_receive_count.to_string();
+        record.attributes.insert("ApproximateReceiveCount".to_owned(), count);
+        parse_isolated(&to_raw_value(&record).ok()?).ok()?.ok()
+    }
+
+    /// The deliveries whose look-up would say `queued`. The outcomes of a bulk are kept together, so its first message
+    /// stands for all of them.
+    async fn without_outcome(
+        &self,
+        letters: Vec<Vec<Delivery>>,
+        run: &mut Run,
+        schedule: Schedule,
+    ) -> Vec<Delivery> {
+        let looking_up = letters.iter().filter_map(|letter| letter.first());
+        let looking_up = join_all(looking_up.map(|delivery| self.settler.find_outcome(delivery)));
+        let Ok(found) = timeout_at(schedule.storing, looking_up).await else {
+            tracing::warn!(dead_letters = letters.len(), "time is up before their outcomes are looked up");
+            run.unsettled += letters.len();
+            return Vec::new();
+        };
+        let mut open = Vec::new();
+        // A letter has at least one message.
+        for (letter, found) in letters.into_iter().zip(found) {
+            match found {
+                Ok(found) if is_final(&found, &letter[0].request.receipt) => {
+                    self.remember(&letter[0].request.record_id);
                 }
-                Ok(_) => open.extend(deliveries),
+                Ok(_) => open.extend(letter),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = with_causes(&error), "a dead letter could not be looked up");
-                    not_looked_up += 1;
+                    run.unsettled += 1;
                 }
                 // Perhaps Intake has not written the item under its key: the outcome can still be kept under its
                 // receipt. If the table denies everything, that will fail, too.
-                Err(_) => open.extend(deliveries),
+                Err(_) => open.extend(letter),
             }
         }
-        (open, not_looked_up)
+        open
     }
 
-    /// Writes outcomes, and notifies the owners. Returns how many have no outcome yet.
-    async fn settle(&self, open: Vec<Delivery>, schedule: Schedule, metrics: &mut Metrics) -> usize {
+    /// Writes outcomes.
+    async fn settle(&self, open: Vec<Delivery>, run: &mut Run, schedule: Schedule) {
         let failed = open.into_iter().map(Delivery::failed).collect();
         let (settled, unsettled) = self.settler.settle(Vec::new(), failed, schedule).await;
+        // Of a bulk, some messages may be settled and others not.
+        let open: HashSet<_> = unsettled.iter().map(|one| &one.request.record_id).collect();
         for one in &settled {
             one.log();
-            self.remember(&one.request.record_id);
-            metrics.count(Metric::Failed, usize::from(one.outcome.status == Status::Failed));
+            if !open.contains(&one.request.record_id) {
+                self.remember(&one.request.record_id);
+            }
         }
-        self.push.notify(&settled, schedule).await.count(metrics);
-        unsettled.len()
+        run.settled.extend(settled);
+        run.unsettled += unsettled.len();
+    }
+
+    /// Makes messages visible again, so that an operator need not wait for them. What is not released is visible by
+    /// itself later.
+    async fn release(&self, handles: &[String], schedule: Schedule) {
+        let releasing = stream::iter(handles.chunks(BATCH)).for_each_concurrent(
+            MAX_CONCURRENT_RELEASES,
+            async |handles| {
+                let entries = handles.iter().enumerate().filter_map(|(index, handle)| {
+                    let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
+                    entry.receipt_handle(handle).visibility_timeout(0).build().ok()
+                });
+                let request =
+                    self.queue.change_message_visibility_batch().queue_url(&self.dead_letter_queue_url);
+                if let Err(error) = request.set_entries(Some(entries.collect())).send().await {
+                    tracing::warn!(error = with_causes(&error), "dead letters stay hidden for a while");
+                }
+            },
+        );
+        let _ = timeout_at(schedule.notifying(RELEASE_BUDGET), releasing).await;
     }
 
     fn is_done(&self, record_id: &str) -> bool {
@@ -174,23 +288,6 @@ impl DeadLetterRecorder {
         }
         done.insert(record_id.to_owned());
     }
-}
-
-/// A received message in the form in which Lambda passes records on, so that one parser serves both functions.
-fn as_record(message: Message) -> SqsMessage {
-    let system = message.attributes.unwrap_or_default();
-    let attributes = message.message_attributes.unwrap_or_default().into_iter().map(|(name, value)| {
-        let mut attribute = SqsMessageAttribute::default();
-        attribute.string_value = value.string_value;
-        attribute.data_type = Some(value.data_type);
-        (name, attribute)
-    });
-    let mut record = SqsMessage::default();
-    record.message_id = message.message_id;
-    record.body = message.body;
-    record.attributes = system.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect();
-    record.message_attributes = attributes.collect();
-    record
 }
 
 /// Whether a look-up will go on finding this outcome: what is under the receipt stays, and so does a stored message;

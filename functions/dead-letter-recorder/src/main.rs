@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use dead_letter_recorder::DeadLetterRecorder;
 use intake_platform::{
     aws::{Aws, endpoint},
-    configuration::required,
+    configuration::{number, required},
     push::Push,
     settling::Settler,
     telemetry,
@@ -28,6 +28,7 @@ async fn serve() -> Result<(), Error> {
     let settler = Settler::from_env(&database)?;
     let push = Push::from_env(&aws, database)?;
     let queue = aws_sdk_sqs::Client::new(&aws.config(endpoint("SQS"), ATTEMPT_TIMEOUT));
-    let function = &DeadLetterRecorder::new(queue, required("DEAD_LETTER_QUEUE_URL")?, settler, push);
-    run(service_fn(|event: LambdaEvent<Value>| function.run(event.context.deadline()))).await
+    let (url, max_receive_count) = (required("DEAD_LETTER_QUEUE_URL")?, number("MAX_RECEIVE_COUNT")?);
+    let function = &DeadLetterRecorder::new(queue, url, max_receive_count, settler, push);
+    run(service_fn(|event: LambdaEvent<Value>| function.handle(event.context.deadline()))).await
 }

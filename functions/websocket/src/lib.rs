@@ -16,11 +16,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use aws_sdk_apigatewaymanagement::{Client, operation::delete_connection::DeleteConnectionError};
+use futures_util::{StreamExt, stream};
 use intake_domain::message::Owner;
 use intake_platform::{
     aws::Aws,
     metrics::{Metric, Metrics},
-    tables::Connections,
+    tables::{Connections, connections::Connection},
     telemetry::with_causes,
 };
 use jiff::Timestamp;
@@ -77,7 +79,10 @@ pub struct Response {
     body: Option<String>,
 }
 
-/// How long closing a connection may take.
+/// How many connections are closed at once at most.
+const MAX_CONCURRENT_CLOSES: usize = 10;
+
+/// How long an attempt at closing a connection may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The function, with what it needs for every event.
@@ -146,7 +151,7 @@ impl WebSocket {
     /// step fails, the owner's next connection repeats it.
     async fn make_room(&self, owner: &Owner, newest: &str) {
         // Up to twice the limit, because several clients may have connected at the same time.
-        let mut connections = match self.connections.of(owner, 2 * self.max_connections).await {
+        let mut connections = match self.connections.open(owner, 2 * self.max_connections).await {
             Ok(connections) => connections,
             Err(error) => {
                 tracing::warn!(error = with_causes(&error), "the connections were not counted");
@@ -161,19 +166,25 @@ impl WebSocket {
         connections.sort_by_key(|connection| connection.opened_at);
         // Built when it is needed, which is seldom: every start would pay for it.
         let client = self.aws.sockets(&self.endpoint, CLOSE_TIMEOUT);
-        for connection in connections.iter().take(excess) {
-            let connection_id = connection.id.as_str();
-            let closed = client.delete_connection().connection_id(connection_id).send().await;
-            if let Err(error) = closed
-                && !error.as_service_error().is_some_and(|error| error.is_gone_exception())
-            {
+        let oldest = stream::iter(connections.iter().take(excess));
+        oldest
+            .for_each_concurrent(MAX_CONCURRENT_CLOSES, |connection| self.close(&client, owner, connection))
+            .await;
+    }
+
+    async fn close(&self, client: &Client, owner: &Owner, connection: &Connection) {
+        let connection_id = connection.id.as_str();
+        let closed = client.delete_connection().connection_id(connection_id).send().await;
+        if let Err(error) = closed {
+            let is_gone = error.as_service_error().is_some_and(DeleteConnectionError::is_gone_exception);
+            if !is_gone || connection.may_be_opening() {
                 tracing::warn!(error = with_causes(&error), connection_id, "the connection was not closed");
-                continue;
+                return;
             }
-            tracing::info!(connection_id, "closed in favour of a newer connection");
-            if let Err(error) = self.connections.remove(owner, connection_id).await {
-                tracing::warn!(error = with_causes(&error), connection_id, "the connection was not removed");
-            }
+        }
+        tracing::info!(connection_id, "closed in favour of a newer connection");
+        if let Err(error) = self.connections.remove(owner, connection_id).await {
+            tracing::warn!(error = with_causes(&error), connection_id, "the connection was not removed");
         }
     }
 

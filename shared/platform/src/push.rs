@@ -33,13 +33,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// More requests at once would open more HTTP connections than they save time.
 const MAX_CONCURRENT_PUSHES: usize = 4;
 
-/// How many connections of an owner one batch is pushed to at most. By default the WebSocket function lets an owner have
-/// as many. If some of them are gone, they are removed, and the next batch reaches others.
-const MAX_CONNECTIONS: usize = 100;
-
-/// For how long after its item was written a connection may still be opening. Until `$connect` has returned, for
-/// which API Gateway waits 29 seconds at most, `@connections` reports it as gone.
-const OPENING: Duration = Duration::from_secs(30);
+/// How many connections of an owner one batch is pushed to at most: as many as the template's parameter
+/// `MaxConnectionsPerOwner` allows.
+const MAX_CONNECTIONS: usize = 1000;
 
 /// How many gone connections a process remembers.
 const MAX_REMEMBERED: usize = 10_000;
@@ -198,12 +194,14 @@ impl Push {
             settled.iter().map(|one| Event::new(&one.request.id, &one.request.receipt, &one.outcome));
         let frames = frames(events)
             .inspect_err(|error| tracing::error!(error = with_causes(error), "events cannot be written"));
-        let connections = self.connections.of(owner, MAX_CONNECTIONS).await.inspect_err(|error| {
+        let connections = self.connections.authorized(owner, MAX_CONNECTIONS).await.inspect_err(|error| {
             tracing::warn!(error = with_causes(error), "connections cannot be read");
         });
         let mut connections = connections.ok()?;
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !gone.contains(&connection.id));
+        // In another order each time: if time does not suffice for all, no connection is always left out.
+        fastrand::shuffle(&mut connections);
         Some(Recipient { owner, settled, frames: frames.ok()?, connections })
     }
 
@@ -220,7 +218,7 @@ impl Push {
                 return Pushed::Failed;
             }
             // It misses this notification, and the client looks up.
-            if connection.age() < OPENING {
+            if connection.may_be_opening() {
                 tracing::info!(connection_id = id, "the connection is not open yet, or gone already");
                 return Pushed::Failed;
             }

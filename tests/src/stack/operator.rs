@@ -8,6 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{
     Message as QueueMessage, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
@@ -21,7 +23,6 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use redrive::connection;
 use reqwest::{
     Method,
     header::{HeaderName, HeaderValue},
@@ -140,6 +141,7 @@ impl Stack {
             .item("owner", AttributeValue::S(owner.to_owned()))
             .item("connection_id", AttributeValue::S(connection_id.to_owned()))
             .item("expires_at", AttributeValue::N(in_an_hour.to_string()))
+            .item("valid_until", AttributeValue::N(in_an_hour.to_string()))
             .send()
             .await
             .expect("the table can be written");
@@ -148,14 +150,21 @@ impl Stack {
 
 /// The queues.
 impl Stack {
-    /// A client of the queues in the stack's redrive role. Besides the gateway's, only that role may send to the
-    /// stack's queue.
-    pub async fn redrive_sqs(&self) -> &aws_sdk_sqs::Client {
+    /// A client of the queues in the role of the redrive function: besides the gateway's, only that role may send to
+    /// the stack's queue. `cargo xtask` lets the account assume it.
+    pub async fn sending_sqs(&self) -> &aws_sdk_sqs::Client {
         let connect = async || {
-            let connected = connection::to_stack(&self.at.name, Some(&self.at.redrive_role)).await;
-            connected.unwrap_or_else(|problem| panic!("{problem}")).0
+            let path = format!("{}/configuration", self.function("RedriveFunction"));
+            let function = self.rest("lambda", Method::GET, &path, None).await;
+            let role = AssumeRoleProvider::builder(function["Role"].as_str().expect("a role"));
+            let provider = role.session_name("tests").configure(&self.config).build().await;
+            // IAM needs some seconds until it knows that the role may be assumed.
+            let credentials =
+                eventually("the role of the redrive function", async || provider.provide_credentials().await);
+            let provider = SharedCredentialsProvider::new(credentials.await);
+            aws_sdk_sqs::Client::new(&self.config.to_builder().credentials_provider(provider).build())
         };
-        self.redrive_sqs.get_or_init(connect).await
+        self.sending_sqs.get_or_init(connect).await
     }
 
     /// Sends a record to the stack's queue, past the gateway, and returns its message id.
@@ -175,7 +184,7 @@ impl Stack {
         queue_url: &str,
         records: impl IntoIterator<Item = Record>,
     ) -> Vec<String> {
-        let sqs = if queue_url == self.at.queue_url { self.redrive_sqs().await } else { &self.sqs };
+        let sqs = if queue_url == self.at.queue_url { self.sending_sqs().await } else { &self.sqs };
         // By this they are found again, even without an owner.
         let records = records.into_iter().map(|record| record.with("run", &self.at.run));
         let entries = records.enumerate().map(|(place, record)| {
@@ -308,6 +317,20 @@ impl Stack {
     pub async fn invoke(&self, logical_id: &str, event: &Value) -> Value {
         let path = format!("{}/invocations", self.function(logical_id));
         self.rest("lambda", Method::POST, &path, Some(event)).await
+    }
+
+    /// Invokes the redrive with an event until it has seen all dead letters, and returns its report.
+    pub async fn redrive(&self, event: &Value) -> Value {
+        // One at a time, because each hides letters from the others. Tests that look at them do, too, for a moment.
+        static REDRIVING: Mutex<()> = Mutex::const_new(());
+        let _redriving = REDRIVING.lock().await;
+        let report = eventually("a redrive that has seen all dead letters", async || {
+            let report = self.invoke("RedriveFunction", event).await;
+            if report["remaining"].is_null() { Ok(report) } else { Err(report) }
+        })
+        .await;
+        assert_eq!((&report["error"], &report["failed"]), (&Value::Null, &json!([])), "{report}");
+        report
     }
 
     /// All lines that the functions have logged so far and that contain this text.

@@ -15,9 +15,17 @@ use super::{
 /// configuring and running a WebSocket API"), and does not promise to report it.
 const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60 + 5 * 60);
 
+/// For how long after its item was written a connection may still be opening. Until `$connect` has returned, for
+/// which API Gateway waits 29 seconds at most, `@connections` reports it as gone.
+const OPENING: Duration = Duration::from_secs(30);
+
 /// An owner and a connection for probes. API Gateway makes no such connection id.
 const PROBE_OWNER: &str = "-";
 const PROBE_CONNECTION: &str = "-";
+
+/// DynamoDB deletes expired items only within days ("Using time to live"), so they are left out when they are read.
+const OPEN: &str = "expires_at > :now";
+const AUTHORIZED: &str = "expires_at > :now AND valid_until > :now";
 
 /// The table of connections.
 #[derive(Clone, Debug)]
@@ -36,10 +44,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// How long ago it was opened.
-    pub fn age(&self) -> Duration {
+    /// Whether it may still be opening: if API Gateway says that it is gone, that may not be so.
+    pub fn may_be_opening(&self) -> bool {
         let age = Timestamp::now().as_millisecond().saturating_sub(self.opened_at);
-        Duration::from_millis(u64::try_from(age).unwrap_or_default())
+        Duration::from_millis(u64::try_from(age).unwrap_or_default()) < OPENING
     }
 }
 
@@ -50,13 +58,13 @@ impl Connections {
     }
 
     /// Adds a connection that was opened with a token that is valid until `valid_until`, in seconds since 1970. After
-    /// that the connection is not used any more, whether or not its socket is open.
+    /// that nothing is pushed to it any more; it counts as open for as long as its socket may be.
     ///
     /// # Errors
     /// [`TableError`] if the table cannot be written.
     pub async fn add(&self, owner: &Owner, connection_id: &str, valid_until: i64) -> Result<(), TableError> {
         let now = Timestamp::now();
-        let expires_at = valid_until.min(now.as_second() + MAX_AGE.as_secs().cast_signed());
+        let expires_at = now.as_second() + MAX_AGE.as_secs().cast_signed();
         self.client
             .put_item()
             .table_name(&self.table)
@@ -64,6 +72,7 @@ impl Connections {
             .item("connection_id", text(connection_id))
             .item("opened_at", number(now.as_millisecond()))
             .item("expires_at", number(expires_at))
+            .item("valid_until", number(valid_until))
             .send()
             .await
             .map(|_| ())
@@ -83,7 +92,7 @@ impl Connections {
     /// # Errors
     /// [`TableError`] if the table cannot be read.
     pub async fn probe_read(&self) -> Result<(), TableError> {
-        self.query(PROBE_OWNER, 1).await.map(|_| ())
+        self.query(PROBE_OWNER, OPEN, 1).await.map(|_| ())
     }
 
     /// Removes a connection. It need not be there.
@@ -106,22 +115,29 @@ impl Connections {
             .map_err(TableError::from_sdk)
     }
 
-    /// Up to `limit` connections of an owner that may still be open and whose tokens are still valid. DynamoDB deletes
-    /// expired items only within days ("Using time to live"), so they are left out here.
+    /// Up to `limit` connections of an owner that may still be open.
     ///
     /// # Errors
     /// [`TableError`] if the table cannot be read.
-    pub async fn of(&self, owner: &Owner, limit: usize) -> Result<Vec<Connection>, TableError> {
-        self.query(owner.as_str(), limit).await
+    pub async fn open(&self, owner: &Owner, limit: usize) -> Result<Vec<Connection>, TableError> {
+        self.query(owner.as_str(), OPEN, limit).await
     }
 
-    async fn query(&self, owner: &str, limit: usize) -> Result<Vec<Connection>, TableError> {
+    /// Up to `limit` connections of an owner that may still be open and whose tokens are still valid.
+    ///
+    /// # Errors
+    /// [`TableError`] if the table cannot be read.
+    pub async fn authorized(&self, owner: &Owner, limit: usize) -> Result<Vec<Connection>, TableError> {
+        self.query(owner.as_str(), AUTHORIZED, limit).await
+    }
+
+    async fn query(&self, owner: &str, filter: &str, limit: usize) -> Result<Vec<Connection>, TableError> {
         let mut pages = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("#owner = :owner")
-            .filter_expression("expires_at > :now")
+            .filter_expression(filter)
             .projection_expression("connection_id, opened_at")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":owner", text(owner))

@@ -1,6 +1,4 @@
-//! A dead-lettered message.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+//! A dead letter.
 
 use aws_sdk_sqs::{
     error::BuildError,
@@ -10,13 +8,19 @@ use aws_sdk_sqs::{
         MessageSystemAttributeValue,
     },
 };
-use intake_domain::message::{Owner, Receipt};
+use intake_domain::{
+    message::{MessageId, Owner, Receipt, id_text},
+    state::milliseconds,
+};
+use jiff::Timestamp;
 
-/// A message as it was received from a dead-letter queue.
+use crate::{report::Entry, request::Request};
+
+/// A message as it was received from the dead-letter queue.
 #[derive(Clone, Debug)]
-pub struct DeadLetter(pub(crate) Message);
+pub(crate) struct Letter(pub(crate) Message);
 
-impl DeadLetter {
+impl Letter {
     /// Its id in SQS, which it has had since it was sent to the queue.
     pub(crate) fn message_id(&self) -> &str {
         self.0.message_id().unwrap_or_default()
@@ -27,30 +31,45 @@ impl DeadLetter {
         self.0.receipt_handle().unwrap_or_default()
     }
 
-    /// The id that the client gave it.
-    pub fn id(&self) -> Option<&str> {
-        self.text("id")
-    }
-
-    /// The owner it belongs to.
-    pub fn owner(&self) -> Option<&str> {
-        self.text("owner").filter(|owner| Owner::parse(*owner).is_ok())
+    /// Whether it is among those that are asked for.
+    pub(crate) fn is_wanted(&self, request: &Request) -> bool {
+        let is_of_owner = request.owner.as_ref().is_none_or(|owner| self.owner() == Some(owner));
+        is_of_owner && request.receipt.as_ref().is_none_or(|receipt| self.receipt() == *receipt)
     }
 
     /// Whether it is an unattributed record, which the consumer can neither store nor report to an owner.
-    pub fn is_unattributed(&self) -> bool {
-        self.id().is_none() || self.owner().is_none()
+    pub(crate) fn is_unattributed(&self) -> bool {
+        self.owner().is_none() || (self.text("id").is_none() && !self.is_bulk())
+    }
+
+    /// Whether it holds many messages.
+    fn is_bulk(&self) -> bool {
+        self.text("bulk").is_some()
+    }
+
+    /// The line about it in the report.
+    pub(crate) fn entry(&self, reason: Option<String>) -> Entry {
+        let received_at = self.received_at().and_then(|time| time.parse().ok());
+        let received_at = received_at.and_then(|time| Timestamp::from_millisecond(time).ok());
+        Entry {
+            receipt: self.receipt(),
+            owner: self.owner().map(str::to_owned),
+            id: self.text("id").map(|id| id_text(&MessageId::parse(id)).to_owned()),
+            received_at: received_at.map(milliseconds),
+            reason,
+        }
+    }
+
+    /// The owner it belongs to.
+    fn owner(&self) -> Option<&str> {
+        self.text("owner").filter(|owner| Owner::parse(*owner).is_ok())
     }
 
     /// The receipt that the client got. An earlier redrive has passed it on as an attribute.
-    pub fn receipt(&self) -> &str {
-        self.text("receipt").filter(|receipt| Receipt::parse(receipt).is_ok()).unwrap_or(self.message_id())
-    }
-
-    /// How long ago the client sent it.
-    pub fn age(&self) -> Option<Duration> {
-        let received_at = self.received_at()?.parse().ok()?;
-        SystemTime::now().duration_since(UNIX_EPOCH.checked_add(Duration::from_millis(received_at))?).ok()
+    pub(crate) fn receipt(&self) -> String {
+        let first = self.text("receipt").filter(|receipt| Receipt::parse(receipt).is_ok());
+        let prefix = if self.is_bulk() { "bulk-" } else { "" };
+        first.map_or_else(|| format!("{prefix}{}", self.message_id()), str::to_owned)
     }
 
     /// When the queue accepted it for the first time, in milliseconds since 1970.
@@ -84,7 +103,8 @@ impl DeadLetter {
                 .set_binary_value(attribute.binary_value.clone());
             request = request.message_attributes(name, value.build()?);
         }
-        for (name, text) in [("receipt", Some(self.receipt())), ("received_at", self.received_at())] {
+        let receipt = self.receipt();
+        for (name, text) in [("receipt", Some(&*receipt)), ("received_at", self.received_at())] {
             if let Some(text) = text {
                 let value = MessageAttributeValue::builder().data_type("String").string_value(text);
                 request = request.message_attributes(name, value.build()?);
