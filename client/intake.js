@@ -9,10 +9,10 @@ const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 20_000;
 /** The first and the longest pause before a look-up, while notifications arrive and while they do not. */
 const LOOK_UP_MS = { notified: [60_000, 600_000], alone: [2_000, 60_000] };
-/** More requests at once would only wait for each other. */
-const MAX_REQUESTS = 50;
-/** What the server accepts in one request, and how many of those are under way at once. */
-const BULK = { messages: 100, bytes: 1_000_000, atOnce: 4 };
+/** Requests at once: more would only wait for each other, and large ones would be late. */
+const MAX_REQUESTS = { single: 50, bulk: 4 };
+/** What the server accepts in one request. */
+const MAX_BULK = { messages: 100, bytes: 1_000_000 };
 /** Notifications that are kept for responses that have not arrived yet. */
 const MAX_EARLY = 10_000;
 /** A later time is never: timers hold no more. */
@@ -125,7 +125,7 @@ export class Intake {
   #options;
   #url;
   #token = null;
-  #limited = limiter(MAX_REQUESTS);
+  #limited = { single: limiter(MAX_REQUESTS.single), bulk: limiter(MAX_REQUESTS.bulk) };
   #calls = new Set();
   /** By receipt: whom to tell. */
   #followed = new Map();
@@ -186,7 +186,8 @@ export class Intake {
 
   /** Sends a request once, whatever comes of it. */
   async attempt(method, path, body, { signal, url = this.#url } = {}) {
-    return this.#once(await this.#currentToken(), method, url + path, body, signal);
+    const token = await this.#currentToken().catch((error) => new Reply(0, {}, "", error.message));
+    return token instanceof Reply ? token : this.#once(token, method, url + path, body, signal);
   }
 
   /** Opens the WebSocket; `queue` and `queueAll` do so when they need it. */
@@ -250,7 +251,7 @@ export class Intake {
       }
       const entry = `{"id":${JSON.stringify(id)},"payload":${text}}`;
       const more = bytesOf(entry) + 1;
-      if (bytes + more > BULK.bytes || bulks.at(-1).texts.length === BULK.messages) {
+      if (bytes + more > MAX_BULK.bytes || bulks.at(-1).texts.length === MAX_BULK.messages) {
         bulks.push({ part: partOf([]), texts: [], indices: [] });
         bytes = bytesOf('{"messages":[]}');
       }
@@ -265,10 +266,9 @@ export class Intake {
       return outcomes;
     };
     if (bulks.length === 0) return outcomes;
-    const limited = limiter(BULK.atOnce);
     const parts = bulks.map(({ part }) => part);
     const work = async (signal) => {
-      const sent = bulks.map(({ part, texts }) => limited(() => (signal.throwIfAborted(), send(part, texts, signal))));
+      const sent = bulks.map(({ part, texts }) => send(part, texts, signal));
       const failure = (await Promise.allSettled(sent)).find(({ status }) => status === "rejected");
       if (failure) throw failure.reason;
       return all();
@@ -279,10 +279,11 @@ export class Intake {
   /** Sends a request until a response decides. What is no success, nor `expected`, is an error. */
   async #send(part, signal, method, path, body, expected = []) {
     let renewed = false;
+    const limited = this.#limited[method === "POST" ? "bulk" : "single"];
     for (let repetition = 0; ; ) {
       const token = await this.#currentToken();
       const before = part.mayBeStored;
-      const response = await this.#limited(() => {
+      const response = await limited(() => {
         signal.throwIfAborted();
         if (method !== "GET") part.mayBeStored = true;
         return this.#once(token, method, this.#url + path, body, signal);

@@ -82,9 +82,11 @@ const server = http.createServer(async (request, response) => {
   if (fault?.cut === "before") return request.socket.destroy();
   const passed = await pass(request, body);
   entry.status = passed.status;
-  // The request took effect, and nobody learns it.
-  if (fault?.cut === "after") return request.socket.destroy();
-  answer(passed);
+  if (fault?.cut !== "after") return answer(passed);
+  // The request took effect, and nobody learns it. A browser repeats a request by itself if there is no response at
+  // all; it does not once it has the headers.
+  response.writeHead(passed.status, passed.headers);
+  response.write(passed.body.subarray(0, 1), () => request.socket.destroy());
 
   function answer({ status, headers, body }) {
     response.writeHead(status, headers).end(body);
