@@ -49,9 +49,13 @@ export class IntakeError extends Error {
     const last = parts.findLast(({ lastResponse }) => lastResponse)?.lastResponse;
     if (this.status === null && last) this.#describe(last);
     this.inDoubt = parts.flatMap((part) => part.ids.filter((_, at) => part.mayBeStored && !part.outcomes[at]));
-    const { ids, receipt, statusPath } = parts.find(({ ids, outcomes }) => ids.some((_, at) => !outcomes[at])) ?? parts[0];
-    Object.assign(this, { id: ids[0], receipt, statusPath, outcomes: outcomes?.() });
-    if (this.inDoubt.length > 0) this.message += `; whether ${this.inDoubt.length} of the messages will be stored is unknown`;
+    const openIn = ({ ids, outcomes }) => ids.findIndex((_, at) => !outcomes[at]);
+    const first = parts.find((part) => openIn(part) >= 0) ?? parts[0];
+    const { ids, receipt, statusPath } = first;
+    Object.assign(this, { id: ids[openIn(first)], receipt, statusPath, outcomes: outcomes?.() });
+    const count = this.inDoubt.length;
+    if (count > 0)
+      this.message += `; whether ${count === 1 ? `${this.inDoubt[0]} is` : `${count} messages are`} stored is unknown`;
     return this;
   }
 }
@@ -262,7 +266,8 @@ export class Intake {
       bytes += more;
     });
     const all = () => {
-      for (const { part, indices } of bulks) indices.forEach((index, at) => (outcomes[index] = part.outcomes[at] ?? null));
+      for (const { part, indices } of bulks)
+        indices.forEach((index, at) => (outcomes[index] = part.outcomes[at] ?? null));
       return outcomes;
     };
     if (bulks.length === 0) return outcomes;
@@ -280,7 +285,7 @@ export class Intake {
   async #send(part, signal, method, path, body, expected = []) {
     let renewed = false;
     const limited = this.#limited[method === "POST" ? "bulk" : "single"];
-    for (let repetition = 0; ; ) {
+    for (let repetition = 0; ;) {
       const token = await this.#currentToken();
       const before = part.mayBeStored;
       const response = await limited(() => {

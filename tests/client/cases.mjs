@@ -149,8 +149,14 @@ export const cases = {
     await isOpen(client);
     const ids = [1, 2, 3].map(() => newId("notified"));
     const outcomes = await Promise.all(ids.map((id) => client.queue(id, { item: "book" })));
-    same(outcomes.map(({ id, status }) => [id, status]), ids.map((id) => [id, "stored"]));
-    check(outcomes.every(({ receipt, storedAt }) => receipt && storedAt), JSON.stringify(outcomes));
+    same(
+      outcomes.map(({ id, status }) => [id, status]),
+      ids.map((id) => [id, "stored"]),
+    );
+    check(
+      outcomes.every(({ receipt, storedAt }) => receipt && storedAt),
+      JSON.stringify(outcomes),
+    );
     same(await requests("GET"), []);
     client.close();
     same(states, ["connecting", "open", "closed"]);
@@ -191,7 +197,10 @@ export const cases = {
     await control("PUT", "/muted", false);
     await control("PUT", "/refuses-sockets", false);
     same((await outcome).status, "stored");
-    check((await requests("GET")).some(({ path }) => path.includes("?receipt=")), "it was looked up");
+    check(
+      (await requests("GET")).some(({ path }) => path.includes("?receipt=")),
+      "it was looked up",
+    );
     await isOpen(client);
     client.close();
   },
@@ -340,7 +349,10 @@ export const cases = {
     const client = intake();
     const ids = Array.from({ length: 300 }, () => newId("many"));
     const outcomes = await Promise.all(ids.map((id) => client.queue(id, { item: "book" })));
-    same(outcomes.map(({ id, status }) => `${id} ${status}`), ids.map((id) => `${id} stored`));
+    same(
+      outcomes.map(({ id, status }) => `${id} ${status}`),
+      ids.map((id) => `${id} stored`),
+    );
     client.close();
   },
 
@@ -350,9 +362,18 @@ export const cases = {
     const messages = some(250);
     messages[120].payload = "[]";
     const outcomes = await client.storeAll(messages);
-    same(server.requests.map(({ body }) => JSON.parse(body).messages.length), [100, 100, 50]);
-    same(outcomes.map(({ id }) => id), messages.map(({ id }) => id));
-    same(outcomes.filter(({ status }) => status !== "stored").map(({ id, status }) => [id, status]), [["m-120", "rejected"]]);
+    same(
+      server.requests.map(({ body }) => JSON.parse(body).messages.length),
+      [100, 100, 50],
+    );
+    same(
+      outcomes.map(({ id }) => id),
+      messages.map(({ id }) => id),
+    );
+    same(
+      outcomes.filter(({ status }) => status !== "stored").map(({ id, status }) => [id, status]),
+      [["m-120", "rejected"]],
+    );
 
     server.requests.length = 0;
     const filler = "é".repeat(120_000);
@@ -367,9 +388,21 @@ export const cases = {
     const client = bulk(server);
     const text = '{"n": 12345678901234567890}';
     const injected = '{}},{"id":"other","payload":{}';
-    const outcomes = await client.storeAll([{ id: "a", payload: injected }, { id: 'b"', payload: text }]);
-    same(outcomes.map(({ id, status }) => [id, status]), [["a", "rejected"], ['b"', "stored"]]);
-    same(server.requests.map(({ body }) => body), [`{"messages":[{"id":"b\\"","payload":${text}}]}`]);
+    const outcomes = await client.storeAll([
+      { id: "a", payload: injected },
+      { id: 'b"', payload: text },
+    ]);
+    same(
+      outcomes.map(({ id, status }) => [id, status]),
+      [
+        ["a", "rejected"],
+        ['b"', "stored"],
+      ],
+    );
+    same(
+      server.requests.map(({ body }) => body),
+      [`{"messages":[{"id":"b\\"","payload":${text}}]}`],
+    );
   },
 
   async "what was unavailable in a bulk is sent again, and the rest is not"({ bulk }) {
@@ -377,24 +410,49 @@ export const cases = {
     server.instead = [
       () => Promise.reject(new TypeError("lost")),
       ({ json }) => json(503, { title: "Unavailable" }),
-      ({ json }) => json(207, { outcomes: ["stored", "unavailable", "stored"].map((status, at) => ({ id: `m-${at}`, status })) }),
+      ({ json }) =>
+        json(207, { outcomes: ["stored", "unavailable", "stored"].map((status, at) => ({ id: `m-${at}`, status })) }),
     ];
     const outcomes = await bulk(server).storeAll(some(3));
-    same(outcomes.map(({ id, status }) => `${id} ${status}`), ["m-0 stored", "m-1 stored", "m-2 stored"]);
-    same(server.requests.map(({ body }) => JSON.parse(body).messages.map(({ id }) => id).join()), ["m-0,m-1,m-2", "m-0,m-1,m-2", "m-0,m-1,m-2", "m-1"]);
+    same(
+      outcomes.map(({ id, status }) => `${id} ${status}`),
+      ["m-0 stored", "m-1 stored", "m-2 stored"],
+    );
+    same(
+      server.requests.map(({ body }) =>
+        JSON.parse(body)
+          .messages.map(({ id }) => id)
+          .join(),
+      ),
+      ["m-0,m-1,m-2", "m-0,m-1,m-2", "m-0,m-1,m-2", "m-1"],
+    );
   },
 
   async "one bulk that fails hides no outcome of another"({ bulk }) {
     const server = bulkServer();
-    server.instead = [({ usual }) => usual(), ({ json }) => json(413, { type: "urn:intake:problem:payload-too-large" })];
+    server.instead = [
+      ({ usual }) => usual(),
+      ({ json }) => json(413, { type: "urn:intake:problem:payload-too-large" }),
+    ];
     const error = await failure(bulk(server).storeAll(some(150)));
     same([error.status, error.inDoubt.length, error.id], [413, 0, "m-100"]);
-    same(error.outcomes.map((outcome) => outcome?.status ?? "unknown").join(), [...Array(100).fill("stored"), ...Array(50).fill("unknown")].join());
-    server.instead = [({ json }) => json(207, { outcomes: [{ id: "m-0", status: "stored" }, { id: "m-1", status: "unavailable" }] })];
+    same(
+      error.outcomes.map((outcome) => outcome?.status ?? "unknown").join(),
+      [...Array(100).fill("stored"), ...Array(50).fill("unknown")].join(),
+    );
+    server.instead = [
+      ({ json }) =>
+        json(207, {
+          outcomes: [
+            { id: "m-0", status: "stored" },
+            { id: "m-1", status: "unavailable" },
+          ],
+        }),
+    ];
     const more = Array(99).fill(({ json }) => json(503, {}));
     server.instead.push(...more);
     const doubt = await failure(bulk(server).storeAll(some(2), { giveUpAfter: 600 }));
-    same([doubt.inDoubt, doubt.outcomes], [["m-1"], [{ id: "m-0", status: "stored" }, null]]);
+    same([doubt.id, doubt.inDoubt, doubt.outcomes], ["m-1", ["m-1"], [{ id: "m-0", status: "stored" }, null]]);
   },
 
   async "the outcomes of a queued bulk are looked up"({ bulk }) {
@@ -402,10 +460,29 @@ export const cases = {
     server.instead = [({ usual }) => usual(), ({ json }) => json(200, { receipt: "bulk-0", status: "queued" })];
     const messages = [...some(2), { id: "m-0", payload: { another: true } }];
     const outcomes = await bulk(server).queueAll(messages);
-    same(outcomes.map(({ id, status, receipt }) => [id, status, receipt]), [["m-0", "stored", "bulk-0"], ["m-1", "stored", "bulk-0"], ["m-0", "conflict", "bulk-0"]]);
-    same(server.requests.map(({ method, path }) => `${method} ${path}`), ["POST /queue", "GET /receipts/bulk-0", "GET /receipts/bulk-0"]);
-    server.instead = [({ usual }) => usual(), ({ json }) => json(200, { receipt: "bulk-1", status: "rejected", reason: "no bulk" })];
-    same((await bulk(server).queueAll(some(2))).map(({ id, status, reason }) => [id, status, reason]), [["m-0", "rejected", "no bulk"], ["m-1", "rejected", "no bulk"]]);
+    same(
+      outcomes.map(({ id, status, receipt }) => [id, status, receipt]),
+      [
+        ["m-0", "stored", "bulk-0"],
+        ["m-1", "stored", "bulk-0"],
+        ["m-0", "conflict", "bulk-0"],
+      ],
+    );
+    same(
+      server.requests.map(({ method, path }) => `${method} ${path}`),
+      ["POST /queue", "GET /receipts/bulk-0", "GET /receipts/bulk-0"],
+    );
+    server.instead = [
+      ({ usual }) => usual(),
+      ({ json }) => json(200, { receipt: "bulk-1", status: "rejected", reason: "no bulk" }),
+    ];
+    same(
+      (await bulk(server).queueAll(some(2))).map(({ id, status, reason }) => [id, status, reason]),
+      [
+        ["m-0", "rejected", "no bulk"],
+        ["m-1", "rejected", "no bulk"],
+      ],
+    );
   },
 
   async "the outcomes of a queued bulk are notified"({ bulk }) {
@@ -414,7 +491,11 @@ export const cases = {
     const client = bulk(server, { webSocketUrl: "ws://bulk.test", WebSocket: PlayedSocket });
     client.connect();
     await isOpen(client);
-    const event = (subject, receipt, status = "stored") => ({ type: `intake.message.${status}`, subject, data: { receipt } });
+    const event = (subject, receipt, status = "stored") => ({
+      type: `intake.message.${status}`,
+      subject,
+      data: { receipt },
+    });
     const [socket] = PlayedSocket.all;
     // One of them arrives before the response.
     server.instead = [({ usual }) => (socket.play([event("m-0", "bulk-0")]), usual())];
@@ -422,13 +503,22 @@ export const cases = {
     await until("the request", () => server.requests.length === 1);
     socket.play([event("m-1", "another"), event("m-0", "bulk-0")]);
     socket.play([event("m-1", "bulk-0", "failed")]);
-    same((await outcomes).map(({ id, status }) => `${id} ${status}`), ["m-0 stored", "m-1 failed"]);
+    same(
+      (await outcomes).map(({ id, status }) => `${id} ${status}`),
+      ["m-0 stored", "m-1 failed"],
+    );
     // Of two messages with one id, a notification does not say which it means.
     const twice = client.queueAll([...some(1), ...some(1)]);
     await until("the request", () => server.requests.length === 2);
     await until("a look-up", () => (socket.play([event("m-0", "bulk-1")]), server.requests.length > 2));
-    same((await twice).map(({ id, status }) => `${id} ${status}`), ["m-0 stored", "m-0 stored"]);
-    same(server.requests.filter(({ method }) => method === "GET").map(({ path }) => path), ["/receipts/bulk-1"]);
+    same(
+      (await twice).map(({ id, status }) => `${id} ${status}`),
+      ["m-0 stored", "m-0 stored"],
+    );
+    same(
+      server.requests.filter(({ method }) => method === "GET").map(({ path }) => path),
+      ["/receipts/bulk-1"],
+    );
     client.close();
   },
 };
@@ -439,12 +529,23 @@ export async function run(name, { Intake }, at) {
     const response = await fetch(`${at.control}${path}`, { method, body: JSON.stringify(body) });
     return response.json();
   };
-  const requests = async (method) => (await control("GET", "/requests")).filter((request) => request.method === method);
-  const nothing = [["/faults", []], ["/muted", false], ["/refuses-sockets", false]];
+  const requests = async (method) =>
+    (await control("GET", "/requests")).filter((request) => request.method === method);
+  const nothing = [
+    ["/faults", []],
+    ["/muted", false],
+    ["/refuses-sockets", false],
+  ];
   for (const [path, value] of nothing) await control("PUT", path, value);
   await control("DELETE", "/requests");
   const intake = (options) =>
-    new Intake({ url: at.url, webSocketUrl: at.webSocketUrl, token: at.tokens.valid, giveUpAfter: 120_000, ...options });
+    new Intake({
+      url: at.url,
+      webSocketUrl: at.webSocketUrl,
+      token: at.tokens.valid,
+      giveUpAfter: 120_000,
+      ...options,
+    });
   const bulk = ({ fetch }, options) =>
     new Intake({ url: "http://bulk.test", token: "t", fetch, giveUpAfter: 120_000, ...options });
   await cases[name]({ intake, bulk, control, requests, tokens: at.tokens, url: at.url });

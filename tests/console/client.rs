@@ -1,4 +1,5 @@
-//! The JavaScript client, against the stack behind a proxy with faults: `tests/client/`, under Node.js and in a browser.
+//! The JavaScript client, against the stack behind a proxy with faults, under Node.js and in a browser: the cases are in
+//! `tests/client/`.
 
 use std::{
     env,
