@@ -1,7 +1,7 @@
 // What the client has to do, with every fault: the same cases under Node.js and in a browser.
 //
-// A case gets `intake(options)`, a new client of an owner of its own; `control(method, path, body)` of the proxy in
-// between; `tokens`, of which one is `valid` and one `expired`; and `url`.
+// A case gets `intake(options)`, a new client; `control(method, path, body)` of the proxy in between; `requests(method)`,
+// which that proxy has received; `bulk`; and `tokens`, of which one is `valid` and one `expired`.
 
 const faulty = (status, retryAfter) => ({ status, retryAfter });
 const LOST = { cut: "after" };
@@ -119,7 +119,6 @@ export const cases = {
     }
     const { status, reason } = await client.store(id, { item: "lamp" });
     same([status, typeof reason], ["conflict", "string"]);
-    client.close();
   },
 
   async "a payload's text is stored as it is"({ intake }) {
@@ -128,7 +127,6 @@ export const cases = {
     await client.store(id, text);
     const { text: found } = await client.attempt("GET", `/messages/${id}`);
     check(found.includes(text), found);
-    client.close();
   },
 
   async "a queued message's outcome is looked up without a socket"({ intake, requests }) {
@@ -139,7 +137,6 @@ export const cases = {
     check(outcome.receipt && outcome.storedAt && outcome.receivedAt, JSON.stringify(outcome));
     same((await client.queue(id, { item: "lamp" })).status, "conflict");
     check((await requests("GET")).length >= 2, "it looks up");
-    client.close();
   },
 
   async "a queued message's outcome is notified, and not looked up"({ intake, requests }) {
@@ -172,7 +169,6 @@ export const cases = {
       check(second.at - first.at >= 1000, `${second.at - first.at} ms after Retry-After: 1`);
       check(third.at - second.at >= 2000, `${third.at - second.at} ms after Retry-After: 2`);
     }
-    client.close();
   },
 
   async "a lost request, a lost response and a lost look-up are repeated"({ intake, control }) {
@@ -181,10 +177,9 @@ export const cases = {
     same((await client.store(newId("lost"), { item: "book" })).status, "stored");
     await control("PUT", "/faults", [{ cut: "before" }, LOST, {}, LOST, faulty(500), faulty(503)]);
     same((await client.queue(newId("lost"), { item: "book" })).status, "stored");
-    client.close();
   },
 
-  async "what a dropped socket missed is looked up as soon as it is back"({ intake, control, requests, url }) {
+  async "what a dropped socket missed is looked up as soon as it is back"({ intake, control, requests }) {
     const client = intake();
     client.connect();
     await isOpen(client);
@@ -202,7 +197,6 @@ export const cases = {
       "it was looked up",
     );
     await isOpen(client);
-    client.close();
   },
 
   async "without any socket that opens, outcomes are looked up"({ intake, control }) {
@@ -210,7 +204,6 @@ export const cases = {
     const client = intake();
     same((await client.queue(newId("refused"), { item: "book" })).status, "stored");
     check(client.connection.state !== "open", client.connection.state);
-    client.close();
   },
 
   async "an expired token is renewed once, for requests and for the socket"({ intake, tokens }) {
@@ -220,14 +213,12 @@ export const cases = {
     const ids = [1, 2, 3].map(() => newId("renewed"));
     await Promise.all(ids.map((id) => client.store(id, { item: "book" })));
     same(asked, [undefined, tokens.expired], "for all requests together");
-    client.close();
 
     asked.length = 0;
     const connected = intake({ token });
     connected.connect();
     await isOpen(connected);
     same(asked, [undefined, tokens.expired]);
-    connected.close();
   },
 
   async "a token that is denied for good is an error, and nothing is in doubt"({ intake, tokens }) {
@@ -238,12 +229,10 @@ export const cases = {
       same(error.inDoubt, []);
       client.connect();
       await until("the socket to be denied", () => client.connection.state === "denied");
-      client.close();
     }
     const client = intake({ token: async () => Promise.reject(new Error("signed out")) });
     const error = await failure(client.store(newId("denied"), { item: "book" }));
     same([error.name, error.cause.message, error.inDoubt], ["IntakeError", "signed out", []]);
-    client.close();
   },
 
   async "a token that expires under an open socket is renewed"({ intake }) {
@@ -256,7 +245,6 @@ export const cases = {
     PlayedSocket.all[0].play({ type: "error", reason: "the token has expired: connect again, with a new one" });
     await until("another socket", () => PlayedSocket.all.length === 2 && client.connection.state === "open");
     same(PlayedSocket.all[1].protocols, ["intake", "bearer.new"]);
-    client.close();
   },
 
   async "a wrong clock changes nothing"({ intake, tokens }) {
@@ -276,7 +264,6 @@ export const cases = {
         await isOpen(client);
         same((await client.store(newId("clock"), { item: "book" })).status, "stored");
         same((await client.queue(newId("clock"), { item: "book" })).status, "stored");
-        client.close();
       } finally {
         globalThis.Date = RightDate;
       }
@@ -299,7 +286,6 @@ export const cases = {
     // A later call would be after a request of an earlier one.
     same((await client.store(newId("later"), { item: "book" })).status, "stored");
     same((await requests("PUT")).length, 2);
-    client.close();
   },
 
   async "a call gives up in time, and says what is in doubt"({ intake, control }) {
@@ -318,7 +304,6 @@ export const cases = {
     error = await failure(client.queue(id, { item: "book" }, { giveUpAfter: 4000 }));
     same([error.id, error.inDoubt], [id, [id]]);
     same(error.statusPath, `/messages/${id}?receipt=${error.receipt}`);
-    client.close();
   },
 
   async "a request that cannot succeed is an error at once"({ intake, control, requests }) {
@@ -333,7 +318,6 @@ export const cases = {
     const error = await failure(client.store("not legal!", { item: "book" }));
     same([error.status, error.inDoubt], [400, ["not legal!"]], "the lost response is in doubt");
     same((await failure(client.store("id", undefined))).name, "TypeError");
-    client.close();
   },
 
   async "closing ends the calls"({ intake, control }) {
@@ -353,7 +337,6 @@ export const cases = {
       outcomes.map(({ id, status }) => `${id} ${status}`),
       ids.map((id) => `${id} stored`),
     );
-    client.close();
   },
 
   async "bulks are split by number and bytes, and the outcomes are in order"({ bulk }) {
@@ -519,7 +502,6 @@ export const cases = {
       server.requests.filter(({ method }) => method === "GET").map(({ path }) => path),
       ["/receipts/bulk-1"],
     );
-    client.close();
   },
 };
 
@@ -538,15 +520,16 @@ export async function run(name, { Intake }, at) {
   ];
   for (const [path, value] of nothing) await control("PUT", path, value);
   await control("DELETE", "/requests");
-  const intake = (options) =>
-    new Intake({
-      url: at.url,
-      webSocketUrl: at.webSocketUrl,
-      token: at.tokens.valid,
-      giveUpAfter: 120_000,
-      ...options,
-    });
-  const bulk = ({ fetch }, options) =>
-    new Intake({ url: "http://bulk.test", token: "t", fetch, giveUpAfter: 120_000, ...options });
-  await cases[name]({ intake, bulk, control, requests, tokens: at.tokens, url: at.url });
+  const clients = [];
+  const client = (options) => {
+    clients.push(new Intake({ token: at.tokens.valid, giveUpAfter: 120_000, ...options }));
+    return clients.at(-1);
+  };
+  const intake = (options) => client({ url: at.url, webSocketUrl: at.webSocketUrl, ...options });
+  const bulk = ({ fetch }, options) => client({ url: "http://bulk.test", fetch, ...options });
+  try {
+    await cases[name]({ intake, bulk, control, requests, tokens: at.tokens });
+  } finally {
+    for (const one of clients) one.close();
+  }
 }
