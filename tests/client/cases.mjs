@@ -81,10 +81,11 @@ function bulkServer() {
     requests,
     /** Responses to the next requests, each in the place of the usual one. */
     instead: [],
-    fetch: async (url, { method, body }) => {
+    fetch: async (url, { method, body, signal }) => {
       const path = url.replace("http://bulk.test", "");
       const request = { method, path, body };
       requests.push(request);
+      request.signal = signal;
       const json = (status, value, headers) => new Response(JSON.stringify(value), { status, headers });
       const instead = server.instead.shift();
       const usual = () => {
@@ -468,6 +469,23 @@ export const cases = {
     );
   },
 
+  async "a notification ends the look-up that is under way"({ bulk }) {
+    const server = bulkServer();
+    PlayedSocket.all = [];
+    const client = bulk(server, { webSocketUrl: "ws://bulk.test", WebSocket: PlayedSocket });
+    client.connect();
+    await isOpen(client);
+    // The look-up, without a response.
+    server.instead = [({ usual }) => usual(), () => new Promise(() => {})];
+    const outcome = client.queueAll(some(1));
+    await until("the request", () => server.requests.length === 1);
+    PlayedSocket.all[0].dispatchEvent(new Event("close"));
+    const lookUp = await until("a look-up after the socket has opened again", () => server.requests[1]);
+    PlayedSocket.all[1].play([{ type: "intake.message.stored", subject: "m-0", data: { receipt: "bulk-0" } }]);
+    same((await outcome)[0].status, "stored");
+    check(lookUp.signal.aborted, "the look-up goes on");
+  },
+
   async "the outcomes of a queued bulk are notified"({ bulk }) {
     const server = bulkServer();
     PlayedSocket.all = [];
@@ -484,7 +502,7 @@ export const cases = {
     server.instead = [({ usual }) => (socket.play([event("m-0", "bulk-0")]), usual())];
     const outcomes = client.queueAll(some(2));
     await until("the request", () => server.requests.length === 1);
-    socket.play([event("m-1", "another"), event("m-0", "bulk-0")]);
+    socket.play([event("m-1", "another")]);
     socket.play([event("m-1", "bulk-0", "failed")]);
     same(
       (await outcomes).map(({ id, status }) => `${id} ${status}`),
