@@ -1,36 +1,8 @@
-// The public API, as any client uses it.
-
-/** How long a caller waits for a response: the API's own limit is 29 seconds. */
-const TIMEOUT_MS = 35_000;
-
-/** Sends a request. Returns the response, or `status: 0` and the reason why there is none. */
-export async function request(base, token, method, path, body) {
-  const headers = { Authorization: `Bearer ${token}` };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const start = performance.now();
-  const took = () => performance.now() - start;
-  try {
-    const options = { method, headers, body, cache: "no-store", credentials: "omit" };
-    const response = await fetch(base + path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
-    const text = await response.text();
-    return { status: response.status, headers: Object.fromEntries(response.headers), text, ms: took() };
-  } catch (error) {
-    return { status: 0, headers: {}, text: "", reason: `${error.name}: ${error.message}`, ms: took() };
-  }
-}
-
-/** The body of a response, if it is JSON. */
-export function json(response) {
-  try {
-    return JSON.parse(response.text);
-  } catch {
-    return null;
-  }
-}
+// What a person sees of the public API: problems, rules and command lines. `intake.js` is its client.
 
 /** What a response without success says, as a title and a detail. */
 export function problem(response) {
-  const body = json(response);
+  const body = response.json;
   if (body?.title) return { title: body.title, detail: body.detail ?? "" };
   if (response.status === 0) {
     const detail = "Whether the request took effect is unknown. Sending the same again is safe.";
@@ -39,12 +11,12 @@ export function problem(response) {
   return { title: `Status ${response.status}, without a problem document`, detail: response.text.slice(0, 300) };
 }
 
-/** Owner and expiry of a token, without checking its signature; null if it is no JSON Web Token. */
-export function claims(token) {
+/** The owner that a token names, without checking its signature; null if it is no JSON Web Token. */
+export function ownerOf(token) {
   try {
     const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    const { sub, exp } = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
-    return typeof sub === "string" && typeof exp === "number" ? { owner: sub, expiresAt: exp * 1000 } : null;
+    const { sub } = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0))));
+    return typeof sub === "string" ? sub : null;
   } catch {
     return null;
   }

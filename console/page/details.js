@@ -1,16 +1,12 @@
 // One message: the request, the response, the outcome, and when.
 
-import { curl, json, problem } from "./api.js";
+import { curl, problem } from "./api.js";
 import { byId, clock, duration, element } from "./dom.js";
 import { WAY_NAMES } from "./messages.js";
 import { pathOf } from "./sending.js";
 
-/** JSON with line breaks; anything else as it is. */
-function pretty(text) {
-  const value = json({ text });
-  // A number may be larger than a script's, so what was sent is shown as it was.
-  return value === null ? text : JSON.stringify(value, null, 2);
-}
+/** A body with line breaks, if it is JSON. */
+const pretty = ({ json, text }) => (json === null ? text : JSON.stringify(json, null, 2));
 
 const code = (text) => element("pre", { tabIndex: 0 }, text);
 
@@ -28,7 +24,7 @@ export function responseView(response) {
     "div",
     {},
     isSuccess ? null : element("p", { class: "fault" }, element("b", {}, title), ` ${detail}`),
-    code(`${head.join("\n")}\n\n${pretty(response.text) || "(no body)"}`),
+    code(`${head.join("\n")}\n\n${pretty(response) || "(no body)"}`),
   );
 }
 
@@ -66,7 +62,7 @@ function trace(message) {
   );
   for (const { at, event } of message.events) step(at, `notified: ${event.type}`);
   for (const { at, response } of message.lookUps)
-    step(at, `looked up: ${json(response)?.status ?? response.status}`);
+    step(at, `looked up: ${response.json?.status ?? response.status}`);
   steps.sort((one, other) => one.at - other.at);
   const start = message.offeredAt;
   const total = Math.max(...steps.map(({ at }) => at - start), 1);

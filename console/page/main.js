@@ -1,30 +1,28 @@
 // The page: what the parts have to do with each other.
 
-import { claims, isLegalId, payloadFault } from "./api.js";
+import { isLegalId, ownerOf, payloadFault } from "./api.js";
 import { Details, responseView } from "./details.js";
 import { announce, byId, count, element, now, setText, size } from "./dom.js";
 import { Flow } from "./flow.js";
+import { Intake } from "./intake.js";
 import { List, shownText } from "./list.js";
 import { Messages, STATUSES, WAYS, WAY_NAMES } from "./messages.js";
 import { Operator, call } from "./operator.js";
 import { Burst, Sender } from "./sending.js";
-import { Socket } from "./socket.js";
 
-/** How long before its end a token is replaced, where this page may mint one. */
-const RENEW_MS = 60_000;
 const LOOK_UP_INTERVAL_MS = 5_000;
 
 // In the fragment, which no request and no log shows.
 const key = new URLSearchParams(location.hash.slice(1)).get("key");
 const messages = new Messages();
-/** By owner: token, socket. */
+/** By owner: the client, and whether its token was denied. */
 const sessions = new Map();
 let owner = null;
 let burst = null;
 
 const config = await (await fetch("config.json", { cache: "no-store" })).json();
 const canMint = config.canMint && key !== null;
-const sender = new Sender(messages, config, (name) => sessions.get(name)?.token ?? "", noteDenied);
+const sender = new Sender(messages, config, (name) => sessions.get(name).intake, noteDenied);
 const flow = new Flow(messages);
 const details = new Details({
   lookUp: async (message) => sender.lookUp(message),
@@ -35,54 +33,54 @@ const details = new Details({
 });
 const list = new List(byId("list"), (message) => details.open(message));
 
-// Owners, tokens and sockets
+// Owners and their clients
 
-function useToken(token) {
-  const claimed = claims(token);
-  if (!claimed) return null;
-  const old = sessions.get(claimed.owner);
-  old?.socket.close();
-  const session = { token, expiresAt: claimed.expiresAt, denied: false };
-  sessions.set(claimed.owner, session);
-  session.socket = new Socket(config.webSocketUrl, token, {
-    // Outcomes while it was closed were not pushed.
-    onOpen: () => sender.lookUpAll(messages.toLookUp(claimed.owner)),
+/** Begins to send and to be notified as an owner. `token` is one, or a function that returns one. */
+function begin(name, token) {
+  sessions.get(name)?.intake.close();
+  const intake = new Intake({
+    url: config.httpUrls.queue[0],
+    webSocketUrl: config.webSocketUrl,
+    token,
     onEvents: (events) => events.forEach((event) => messages.notify(event)),
-    onState: () => queueMicrotask(showConnections),
+    onConnection: ({ state }) => {
+      // Outcomes while it was closed were not pushed.
+      if (state === "open") sender.lookUpAll(messages.toLookUp(name));
+      queueMicrotask(showConnections);
+    },
   });
-  showConnections();
-  return claimed.owner;
+  sessions.set(name, { intake, denied: false });
+  intake.connect();
+  return name;
 }
 
 async function mint(name) {
-  const { token } = await call(key, "POST", "token", { owner: name });
-  return useToken(token);
+  const newToken = async () => (await call(key, "POST", "token", { owner: name })).token;
+  const first = await newToken();
+  return begin(name, (denied) => (denied ? newToken() : first));
 }
 
 /** A session for each of these owners; those that cannot have one are named in the error. */
 async function ensureSessions(names) {
   for (const name of names) {
-    const session = sessions.get(name);
-    if (session && session.expiresAt - Date.now() > RENEW_MS) continue;
-    if (canMint) await mint(name);
-    else if (!session)
-      throw new Error(`There is no token${name ? ` of ${name}` : ""}: paste one under "Token", above.`);
+    if (sessions.has(name)) continue;
+    if (!canMint) throw new Error(`There is no token${name ? ` of ${name}` : ""}: paste one under "Token", above.`);
+    await mint(name);
   }
 }
 
 const STATE_TEXTS = {
   connecting: () => "connecting …",
   open: () => "notifications on",
-  waiting: ({ retryAt }) => `reconnecting in ${Math.max(Math.ceil((retryAt - Date.now()) / 1000), 0)} s`,
-  expired: () => "token expired",
+  waiting: ({ retryAt }) => `reconnecting in ${Math.max(Math.ceil((retryAt - performance.now()) / 1000), 0)} s`,
+  denied: () => "token expired, or not accepted",
   closed: () => "closed",
 };
 
 function showConnections() {
-  const items = [...sessions].map(([name, { socket, denied }]) => {
-    const state = denied ? "expired" : (socket?.state ?? "connecting");
-    const text = denied ? "token not accepted" : STATE_TEXTS[state](socket ?? {});
-    return { name, state, text };
+  const items = [...sessions].map(([name, { intake, denied }]) => {
+    const state = denied ? "denied" : intake.connection.state;
+    return { name, state, text: STATE_TEXTS[state](intake.connection) };
   });
   const box = byId("connections");
   while (box.children.length > items.length) box.lastChild.remove();
@@ -93,7 +91,7 @@ function showConnections() {
     setText(item.children[1], name);
     setText(item.children[2], text);
   });
-  const bad = items.find(({ state }) => state === "expired");
+  const bad = items.find(({ state }) => state === "denied");
   const banner = byId("banner");
   if (bad) {
     const advice = canMint ? "" : ' Paste a new one under "Token".';
@@ -111,9 +109,9 @@ function showConnections() {
 }
 
 async function renewAll() {
-  const expired = [...sessions].filter(([, { socket, denied }]) => denied || socket.state === "expired");
+  const isDenied = ({ intake, denied }) => denied || intake.connection.state === "denied";
   try {
-    for (const [name] of expired) await mint(name);
+    for (const [name, session] of sessions) if (isDenied(session)) await mint(name);
     announce("The token is new.");
   } catch (error) {
     announce(error.message);
@@ -132,10 +130,11 @@ function noteDenied(name, response) {
 
 byId("access-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const used = useToken(byId("token").value.trim());
-  setText(byId("token-fault"), used ? "" : "This is no JSON Web Token with the claims sub and exp.");
-  if (!used) return;
-  owner = used;
+  const token = byId("token").value.trim();
+  const named = ownerOf(token);
+  setText(byId("token-fault"), named ? "" : "This is no JSON Web Token with the claim sub.");
+  if (!named) return;
+  owner = begin(named, token);
   byId("burst-owners").value = owner;
   byId("token").value = "";
   byId("access").open = false;
@@ -188,11 +187,7 @@ async function sendOne() {
   const ways = waysOf("way");
   const text = byId("payload").value;
   if (byId("id").value === "") return byId("id").focus();
-  try {
-    await ensureSessions([owner]);
-  } catch (error) {
-    return showResponses([element("p", { class: "fault" }, error.message)]);
-  }
+  if (!(await hasSession())) return;
   const sent = await Promise.all(ways.map((way) => sender.send(way, owner, idFor(way, ways), text)));
   showResponses(
     sent.map((message) => {
@@ -207,6 +202,17 @@ async function sendOne() {
       );
     }),
   );
+}
+
+/** Whether there is a client of the owner; if not, the page says why. */
+async function hasSession() {
+  try {
+    await ensureSessions([owner]);
+    return true;
+  } catch (error) {
+    showResponses([element("p", { class: "fault" }, error.message)]);
+    return false;
+  }
 }
 
 function showResponses(parts) {
@@ -227,6 +233,7 @@ byId("one").addEventListener("submit", (event) => {
 byId("one").addEventListener("input", check);
 byId("new-id").addEventListener("click", () => fill(newId(), byId("payload").value));
 byId("look-up").addEventListener("click", async () => {
+  if (!(await hasSession())) return;
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
   showResponses([element("div", {}, element("h3", {}, "The message under this id"), responseView(response))]);
 });

@@ -117,9 +117,10 @@ export class Messages {
   }
 
   /** Records a response, or that there is none. `retryAt` says that the request will be repeated. */
-  respond(message, attempt, response, body, retryAt = null) {
+  respond(message, attempt, response, retryAt = null) {
     Object.assign(attempt, { respondedAt: now(), response, retryAt });
     const { way } = message;
+    const body = response.json;
     const column = this.#column(attempt.respondedAt)[way];
     const name = response.status || "none";
     column.responses[name] = (column.responses[name] ?? 0) + 1;
@@ -166,7 +167,8 @@ export class Messages {
   }
 
   /** Records the response to a look-up of this request. */
-  lookUp(message, response, body) {
+  lookUp(message, response) {
+    const body = response.json;
     message.lookUps.push({ at: now(), response });
     this.version += 1;
     if (response.status === 200 && body?.status && body.status !== "queued")

@@ -1,13 +1,11 @@
 // Sends messages, one or a burst, and looks up what was not notified.
 
-import { json, request } from "./api.js";
 import { now } from "./dom.js";
+import { isTemporary, retryDelay } from "./intake.js";
 import { mayHaveChanged } from "./messages.js";
 
 /** A caller that retries well gives up after this long. */
 const RETRY_LIMIT_MS = 30_000;
-const FIRST_RETRY_MS = 250;
-const LONGEST_RETRY_MS = 8_000;
 /** How many look-ups are under way at once. */
 const MAX_LOOK_UPS = 4;
 /** How long a message is left alone before it is looked up though its socket is open. */
@@ -19,20 +17,18 @@ export const pathOf = ({ way, id }) => `/${PATHS[way]}/${encodeURIComponent(id)}
 
 export class Sender {
   #messages;
-  #config;
-  #token;
+  #intakeOf;
   #waiting = { sync: [], queue: [] };
   /** The free connections of each design, each as the base URL to use. */
   #free;
   #lookUps = [];
   #lookingUp = new Set();
 
-  /** `tokenOf` returns the current token of an owner; `onResponse` learns each response to one. */
-  constructor(messages, config, tokenOf, onResponse) {
+  /** `intakeOf` returns the client of an owner; `onResponse` learns each response to one. */
+  constructor(messages, config, intakeOf, onResponse) {
     this.onResponse = onResponse;
     this.#messages = messages;
-    this.#config = config;
-    this.#token = tokenOf;
+    this.#intakeOf = intakeOf;
     const free = (urls) => Array.from({ length: config.requestsAtOnce }, () => urls).flat();
     this.#free = { sync: free(config.httpUrls.sync), queue: free(config.httpUrls.queue) };
   }
@@ -66,16 +62,17 @@ export class Sender {
 
   async lookUp(message) {
     const response = await this.get(message.owner, message.statusPath);
-    this.#messages.lookUp(message, response, json(response));
+    this.#messages.lookUp(message, response);
     return response;
   }
 
   get(owner, path) {
-    return this.#request(this.#config.httpUrls.queue[0], owner, "GET", path);
+    return this.#request(owner, "GET", path);
   }
 
-  async #request(base, owner, method, path, body) {
-    const response = await request(base, this.#token(owner), method, path, body);
+  /** One attempt: the page shows what a caller sees that does not retry. */
+  async #request(owner, method, path, body, url) {
+    const response = await this.#intakeOf(owner).attempt(method, path, body, { url });
     this.onResponse(owner, response);
     return response;
   }
@@ -103,22 +100,20 @@ export class Sender {
     this.#fill(way);
   }
 
-  async #attempt(job, base) {
+  async #attempt(job, url) {
     const { message, retry, resolve } = job;
     const attempt = this.#messages.begin(message);
-    const response = await this.#request(base, message.owner, "PUT", pathOf(message), message.text);
+    const response = await this.#request(message.owner, "PUT", pathOf(message), message.text, url);
     const pause = retry ? this.#pause(message, response) : null;
-    this.#messages.respond(message, attempt, response, json(response), pause === null ? null : now() + pause);
+    this.#messages.respond(message, attempt, response, pause === null ? null : now() + pause);
     if (pause === null) resolve(message);
     else setTimeout(() => this.#enqueue(job), pause);
   }
 
   /** How long to wait before the request is repeated; null if it is not. */
-  #pause(message, { status, headers }) {
-    const isTemporary = status === 0 || status === 429 || status >= 500;
-    if (!isTemporary || now() - message.offeredAt > RETRY_LIMIT_MS) return null;
-    const longest = Math.min(FIRST_RETRY_MS * 2 ** message.attempts.length, LONGEST_RETRY_MS);
-    return Math.max(Number(headers["retry-after"] ?? 0) * 1000, 0) + Math.random() * longest;
+  #pause(message, response) {
+    if (!isTemporary(response) || now() - message.offeredAt > RETRY_LIMIT_MS) return null;
+    return retryDelay(response, message.attempts.length - 1);
   }
 }
 

@@ -24,8 +24,10 @@ use serde_json::{Value, json};
 
 use crate::{Description, Error, operator::Operator, relay};
 
-/// The files of the page, with their types. Nothing else is served.
+/// The files of the page, from its folder, with their types. Nothing else is served.
 const FILES: [(&str, &str); 14] = [
+    // The client of the API: the page is one of its users.
+    ("../../client/intake.js", JAVASCRIPT),
     ("index.html", "text/html; charset=utf-8"),
     ("style.css", "text/css; charset=utf-8"),
     ("icon.svg", "image/svg+xml"),
@@ -39,7 +41,6 @@ const FILES: [(&str, &str); 14] = [
     ("messages.js", JAVASCRIPT),
     ("operator.js", JAVASCRIPT),
     ("sending.js", JAVASCRIPT),
-    ("socket.js", JAVASCRIPT),
 ];
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -107,7 +108,8 @@ impl Server {
         let acting = acting.route_layer(middleware::from_fn_with_state(Arc::clone(&shared), require_key));
         let mut router = acting.route("/config.json", get(config));
         for (name, kind) in FILES {
-            let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+            let file_name = name.rsplit('/').next().unwrap_or(name);
+            let path = if name == "index.html" { "/".to_owned() } else { format!("/{file_name}") };
             router = router.route(&path, get(async move || file(name, kind)));
         }
         router.layer(middleware::from_fn_with_state(Arc::clone(&shared), guard)).with_state(shared)

@@ -1,10 +1,12 @@
-//! The console in a real browser, on a stack that these tests have for themselves: `cargo xtask test --step console`.
+//! The console and the client in a real browser, on a stack that these tests have for themselves:
+//! `cargo xtask test --step console`.
 //!
 //! They run one after the other, because each of them switches faults of the whole stack.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this crate is nothing but tests")]
 
 mod browser;
+mod client;
 mod page;
 
 use std::{

@@ -61,7 +61,7 @@ enum Step {
     Dependencies,
     /// End-to-end tests on a stack of their own
     Stack,
-    /// The console in a real browser, on a stack of its own
+    /// The console and the JavaScript client in a real browser, the client also under Node.js, on a stack of their own
     Console,
     /// A short flood with faults on a stack of its own: `cargo xtask soak` is the long one
     Soak,
@@ -160,7 +160,7 @@ fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<()> {
     })
 }
 
-/// Runs the tests of the console on a stack of its own, which they have for themselves.
+/// Runs the tests of the console and of the client on a stack of its own, which they have for themselves.
 fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<()> {
     let browser = match Browser::find() {
         Ok(browser) => browser,
@@ -173,13 +173,14 @@ fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<()>
             return Ok(());
         }
     };
+    let node = Environment::check()?.programs().join("node");
     // As for `cargo xtask up`.
     let parameters = [("VisibilityTimeoutSeconds", up::VISIBILITY_TIMEOUT_SECONDS.to_owned())];
     Stack::with("test-console", Port::Any, profile, &parameters, |stack| {
-        step::run("The console in a browser", || {
+        step::run("The console and the client", || {
             let mut command = stack.cargo();
             command.args(["test", "--workspace", "--locked", "--features", "e2e/stack", "--test", "console"]);
-            command.arg("--").args(passed_on).env("RUST_TEST_THREADS", "1");
+            command.arg("--").args(passed_on).env("RUST_TEST_THREADS", "1").env("INTAKE_NODE", &node);
             process::run_shown(browser.set(&mut command))
         })
     })
