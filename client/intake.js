@@ -379,7 +379,9 @@ export class Intake {
       const found = (await this.#send(part, signal, "GET", part.statusPath)).json;
       if (found.status === "queued") continue;
       const { receipt } = part;
-      return part.ids.map((id, at) => ({ ...outcomeOf(found.outcomes?.[at] ?? found), id, receipt }));
+      // Of a body that is no bulk there is one outcome, for all.
+      const all = found.outcomes?.length === part.ids.length ? found.outcomes : null;
+      return part.ids.map((id, at) => ({ ...outcomeOf(all?.[at] ?? found.outcomes?.[0] ?? found), id, receipt }));
     }
   }
 
