@@ -328,3 +328,16 @@ async fn what_has_expired_is_not_there_whether_it_is_deleted_or_not() {
     assert_eq!(put.status(), 201);
     assert_eq!(consumer.database.text("alice", "m-1", "payload").await, other);
 }
+
+#[tokio::test]
+async fn an_outcome_that_the_database_denies_is_not_tried_again_until_the_next_delivery() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.faults.only("BatchWriteItem");
+    consumer.database.faults.always(Fault::Reject);
+    let rejected = record(1, "alice", "m-1", "[]");
+    assert_eq!(consumer.consume(std::slice::from_ref(&rejected)).await, [receipt(1)].into());
+    assert_eq!(consumer.database.faults.take_requests_of("BatchWriteItem"), 1);
+    consumer.database.faults.always(Fault::None);
+    assert_eq!(consumer.consume(&[delivered(rejected, 2)]).await, BTreeSet::new());
+    assert_eq!(look_up(&consumer, "alice", "m-1", 1).await["status"], "rejected");
+}

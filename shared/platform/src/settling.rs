@@ -97,11 +97,11 @@ impl Settler {
 
         let records = self.keep(decided, schedule.keeping_outcomes).await;
         let mut settled = Vec::new();
-        for Record { decided, is_whole, is_written } in records {
+        for Record { decided, is_whole, keeping } in records {
             for one in decided {
                 // Of a record that is not whole, some messages are still open. It will be delivered again, but what a
                 // message holds can be looked up already.
-                let is_settled = is_written || !one.needs_keeping || (!is_whole && one.is_held);
+                let is_settled = keeping == Keeping::Done || !one.needs_keeping || (!is_whole && one.is_held);
                 if is_settled { settled.push(one) } else { unsettled.push(Unsettled::from(one)) }
             }
         }
@@ -142,19 +142,24 @@ impl Settler {
                     (indices, self.outcomes.keep(chunk, self.receipt_retention).await)
                 })
                 .buffer_unordered(MAX_CONCURRENT_REQUESTS);
-        let mut written = Vec::new();
+        let mut results = Vec::new();
         while let Some((indices, result)) = writing.next().await {
-            match result {
-                Ok(()) => written.extend(indices),
-                Err(error) => {
-                    let records = indices.len();
-                    tracing::warn!(error = with_causes(&error), records, "outcomes not written yet");
-                }
+            if let Err(error) = &result {
+                let records = indices.len();
+                tracing::warn!(error = with_causes(error), records, "outcomes not written");
             }
+            let keeping = match result {
+                Ok(()) => Keeping::Done,
+                Err(error) if error.is_transient() => Keeping::Open,
+                Err(_) => Keeping::Denied,
+            };
+            results.push((indices, keeping));
         }
         drop(writing);
         drop(outcomes);
-        written.into_iter().for_each(|&index| records[index].is_written = true);
+        for (indices, keeping) in results {
+            indices.iter().for_each(|&index| records[index].keeping = keeping);
+        }
     }
 }
 
@@ -163,12 +168,22 @@ struct Record {
     decided: Vec<Decided>,
     /// Whether these are all messages of the record. What is kept under a receipt is complete.
     is_whole: bool,
-    is_written: bool,
+    keeping: Keeping,
+}
+
+/// How far a record's outcomes are on their way to their receipt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// To be written.
+    Open,
+    Done,
+    /// The database denies them: trying again at once will not help.
+    Denied,
 }
 
 impl Record {
     fn is_open(&self) -> bool {
-        self.is_whole && !self.is_written && self.decided.iter().any(|one| one.needs_keeping)
+        self.is_whole && self.keeping == Keeping::Open && self.decided.iter().any(|one| one.needs_keeping)
     }
 }
 
@@ -188,7 +203,7 @@ fn records_of(decided: Vec<Decided>) -> Vec<Record> {
     let record = |decided: BTreeMap<usize, Decided>| {
         let decided: Vec<_> = decided.into_values().collect();
         let is_whole = decided.first().is_some_and(|one| one.request.record_size == decided.len());
-        Record { decided, is_whole, is_written: false }
+        Record { decided, is_whole, keeping: Keeping::Open }
     };
     records.into_iter().map(record).collect()
 }
