@@ -62,6 +62,7 @@ pub(crate) fn prepare(case: &Case, endpoints: &Endpoints) -> Result<(), Failure>
                 "owner": { "S": owner },
                 "connection_id": { "S": format!("{CONNECTION}{owner}=") },
                 "expires_at": { "N": "9999999999" },
+                "valid_until": { "N": "9999999999" },
             });
             endpoints.put_item(CONNECTIONS, &item)
         }),
