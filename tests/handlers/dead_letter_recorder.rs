@@ -200,8 +200,7 @@ async fn the_last_of_5000_dead_letters_gets_its_outcome_in_the_first_run() {
     // All others have an outcome.
     let decided: Vec<_> = (1..5_000).map(|number| settled(number, "alice")).collect();
     for chunk in decided.chunks(Outcomes::BATCH_LIMIT) {
-        let letters: Vec<Vec<_>> = chunk.iter().map(|one| vec![one]).collect();
-        let chunk: Vec<_> = letters.iter().map(Vec::as_slice).collect();
+        let chunk: Vec<_> = chunk.iter().map(std::slice::from_ref).collect();
         consumer.database.outcomes().keep(&chunk, SignedDuration::from_hours(1)).await.expect("kept");
     }
     dead_letters.last_mut().expect("5,000")["messageAttributes"]["id"]["stringValue"] = json!("last");

@@ -183,9 +183,9 @@ impl DeadLetterRecorder {
         Ok(received.messages.unwrap_or_default())
     }
 
-    /// The deliveries in a received message, one or those of a bulk; none in an unattributed record, which no client can look up. The message
-    /// gets the form in which Lambda passes records on, so that one parser serves both functions, and a panic in it
-    /// is nothing to the others.
+    /// The deliveries in a received message, one or those of a bulk; none in an unattributed record, which no client can
+    /// look up. The message gets the form in which Lambda passes records on, so that one parser serves both functions,
+    /// and a panic in it affects no other.
     fn parse(&self, message: Message) -> Option<Vec<Delivery>> {
         let attributes = message.message_attributes.unwrap_or_default().into_iter().map(|(name, value)| {
             let mut attribute = SqsMessageAttribute::default();

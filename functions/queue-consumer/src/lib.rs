@@ -3,7 +3,8 @@
 //! The story of a batch:
 //!
 //! 1. Each record is parsed by itself: into a delivery, or, if it is a bulk, into one for each of its messages. One
-//!    without an owner, an id or a receipt, or that cannot be parsed, is *unattributed*: it belongs to no client, so it goes to the dead-letter queue, for an operator.
+//!    without an owner, an id or a receipt, or that cannot be parsed, is *unattributed*: it belongs to no client, so it
+//!    goes to the dead-letter queue, for an operator.
 //! 2. The deliveries are stored, 25 in a request, in rounds until most of the function's time is over. A message has then
 //!    been written, or was stored before, or another one is stored under its id.
 //! 3. What could not be stored is redelivered; if this was the last delivery, it becomes `failed`.
@@ -12,9 +13,9 @@
 //! 5. The owners of everything that is settled are notified over their sockets, also while the rest is tried again.
 //! 6. The response names the records that SQS has to keep.
 //!
-//! A record is acknowledged when the outcomes of all its messages can be looked up, and none is `failed`: until then it is the only copy of the
-//! message. Every other record is a batch item failure: SQS redelivers it,
-//! and after the last delivery moves it to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
+//! A record is acknowledged when the outcomes of all its messages can be looked up, and none is `failed`: until then it is
+//! the only copy of what is not stored. Every other record is a batch item failure: SQS redelivers it, and after the last
+//! delivery moves it to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
 
 mod report;
 

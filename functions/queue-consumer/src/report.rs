@@ -1,14 +1,15 @@
 //! The report of a batch: the response to Lambda, and what is logged and counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
-use intake_domain::state::Status;
+use intake_domain::{message::Receipt, state::Status};
 use intake_platform::{
-    delivery::{Bulks, Decided, QueuedRequest, Unsettled, is_last},
+    delivery::{Decided, QueuedRequest, Unsettled, is_last},
     metrics::{Metric, Metrics},
     push::PushSummary,
     record::Unattributed,
+    telemetry::CorrelationId,
 };
 
 /// The report of a batch.
@@ -17,7 +18,8 @@ pub(crate) struct BatchReport {
     max_receive_count: u32,
     /// The records of which a message is not settled, or failed.
     failures: BTreeSet<String>,
-    bulks: Bulks,
+    /// What the messages of bulks ended as: a line for each message would cost more than storing it.
+    bulks: BTreeMap<Receipt, Bulk>,
     metrics: Metrics,
 }
 
@@ -25,17 +27,16 @@ impl BatchReport {
     pub(crate) fn of(records: usize, max_receive_count: u32) -> Self {
         let mut metrics = Metrics::default();
         metrics.count(Metric::BatchSize, records);
-        Self { max_receive_count, failures: BTreeSet::new(), bulks: Bulks::default(), metrics }
+        Self { max_receive_count, failures: BTreeSet::new(), bulks: BTreeMap::new(), metrics }
     }
 
     /// The outcome can be looked up.
     pub(crate) fn settled(&mut self, settled: &Decided) {
-        if settled.request.receipt.is_bulk() {
-            self.bulks.settled(settled);
-        } else {
+        let outcome = &settled.outcome;
+        let is_bulk = settled.request.receipt.is_bulk();
+        if !is_bulk || outcome.status != Status::Stored {
             settled.log();
         }
-        let outcome = &settled.outcome;
         let metric = match outcome.status {
             Status::Stored if settled.is_duplicate => Metric::Duplicate,
             Status::Stored => Metric::Stored,
@@ -52,6 +53,13 @@ impl BatchReport {
         }
         self.delivered(outcome.attempts);
         self.metrics.count(metric, 1);
+        if is_bulk {
+            let QueuedRequest { receipt, correlation_id, .. } = &settled.request;
+            let bulk = self.bulks.entry(receipt.clone()).or_default();
+            bulk.correlation_id.clone_from(correlation_id);
+            bulk.attempt = outcome.attempts;
+            *bulk.counts.entry(metric).or_default() += 1;
+        }
     }
 
     /// The outcome is open, or cannot be looked up yet: SQS has to redeliver the message, or moves it to the
@@ -89,7 +97,7 @@ impl BatchReport {
     }
 
     pub(crate) fn response(mut self, pushed: PushSummary) -> SqsBatchResponse {
-        self.bulks.log();
+        self.bulks.iter().for_each(|(receipt, bulk)| bulk.log(receipt));
         pushed.count(&mut self.metrics);
         self.metrics.write();
         // These types may get more fields, and cannot be written out.
@@ -106,5 +114,30 @@ impl BatchReport {
     /// No function sees a message before the queue: it is counted as accepted in its first delivery.
     fn delivered(&mut self, attempts: Option<u32>) {
         self.metrics.count(Metric::Accepted, usize::from(attempts == Some(1)));
+    }
+}
+
+/// What of a bulk is settled in this delivery.
+#[derive(Debug, Default)]
+struct Bulk {
+    correlation_id: Option<CorrelationId>,
+    attempt: Option<u32>,
+    counts: BTreeMap<Metric, usize>,
+}
+
+impl Bulk {
+    fn log(&self, receipt: &Receipt) {
+        let count = |metric| self.counts.get(&metric).copied().unwrap_or_default();
+        tracing::info!(
+            correlation_id = self.correlation_id.as_deref(),
+            receipt = receipt.as_str(),
+            attempt = self.attempt,
+            stored = count(Metric::Stored),
+            duplicate = count(Metric::Duplicate),
+            rejected = count(Metric::Rejected),
+            conflict = count(Metric::Conflict),
+            failed = count(Metric::Failed),
+            "bulk settled, as far as this delivery goes"
+        );
     }
 }

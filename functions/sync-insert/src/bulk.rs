@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use lambda_http::{Body, Error, Request, RequestExt, Response, http::StatusCode};
 use serde::Serialize;
 
-use crate::{SyncInsert, is_json, text};
+use crate::{SyncInsert, count_effect, count_failed, is_json, text};
 
 /// The body of a response: the outcomes, in the order of the request.
 #[derive(Debug, Serialize)]
@@ -128,18 +128,11 @@ fn outcome(incoming: &Incoming, result: Option<Result<Effect, NotStored>>) -> Ou
 fn count(results: &[Option<Result<Effect, NotStored>>], received_at: Timestamp) -> Metrics {
     let mut metrics = Metrics::default();
     for result in results {
-        let metric = match result {
-            Some(Ok(Effect::Written(stored_at))) => {
-                metrics.time_to_stored(received_at, *stored_at);
-                Metric::Stored
-            }
-            Some(Ok(Effect::Redelivered(_) | Effect::Duplicate(_))) => Metric::Duplicate,
-            Some(Ok(Effect::Conflict)) => Metric::Conflict,
-            Some(Err(_)) => Metric::Failed,
-            None => Metric::Rejected,
-        };
-        metrics.count(metric, 1);
-        metrics.count(Metric::Accepted, usize::from(metric != Metric::Rejected));
+        match result {
+            Some(Ok(effect)) => count_effect(&mut metrics, *effect, received_at),
+            Some(Err(_)) => count_failed(&mut metrics),
+            None => metrics.count(Metric::Rejected, 1),
+        }
     }
     metrics
 }

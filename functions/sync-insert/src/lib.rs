@@ -125,21 +125,32 @@ impl SyncInsert {
 /// What a request adds to the metrics.
 fn count(stored: &Result<Effect, Problem>, received_at: Timestamp) -> Metrics {
     let mut metrics = Metrics::default();
-    let outcome = match stored {
-        Ok(Effect::Written(stored_at)) => {
-            metrics.time_to_stored(received_at, *stored_at);
-            Metric::Stored
-        }
-        Ok(Effect::Redelivered(_) | Effect::Duplicate(_)) => Metric::Duplicate,
-        Ok(Effect::Conflict) => Metric::Conflict,
-        Err(problem) if problem.status >= 500 => Metric::Failed,
-        Err(_) => Metric::Rejected,
-    };
-    metrics.count(outcome, 1);
-    if outcome != Metric::Rejected {
-        metrics.count(Metric::Accepted, 1);
+    match stored {
+        Ok(effect) => count_effect(&mut metrics, *effect, received_at),
+        Err(problem) if problem.status >= 500 => count_failed(&mut metrics),
+        Err(_) => metrics.count(Metric::Rejected, 1),
     }
     metrics
+}
+
+/// What a message adds to them whose storing had this effect.
+fn count_effect(metrics: &mut Metrics, effect: Effect, received_at: Timestamp) {
+    let outcome = match effect {
+        Effect::Written(stored_at) => {
+            metrics.time_to_stored(received_at, stored_at);
+            Metric::Stored
+        }
+        Effect::Redelivered(_) | Effect::Duplicate(_) => Metric::Duplicate,
+        Effect::Conflict => Metric::Conflict,
+    };
+    metrics.count(outcome, 1);
+    metrics.count(Metric::Accepted, 1);
+}
+
+/// What a message adds to them that is not known to be stored.
+fn count_failed(metrics: &mut Metrics) {
+    metrics.count(Metric::Failed, 1);
+    metrics.count(Metric::Accepted, 1);
 }
 
 /// Whether the body is declared as JSON in UTF-8, or not at all, which is the same. Clients write that in many ways:

@@ -1,7 +1,5 @@
-//! One message of a record on its way: a record has one, or as many as a bulk. A [`Delivery`] is [`Decided`] when its outcome is certain. It is [`Unsettled`] until
-//! a look-up finds that outcome.
-
-use std::collections::BTreeMap;
+//! One message of a record on its way: a record has one, or as many as a bulk. A [`Delivery`] is [`Decided`] when its
+//! outcome is certain. It is [`Unsettled`] until a look-up finds that outcome.
 
 use intake_domain::{
     message::{Owner, Receipt},
@@ -134,58 +132,6 @@ impl Decided {
             );
         } else {
             tracing::info!(correlation_id, message_id, receipt, attempt, outcome, "settled");
-        }
-    }
-}
-
-/// What the messages of bulks ended as, counted by receipt: a line for each message would cost more than storing it.
-#[derive(Clone, Debug, Default)]
-pub struct Bulks(BTreeMap<Receipt, Counts>);
-
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    correlation_id: Option<CorrelationId>,
-    attempt: Option<u32>,
-    stored: usize,
-    duplicate: usize,
-    rejected: usize,
-    conflict: usize,
-    failed: usize,
-}
-
-impl Bulks {
-    /// Counts a message of a bulk, and logs it if it is not stored.
-    pub fn settled(&mut self, settled: &Decided) {
-        let counts = self.0.entry(settled.request.receipt.clone()).or_default();
-        counts.correlation_id.clone_from(&settled.request.correlation_id);
-        counts.attempt = settled.outcome.attempts;
-        *match settled.outcome.status {
-            Status::Stored if settled.is_duplicate => &mut counts.duplicate,
-            Status::Stored => &mut counts.stored,
-            Status::Rejected => &mut counts.rejected,
-            Status::Conflict => &mut counts.conflict,
-            Status::Failed => &mut counts.failed,
-        } += 1;
-        if settled.outcome.status != Status::Stored {
-            settled.log();
-        }
-    }
-
-    /// Logs a line for each bulk.
-    pub fn log(&self) {
-        for (receipt, counts) in &self.0 {
-            let Counts { correlation_id, attempt, stored, duplicate, rejected, conflict, failed } = counts;
-            tracing::info!(
-                correlation_id = correlation_id.as_deref(),
-                receipt = receipt.as_str(),
-                attempt,
-                stored,
-                duplicate,
-                rejected,
-                conflict,
-                failed,
-                "bulk settled, as far as this delivery goes"
-            );
         }
     }
 }

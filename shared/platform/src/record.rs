@@ -26,7 +26,8 @@ use crate::{
 /// What a record was parsed into: at least one delivery.
 pub type ParsedRecord = Result<Vec<Delivery>, Unattributed>;
 
-/// A record that names no request: it has no `id` and is no bulk, it has no valid owner or no valid receipt, or cannot be parsed. It has no
+/// A record that names no request: it has no `id` and is no bulk, it has no valid owner or no valid receipt, or cannot
+/// be parsed. It has no
 /// outcome, because there is no client to notify; an operator finds it in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct Unattributed {

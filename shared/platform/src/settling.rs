@@ -133,9 +133,7 @@ impl Settler {
     /// Tries once to write the outcomes of every record that is open.
     async fn round(&self, records: &mut [Record]) {
         let open: Vec<usize> = (0..records.len()).filter(|&index| records[index].is_open()).collect();
-        let outcomes: Vec<Vec<&Decided>> =
-            open.iter().map(|&index| records[index].decided.iter().collect()).collect();
-        let outcomes: Vec<&[&Decided]> = outcomes.iter().map(Vec::as_slice).collect();
+        let outcomes: Vec<_> = open.iter().map(|&index| records[index].decided.as_slice()).collect();
         let mut writing =
             stream::iter(open.chunks(Outcomes::BATCH_LIMIT).zip(outcomes.chunks(Outcomes::BATCH_LIMIT)))
                 .map(|(indices, chunk)| async move {
@@ -156,7 +154,6 @@ impl Settler {
             results.push((indices, keeping));
         }
         drop(writing);
-        drop(outcomes);
         for (indices, keeping) in results {
             indices.iter().for_each(|&index| records[index].keeping = keeping);
         }

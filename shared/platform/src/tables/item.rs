@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{
+    Client,
+    operation::batch_get_item::BatchGetItemOutput,
+    types::{AttributeValue, KeysAndAttributes},
+};
 use intake_domain::{
     message::{Key, Owner, Receipt, Via},
     state::{Message, Outcome, Status, milliseconds},
@@ -24,6 +28,21 @@ pub(super) fn message_key(key: Key<'_>) -> String {
 /// `#`.
 pub(super) fn receipt_key(owner: &Owner, receipt: &Receipt) -> String {
     format!("#{}#{}", receipt.as_str(), owner.as_str())
+}
+
+/// Reads the items with these partition keys, in one request. What is throttled, or does not fit into the response, is
+/// not among them: the response lists it.
+pub(super) async fn batch_get(
+    client: &Client,
+    table: &str,
+    keys: impl Iterator<Item = &String>,
+    consistent: bool,
+) -> Result<BatchGetItemOutput, TableError> {
+    let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
+    let request =
+        KeysAndAttributes::builder().set_keys(Some(keys.map(pk).collect())).consistent_read(consistent);
+    let request = request.build().map_err(TableError::not_built)?;
+    client.batch_get_item().request_items(table, request).send().await.map_err(TableError::from_sdk)
 }
 
 /// Whether an item is still there. DynamoDB deletes one days after its time to live is over, and returns it until then

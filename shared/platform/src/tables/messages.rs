@@ -6,10 +6,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::put_item::PutItemError,
-    types::{
-        BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes,
-        ReturnValuesOnConditionCheckFailure,
-    },
+    types::{BatchStatementErrorCodeEnum, BatchStatementRequest, ReturnValuesOnConditionCheckFailure},
 };
 use intake_domain::{
     message::Key,
@@ -19,12 +16,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     TableError,
-    item::{Item, add_outcome, is_live, message_key, message_of, number, text},
+    item::{Item, add_outcome, batch_get, is_live, message_key, message_of, number, text},
 };
 
-/// The rule of [`intake_domain::state`] that DynamoDB checks: a stored message is never replaced, before its time to live is over. Check and write are
-/// then one step, so that of two requests at the same time one sees what the other wrote. `status` is one of DynamoDB's
-/// reserved words, and stands behind a placeholder.
+/// The rule of [`intake_domain::state`] that DynamoDB checks: a stored message is never replaced before its time to live
+/// is over. Check and write are then one step, so that of two requests at the same time one sees what the other wrote.
+/// `status` is one of DynamoDB's reserved words, and stands behind a placeholder.
 const WRITE_CONDITION: &str = "attribute_not_exists(pk) OR #status <> :stored OR expires_at <= :now";
 
 /// A key that neither a message nor a receipt has: all of these hold a `#`.
@@ -174,16 +171,7 @@ impl Messages {
     /// [`TableError`] if the table cannot be read.
     pub async fn read(&self, incoming: &[&Incoming]) -> Result<Vec<Option<Effect>>, TableError> {
         let keys: Vec<_> = incoming.iter().map(|one| one.key().map(message_key)).collect();
-        let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
-        let request = KeysAndAttributes::builder().set_keys(Some(keys.iter().flatten().map(pk).collect()));
-        let response = self
-            .client
-            .batch_get_item()
-            .request_items(&self.table, request.build().map_err(TableError::not_built)?)
-            .send()
-            .await
-            .map_err(TableError::from_sdk)?;
-        // What is throttled, or does not fit into the response, is just not among them.
+        let response = batch_get(&self.client, &self.table, keys.iter().flatten(), false).await?;
         let items = response.responses().and_then(|tables| tables.get(&self.table)).into_iter().flatten();
         let items = items.filter(is_live);
         let by_key: HashMap<_, _> =

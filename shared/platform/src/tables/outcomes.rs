@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{KeysAndAttributes, PutRequest, WriteRequest},
+    types::{PutRequest, WriteRequest},
 };
 use intake_domain::{
     message::{Key, Owner, Receipt},
@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     TableError,
     item::{
-        Item, add_outcome, is_live, message_key, message_of, number, outcome_of, receipt_key, required_text,
-        text, time,
+        Item, add_outcome, batch_get, is_live, message_key, message_of, number, outcome_of, receipt_key,
+        required_text, text, time,
     },
 };
 use crate::delivery::{Decided, QueuedRequest};
@@ -66,9 +66,9 @@ impl Outcomes {
     ///
     /// # Errors
     /// [`TableError`] if not all of them are known to be written; repeating it is safe.
-    pub async fn keep(&self, records: &[&[&Decided]], retention: SignedDuration) -> Result<(), TableError> {
+    pub async fn keep(&self, records: &[&[Decided]], retention: SignedDuration) -> Result<(), TableError> {
         let expires_at = Timestamp::now().checked_add(retention).unwrap_or(Timestamp::MAX);
-        let put = |record: &&[&Decided]| {
+        let put = |record: &&[Decided]| {
             let put = PutRequest::builder().set_item(Some(item(record, expires_at)?)).build();
             put.map(|put| WriteRequest::builder().put_request(put).build()).map_err(TableError::not_built)
         };
@@ -99,17 +99,9 @@ impl Outcomes {
         receipt: &Receipt,
     ) -> Result<Found, TableError> {
         let (message_pk, receipt_pk) = (key.map(message_key), receipt_key(owner, receipt));
-        let pk = |value: &String| HashMap::from([("pk".to_owned(), text(value.as_str()))]);
-        let keys = message_pk.iter().chain([&receipt_pk]).map(pk).collect();
+        let keys = message_pk.iter().chain([&receipt_pk]);
         // A client that was just notified of an outcome has to find it.
-        let request = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true);
-        let response = self
-            .client
-            .batch_get_item()
-            .request_items(&self.table, request.build().map_err(TableError::not_built)?)
-            .send()
-            .await
-            .map_err(TableError::from_sdk)?;
+        let response = batch_get(&self.client, &self.table, keys, true).await?;
         // "BatchGetItem": what is throttled is returned in a successful response.
         if response.unprocessed_keys().is_some_and(|tables| !tables.is_empty()) {
             return Err(TableError::transient("unprocessed keys"));
@@ -127,7 +119,7 @@ impl Outcomes {
     }
 }
 
-fn item(record: &[&Decided], expires_at: Timestamp) -> Result<Item, TableError> {
+fn item(record: &[Decided], expires_at: Timestamp) -> Result<Item, TableError> {
     let Some(first) = record.first() else { return Err(TableError::permanent("no outcome")) };
     let QueuedRequest { owner, id, receipt, .. } = &first.request;
     let mut item = HashMap::from([
@@ -135,7 +127,7 @@ fn item(record: &[&Decided], expires_at: Timestamp) -> Result<Item, TableError> 
         ("expires_at".to_owned(), number(expires_at.as_second())),
     ]);
     if receipt.is_bulk() {
-        let outcomes: Vec<_> = record.iter().map(|one| Kept::of(one)).collect();
+        let outcomes: Vec<_> = record.iter().map(Kept::of).collect();
         let outcomes = serde_json::to_string(&outcomes).map_err(TableError::not_built)?;
         item.insert("received_at".to_owned(), text(milliseconds(first.outcome.received_at)));
         item.insert("outcomes".to_owned(), text(outcomes));
