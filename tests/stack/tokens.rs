@@ -114,11 +114,14 @@ async fn a_token_that_is_too_long_for_a_url_opens_a_websocket_as_a_subprotocol()
     claims["groups"] = json!(vec!["a group of many"; 250]);
     let token = stack.sign(&claims);
     assert!((4096..8192).contains(&token.len()), "{} bytes", token.len());
-    let offer = async |protocols: String| {
+    let offer_lines = async |lines: &[String]| {
         let mut handshake = stack.at.websocket_url.as_str().into_client_request().expect("a URL");
-        handshake.headers_mut().insert("sec-websocket-protocol", protocols.parse().expect("a header"));
+        for line in lines {
+            handshake.headers_mut().append("sec-websocket-protocol", line.parse().expect("a header"));
+        }
         connect_async(handshake).await
     };
+    let offer = async |protocols: String| offer_lines(&[protocols]).await;
 
     let (mut socket, response) = offer(format!("intake, bearer.{token}")).await.expect("accepted");
 
@@ -128,6 +131,15 @@ async fn a_token_that_is_too_long_for_a_url_opens_a_websocket_as_a_subprotocol()
     let frame = timeout(Duration::from_secs(60), socket.next()).await.expect("in time");
     let frame = frame.expect("open").expect("a frame").into_text().expect("text");
     assert!(frame.contains("intake.message.stored") && frame.contains(&id), "{frame}");
+
+    // Several lines are one list (RFC 6455, 11.3.4). A token alone would be selected by no server.
+    let lines = ["intake".to_owned(), format!("bearer.{token}")];
+    let (_, response) = offer_lines(&lines).await.expect("accepted");
+    assert_eq!(response.headers()["sec-websocket-protocol"], "intake");
+    match offer_lines(&lines[1..]).await {
+        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 403),
+        other => panic!("{other:?}"),
+    }
 
     for (what, token) in invalid_tokens(&stack, &caller.name) {
         match offer(format!("intake, bearer.{token}")).await {

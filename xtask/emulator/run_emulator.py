@@ -17,6 +17,7 @@ LOG = os.environ.pop("INTAKE_FUNCTION_LOG")
 
 import permissions
 import rest_api
+from hypercorn.protocol import ws_stream
 from ministack import app
 from ministack.core import lambda_runtime
 from ministack.services import apigateway, dynamodb
@@ -127,6 +128,21 @@ def create_route_response(_logical_id, properties, _stack_name):
     return f"{api}/{route}/{key}", {}
 
 
+def read_subprotocols_as_one_list():
+    """Several lines of subprotocols are one list (RFC 6455, 11.3.4). The emulator's server and its events have the last
+    one only."""
+    read = ws_stream.Handshake.__init__
+
+    def read_one_line(self, headers, *rest):
+        name = b"sec-websocket-protocol"
+        lines = [value for header, value in headers if header.lower() == name]
+        if len(lines) > 1:
+            headers[:] = [header for header in headers if header[0].lower() != name] + [(name, b", ".join(lines))]
+        read(self, headers, *rest)
+
+    ws_stream.Handshake.__init__ = read_one_line
+
+
 def select_subprotocols_as_aws_does():
     """Returns to a WebSocket client which of its subprotocols the function has selected."""
     handle, invoke = apigateway.handle_websocket, apigateway._invoke_ws_lambda
@@ -163,6 +179,7 @@ if __name__ == "__main__":
     RESOURCES["AWS::ApiGatewayV2::RouteResponse"] = {"create": create_route_response, "delete": lambda *_: None}
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     copy_output(log)
+    read_subprotocols_as_one_list()
     select_subprotocols_as_aws_does()
     permissions.check_as_aws_does()
     rest_api.behave_as_aws_does(log)
