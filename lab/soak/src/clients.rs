@@ -135,18 +135,24 @@ pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
 /// another request with the same id: the requests of that id are looked up again.
 pub(crate) async fn look_up_all(run: &Run) {
     let end = Instant::now() + MAX_QUEUED;
+    let mut open_before = HashSet::new();
     loop {
-        let open: Vec<_> = {
+        let due: Vec<_> = {
             let accepted = &run.evidence().accepted;
             let is_open = |sent: &&Sent| sent.found.as_ref().is_none_or(|it| it.outcome.status == "queued");
-            let keys: HashSet<_> = accepted.values().filter(is_open).map(|sent| &sent.key).collect();
-            let open = accepted.iter().filter(|(_, sent)| keys.contains(&sent.key));
-            open.map(|(receipt, sent)| (receipt.clone(), sent.key.clone())).collect()
+            let keys: HashSet<_> = accepted.values().filter(is_open).map(|sent| sent.key.clone()).collect();
+            // Also those that were open a round ago: the outcome that closed one may be later than what that round has
+            // found of the others.
+            let is_due = |sent: &Sent| keys.contains(&sent.key) || open_before.contains(&sent.key);
+            let due = accepted.iter().filter(|(_, sent)| is_due(sent));
+            let due = due.map(|(receipt, sent)| (receipt.clone(), sent.key.clone())).collect();
+            open_before = keys;
+            due
         };
-        if open.is_empty() || Instant::now() > end {
+        if due.is_empty() || Instant::now() > end {
             return;
         }
-        say(format_args!("looking up {} receipts", open.len()));
+        say(format_args!("looking up {} receipts", due.len()));
         let look_up_one = async |(request, (owner, id)): (String, Key)| {
             let (owner, receipt) = (run.owner(&owner), receipt_of(&request));
             let Some(found) = look_up(owner, &format!("{id}?receipt={receipt}")).await else { return };
@@ -154,7 +160,7 @@ pub(crate) async fn look_up_all(run: &Run) {
             let before = run.evidence().accepted.get_mut(&request).and_then(replace);
             before.into_iter().for_each(|before| run.add_statement(owner, false, before));
         };
-        stream::iter(open).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
+        stream::iter(due).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
         sleep(Duration::from_secs(2)).await;
     }
 }
