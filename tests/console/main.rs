@@ -151,7 +151,6 @@ async fn an_outage_makes_one_design_fail_and_the_other_wait_even_if_a_consumer_i
 #[tokio::test]
 async fn a_redriven_dead_letter_becomes_stored_on_the_page_whether_notified_or_not() {
     let mut page = Page::open().await;
-    page.stack.redeliver_after(Duration::from_secs(1)).await;
     let [notified, missed] = ["notified", "missed"].map(unique);
     for id in [&notified, &missed] {
         page.stack.block("alice", id).await;

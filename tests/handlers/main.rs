@@ -17,6 +17,7 @@ mod out_of_memory;
 mod process_faults;
 mod queue_consumer;
 mod receipts;
+mod redelivery;
 mod redrive;
 mod sent;
 mod shown_events;

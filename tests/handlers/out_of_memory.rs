@@ -16,7 +16,7 @@ use intake_platform::{
 };
 use jiff::SignedDuration;
 use nix::sys::resource::{Resource, setrlimit};
-use queue_consumer::Consumer;
+use queue_consumer::{Consumer, redelivery::Redelivery};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -82,7 +82,10 @@ async fn consumer_with_little_memory() {
     let outcomes = Outcomes::new(database.clone(), MESSAGES);
     let settler = Settler::new(messages.clone(), outcomes, SignedDuration::from_hours(24));
     let push = Push::new(&aws, &given(PUSH_ENDPOINT), Connections::new(database, CONNECTIONS), AMPLE_TIME);
-    let consumer = Consumer::new(settler, push, MAX_RECEIVE_COUNT);
+    // Whatever responds there: what is not hidden is delivered again as well.
+    let queue = aws_sdk_sqs::Client::new(&aws.config(Some(given(PUSH_ENDPOINT)), Duration::from_secs(1)));
+    let redelivery = Redelivery::new(queue, "nowhere", Duration::from_secs(30), MAX_RECEIVE_COUNT);
+    let consumer = Consumer::new(settler, push, redelivery);
     let batch = batch(&records(&largest(), 1));
     messages.probe_write().await.expect("connected");
 

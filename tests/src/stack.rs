@@ -44,12 +44,14 @@ pub use self::{
     socket::Socket,
 };
 
-/// How long a condition may take to come true: all deliveries of a message, and a minute, within which the dead-letter
-/// recorder runs once. It is far longer than most take, even on a busy machine, so that only a test that waits in vain
+/// How long a condition may take to come true: all deliveries of a message, one of them with a killed consumer, and a
+/// minute, within which the dead-letter recorder runs once. It is far longer than most take, even on a busy machine, so that only a test that waits in vain
 /// reaches it.
 static MAX_WAIT: LazyLock<Duration> = LazyLock::new(|| {
-    let redelivery = &*operator::REDELIVERY;
-    redelivery.visibility_timeout * redelivery.max_receive_count + Duration::from_secs(60)
+    let operator::Redelivery { first_delay, visibility_timeout, max_receive_count } = *operator::REDELIVERY;
+    // Each delay is twice the one before, and up to a quarter longer.
+    let delays = first_delay.mul_f64(1.25 * (2_f64.powi(max_receive_count.cast_signed() - 1) - 1.0));
+    delays + visibility_timeout + Duration::from_secs(60)
 });
 
 /// How long an attempt at a request to a service may take.

@@ -108,8 +108,8 @@ async fn a_message_that_is_delivered_again() {
     .await;
     let gaps = times.windows(2).map(|pair| format!("{:.1} s", pair[1].duration_since(pair[0]).as_secs_f64()));
     let gaps = gaps.collect::<Vec<_>>().join(", ");
-    let timeout = stack.visibility_timeout().as_secs();
-    seen("redelivery", format!("after {gaps}, with a visibility timeout of {timeout} s"));
+    let delay = stack.first_delay().as_secs();
+    seen("redelivery", format!("after {gaps}, with a first delay of {delay} s"));
 }
 
 #[tokio::test]

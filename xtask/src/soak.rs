@@ -66,11 +66,17 @@ impl SoakArguments {
 }
 
 pub(crate) fn soak(arguments: &SoakArguments) -> Result<()> {
-    let (seconds, deliveries) = redelivery(arguments.throttle);
-    let parameters = [("MaxReceiveCount", deliveries.to_string())];
+    // A database that is only throttled meets a stack as it is deployed. In a flood with all faults, a fault of seconds ends
+    // before the last delivery; one of many seconds does not, so that some messages fail.
+    let parameters = match arguments.throttle {
+        Some(_) => Vec::new(),
+        None => vec![("RedeliveryDelaySeconds", "2".to_owned()), ("MaxReceiveCount", "3".to_owned())],
+    };
     Stack::with("soak", Port::Any, arguments.profile, &parameters, |stack| {
         step::run("Flood", || {
-            stack.redeliver_after(seconds)?;
+            if arguments.throttle.is_none() {
+                stack.redeliver_after(4)?;
+            }
             let mut command = stack.cargo();
             command.args(["run", "--quiet", "--locked", "--package", "soak", "--"]);
             for (name, value) in arguments.passed_on() {
@@ -79,17 +85,6 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<()> {
             process::run_shown(&mut command)
         })
     })
-}
-
-/// After how many seconds, and how often, what failed is redelivered.
-fn redelivery(throttle: Option<u64>) -> (u64, u64) {
-    match throttle {
-        // While the flood goes on. A fault of seconds ends before the last delivery; one of many seconds does not, so
-        // that some messages fail.
-        None => (4, 3),
-        // As soon as the consumer's timeout allows, and for longer than the fault lasts.
-        Some(seconds) => (30, seconds / 30 + 3),
-    }
 }
 
 /// Another one each time. Small, because a person may have to type it.

@@ -74,8 +74,8 @@ impl Stack {
         Aws { environment, state, endpoint: Some(&emulator.endpoint) }
     }
 
-    /// Makes the queue deliver a message that failed again after so many seconds, fewer than the template allows:
-    /// otherwise the tests and the flood would wait for minutes.
+    /// Makes the queue deliver again what a killed consumer had received after so many seconds, fewer than the template
+    /// allows: otherwise the flood would wait for minutes.
     pub(crate) fn redeliver_after(&self, seconds: u64) -> Result<()> {
         let timeout = format!("VisibilityTimeout={seconds}");
         let queue = self.deployed.text("queue_url");

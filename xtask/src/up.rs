@@ -16,9 +16,10 @@ use crate::{
 /// The usual port of AWS emulators.
 const PORT: u16 = 4566;
 
-/// What a killed consumer had received is redelivered as soon as the template allows, instead of after three minutes:
-/// somebody is watching.
-pub(crate) const VISIBILITY_TIMEOUT_SECONDS: &str = "61";
+/// Somebody is watching: what a killed consumer had received is redelivered as soon as the template allows, instead of
+/// after three minutes, and what cannot be stored is a dead letter after minutes, instead of an hour.
+pub(crate) const REDELIVERY: [(&str, &str); 2] =
+    [("VisibilityTimeoutSeconds", "61"), ("RedeliveryDelaySeconds", "2")];
 
 /// Runs the whole stack on this machine, from the same template as on AWS.
 ///
@@ -40,7 +41,7 @@ pub(crate) struct UpArguments {
 pub(crate) fn up(arguments: &UpArguments) -> Result<()> {
     let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
     let build = console::Build::begin()?;
-    let parameters = [("VisibilityTimeoutSeconds", VISIBILITY_TIMEOUT_SECONDS.to_owned())];
+    let parameters = REDELIVERY.map(|(name, value)| (name, value.to_owned()));
     Stack::with("up", port, arguments.profile, &parameters, |stack| {
         stack.write_function_environment()?;
         let console = match build.start(&stack.state.description()) {

@@ -23,9 +23,9 @@ use std::{
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use aws_sdk_sqs::{
     Client,
-    types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName},
+    types::{Message, MessageSystemAttributeName},
 };
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::future::join_all;
 use intake_domain::{message::Receipt, state::Status};
 use intake_platform::{
     delivery::{Decided, Delivery},
@@ -36,6 +36,7 @@ use intake_platform::{
     settling::Settler,
     tables::outcomes::Found,
     telemetry::with_causes,
+    visibility::change_visibility,
 };
 use lambda_runtime::Error;
 use serde_json::value::to_raw_value;
@@ -44,7 +45,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// What SQS returns from one receive at most, and what it releases in one request.
+/// What SQS returns from one receive at most.
 const BATCH: usize = 10;
 
 /// How long a receive waits for messages. One that does not wait asks a part of SQS's servers only, and may return
@@ -60,9 +61,6 @@ const VISIBILITY_TIMEOUT: i32 = 30;
 
 /// How long releasing them may take. Notifications have as much time.
 const RELEASE_BUDGET: Duration = Duration::from_secs(3);
-
-/// More requests at once would save no time.
-const MAX_CONCURRENT_RELEASES: usize = 4;
 
 /// How many records with an outcome a process remembers.
 const MAX_REMEMBERED: usize = 100_000;
@@ -126,8 +124,12 @@ impl DeadLetterRecorder {
         let result = self.settle_all(&mut run, schedule).await;
         let failed = run.settled.iter().filter(|one| one.outcome.status == Status::Failed);
         metrics.count(Metric::Failed, failed.count());
-        let handles: Vec<_> = run.received.into_values().collect();
-        let (summary, ()) = join!(self.push.notify(&run.settled, schedule), self.release(&handles, schedule));
+        // Letters are visible again, so that an operator need not wait for them. What is not released is visible by itself
+        // later.
+        let handles = run.received.into_values().map(|handle| (handle, 0)).collect();
+        let releasing = change_visibility(&self.queue, &self.dead_letter_queue_url, handles);
+        let releasing = timeout_at(schedule.notifying(RELEASE_BUDGET), releasing);
+        let (summary, _) = join!(self.push.notify(&run.settled, schedule), releasing);
         summary.count(metrics);
         result?;
         match run.unsettled {
@@ -203,7 +205,7 @@ impl DeadLetterRecorder {
         // had delivered it this often.
         let count = self.max_receive_count.to_string();
         record.attributes.insert("ApproximateReceiveCount".to_owned(), count);
-        parse_isolated(&to_raw_value(&record).ok()?).ok()?.ok()
+        parse_isolated(&to_raw_value(&record).ok()?).ok()?.deliveries.ok()
     }
 
     /// The deliveries whose look-up would say `queued`. The outcomes of a bulk are kept together, so its first message
@@ -255,26 +257,6 @@ impl DeadLetterRecorder {
         }
         run.settled.extend(settled);
         run.unsettled += unsettled.len();
-    }
-
-    /// Makes messages visible again, so that an operator need not wait for them. What is not released is visible by
-    /// itself later.
-    async fn release(&self, handles: &[String], schedule: Schedule) {
-        let releasing = stream::iter(handles.chunks(BATCH)).for_each_concurrent(
-            MAX_CONCURRENT_RELEASES,
-            async |handles| {
-                let entries = handles.iter().enumerate().filter_map(|(index, handle)| {
-                    let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
-                    entry.receipt_handle(handle).visibility_timeout(0).build().ok()
-                });
-                let request =
-                    self.queue.change_message_visibility_batch().queue_url(&self.dead_letter_queue_url);
-                if let Err(error) = request.set_entries(Some(entries.collect())).send().await {
-                    tracing::warn!(error = with_causes(&error), "dead letters stay hidden for a while");
-                }
-            },
-        );
-        let _ = timeout_at(schedule.notifying(RELEASE_BUDGET), releasing).await;
     }
 
     fn is_done(&self, record_id: &str) -> bool {

@@ -11,20 +11,25 @@
 //! 4. An outcome that the message in the table does not hold is kept under its receipt; those of a bulk together, once
 //!    there are all. Then it is settled.
 //! 5. The owners of everything that is settled are notified over their sockets, also while the rest is tried again.
-//! 6. The response names the records that SQS has to keep.
+//! 6. Meanwhile each record that is not settled is hidden, for longer after each delivery.
+//! 7. The response names the records that SQS has to keep.
 //!
 //! A record is acknowledged when the outcomes of all its messages can be looked up, and none is `failed`: until then it is
 //! the only copy of what is not stored. Every other record is a batch item failure: SQS redelivers it, and after the last
 //! delivery moves it to the dead-letter queue ("Handling errors for an SQS event source in Lambda").
 
+pub mod redelivery;
 mod report;
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use intake_domain::{message::Receipt, state::NotStored};
 use intake_platform::{
-    delivery::{Decided, Delivery, is_last},
+    delivery::{Decided, Delivery},
     push::Push,
     record::{ParsedRecord, parse_each},
     schedule::Schedule,
@@ -34,7 +39,13 @@ use intake_platform::{
 use serde::Deserialize;
 use tokio::{join, time::Instant};
 
-use crate::report::BatchReport;
+use crate::{
+    redelivery::{Redelivery, Unacknowledged},
+    report::BatchReport,
+};
+
+/// How long the response may wait until SQS has hidden records: an attempt and another one.
+const REDELIVERY_BUDGET: Duration = Duration::from_secs(2);
 
 /// A batch as Lambda passes it on. Lambda polls the queue by itself, and collects up to `BatchSize` records for as long as
 /// `BatchWindowSeconds` (`template.yaml`). Each record is parsed by itself, so that one that cannot be parsed does not affect
@@ -51,28 +62,31 @@ pub struct Batch {
 pub struct Consumer {
     settler: Settler,
     push: Push,
-    max_receive_count: u32,
+    redelivery: Redelivery,
 }
 
 impl Consumer {
-    /// A function that stores through `settler` and notifies through `push`. `max_receive_count` is that of the queue:
-    /// a delivery that reaches it is the last one.
-    pub fn new(settler: Settler, push: Push, max_receive_count: u32) -> Self {
-        Self { settler, push, max_receive_count }
+    /// A function that stores through `settler`, notifies through `push` and returns what failed to the queue through
+    /// `redelivery`.
+    pub fn new(settler: Settler, push: Push, redelivery: Redelivery) -> Self {
+        Self { settler, push, redelivery }
     }
 
     /// Handles one batch, and returns which records SQS has to redeliver. It ends before `deadline`, when Lambda
     /// would kill it: records that are not settled by then are among them.
     pub async fn handle(&self, batch: Batch, deadline: SystemTime) -> SqsBatchResponse {
         let schedule = Schedule::until(deadline);
-        let mut report = BatchReport::of(batch.records.len(), self.max_receive_count);
+        let mut report = BatchReport::of(batch.records.len(), &self.redelivery);
 
         let mut deliveries = Vec::with_capacity(batch.records.len());
+        let mut unacknowledged = HashMap::with_capacity(batch.records.len());
         for record in batch.records {
-            match record {
+            let ParsedRecord { record_id, receipt_handle, attempts, deliveries: of_record } = record;
+            match of_record {
                 Ok(of_record) => deliveries.extend(of_record),
-                Err(unattributed) => report.unattributed(unattributed),
+                Err(unattributed) => report.unattributed(&record_id, attempts, unattributed),
             }
+            unacknowledged.insert(record_id, Unacknowledged { receipt_handle, attempts });
         }
 
         // Almost every batch is stored in one round. If not, what is settled by then does not wait for the rest: its owners
@@ -91,7 +105,7 @@ impl Consumer {
         unsettled.into_iter().for_each(|one| report.unsettled(one));
 
         // Also what the database denies is redelivered: a missing permission or table may be there at the next delivery.
-        let is_last = |delivery: &Delivery| is_last(delivery.incoming.attempts, self.max_receive_count);
+        let is_last = |delivery: &Delivery| self.redelivery.is_last(delivery.incoming.attempts);
         let (failed, redelivered): (Vec<_>, Vec<_>) = open.into_iter().chain(denied).partition(is_last);
         redelivered.into_iter().for_each(|delivery| report.unsettled(delivery.into()));
         let failed = failed.into_iter().map(Delivery::failed).collect();
@@ -103,7 +117,11 @@ impl Consumer {
         unsettled.into_iter().for_each(|one| report.unsettled(one));
 
         // Last, and for a few seconds at most: a consumer that notifies stores nothing.
-        pushed += self.push.notify(&settled, schedule).await;
+        unacknowledged.retain(|record_id, _| report.is_failure(record_id));
+        let hidden =
+            self.redelivery.space_out(unacknowledged.into_values(), schedule.notifying(REDELIVERY_BUDGET));
+        let (pushed_now, ()) = join!(self.push.notify(&settled, schedule), hidden);
+        pushed += pushed_now;
         report.response(pushed)
     }
 

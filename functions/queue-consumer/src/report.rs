@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use intake_domain::{message::Receipt, state::Status};
 use intake_platform::{
-    delivery::{Decided, QueuedRequest, Unsettled, is_last},
+    delivery::{Decided, QueuedRequest, Unsettled},
     metrics::{Metric, Metrics},
     push::PushSummary,
     record::Unattributed,
     telemetry::CorrelationId,
 };
 
+use crate::redelivery::Redelivery;
+
 /// The report of a batch.
 #[derive(Debug)]
-pub(crate) struct BatchReport {
-    max_receive_count: u32,
+pub(crate) struct BatchReport<'a> {
+    redelivery: &'a Redelivery,
     /// The records of which a message is not settled, or failed.
     failures: BTreeSet<String>,
     /// What the messages of bulks ended as: a line for each message would cost more than storing it.
@@ -23,11 +25,11 @@ pub(crate) struct BatchReport {
     metrics: Metrics,
 }
 
-impl BatchReport {
-    pub(crate) fn of(records: usize, max_receive_count: u32) -> Self {
+impl<'a> BatchReport<'a> {
+    pub(crate) fn of(records: usize, redelivery: &'a Redelivery) -> Self {
         let mut metrics = Metrics::default();
         metrics.count(Metric::BatchSize, records);
-        Self { max_receive_count, failures: BTreeSet::new(), bulks: BTreeMap::new(), metrics }
+        Self { redelivery, failures: BTreeSet::new(), bulks: BTreeMap::new(), metrics }
     }
 
     /// The outcome can be looked up.
@@ -70,7 +72,7 @@ impl BatchReport {
         let (correlation_id, receipt, attempt) = (correlation_id.as_deref(), receipt.as_str(), attempts);
         self.delivered(attempts);
         // After the last delivery the dead-letter recorder counts it, if it becomes `failed`.
-        if is_last(attempts, self.max_receive_count) {
+        if self.redelivery.is_last(attempts) {
             tracing::error!(
                 correlation_id,
                 message_id,
@@ -86,14 +88,23 @@ impl BatchReport {
     }
 
     /// The record ends in the dead-letter queue, for an operator to see: no client can look it up.
-    pub(crate) fn unattributed(&mut self, record: Unattributed) {
-        let Unattributed { record_id, reason, attempts } = record;
+    pub(crate) fn unattributed(
+        &mut self,
+        record_id: &str,
+        attempts: Option<u32>,
+        Unattributed(reason): Unattributed,
+    ) {
         // Its record id is what a receipt would be.
         tracing::error!(receipt = record_id, attempt = attempts, reason, "unattributed record");
         self.delivered(attempts);
-        let is_last = is_last(attempts, self.max_receive_count);
+        let is_last = self.redelivery.is_last(attempts);
         self.metrics.count(if is_last { Metric::Failed } else { Metric::Retried }, 1);
-        self.failures.insert(record_id);
+        self.failures.insert(record_id.to_owned());
+    }
+
+    /// Whether SQS has to keep a record.
+    pub(crate) fn is_failure(&self, record_id: &str) -> bool {
+        self.failures.contains(record_id)
     }
 
     pub(crate) fn response(mut self, pushed: PushSummary) -> SqsBatchResponse {

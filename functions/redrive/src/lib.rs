@@ -29,10 +29,10 @@ use std::{
 
 use aws_sdk_sqs::{
     Client,
-    types::{ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName},
+    types::{MessageSystemAttributeName, QueueAttributeName},
 };
 use futures_util::future::join_all;
-use intake_platform::schedule::Schedule;
+use intake_platform::{schedule::Schedule, visibility::change_visibility};
 use lambda_runtime::Error;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -40,7 +40,7 @@ use tokio::time::{Instant, timeout_at};
 pub use crate::request::Request;
 use crate::{error::SqsError, letter::Letter, report::Report};
 
-/// How many messages SQS returns from one receive at most, and releases in one request.
+/// How many messages SQS returns from one receive at most.
 const BATCH: usize = 10;
 
 /// How long a receive waits for messages. One that does not wait asks a part of SQS's servers only, and may return
@@ -99,7 +99,10 @@ impl Redrive {
             Ok(remaining) => run.report.remaining = remaining,
             Err(error) => run.report.error = Some(error.to_string()),
         }
-        let _ = timeout_at(schedule.notifying(RELEASE_BUDGET), run.release()).await;
+        // Others can receive what stays. What SQS does not release now is visible by itself later.
+        let handles = run.kept.into_values().map(|handle| (handle, 0)).collect();
+        let releasing = change_visibility(&self.client, &self.dead_letter_queue_url, handles);
+        let _ = timeout_at(schedule.notifying(RELEASE_BUDGET), releasing).await;
         let Report { moved, left, failed, remaining, error, .. } = &run.report;
         let (moved, left, failed) = (moved.len(), left.len(), failed.len());
         let dry_run = run.report.dry_run;
@@ -292,19 +295,5 @@ impl Run<'_> {
 
     fn keep(&mut self, letter: &Letter) {
         self.kept.insert(letter.message_id().to_owned(), letter.receipt_handle().to_owned());
-    }
-
-    /// Lets others receive what stays. What SQS does not release now is visible by itself later.
-    async fn release(&self) {
-        let handles: Vec<_> = self.kept.values().collect();
-        for handles in handles.chunks(BATCH) {
-            let entries = handles.iter().enumerate().filter_map(|(index, handle)| {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
-                entry.receipt_handle(*handle).visibility_timeout(0).build().ok()
-            });
-            let request = self.function.client.change_message_visibility_batch();
-            let request = request.queue_url(&self.function.dead_letter_queue_url);
-            let _ = request.set_entries(Some(entries.collect())).send().await;
-        }
     }
 }

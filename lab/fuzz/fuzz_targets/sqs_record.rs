@@ -50,12 +50,11 @@ fn has_name(record: &RawValue) -> bool {
     if record.get().starts_with('{') {
         let named = serde_json::from_str::<Named>(record.get()).ok();
         let name = named.map(|named| named.message_id).filter(|name| !name.is_empty());
-        let record_id = parsed.as_ref().map(|parsed| match parsed {
-            Ok(deliveries) => &*deliveries.first().expect("at least one").request.record_id,
-            Err(unattributed) => &*unattributed.record_id,
-        });
+        let record_id = parsed.as_ref().map(|parsed| parsed.record_id.as_str());
         assert_eq!(record_id, name.as_deref());
-        if let (Some(Ok(deliveries)), Ok(WithBody { body })) = (&parsed, serde_json::from_str(record.get())) {
+        let deliveries = parsed.as_ref().and_then(|parsed| parsed.deliveries.as_ref().ok());
+        if let (Some(deliveries), Ok(WithBody { body })) = (deliveries, serde_json::from_str(record.get())) {
+            assert_ne!(deliveries.len(), 0, "at least one");
             let mut body = body.unwrap_or_default();
             // Of a message with an illegal id the content is not kept.
             for delivery in deliveries.iter().filter(|delivery| delivery.incoming.id.is_ok()) {

@@ -9,6 +9,7 @@ use std::{
 use aws_sdk_sqs::types::Message;
 use e2e::stack::{Entry, Found, Outcome, Text};
 use intake_domain::{bulk, message::Payload};
+use jiff::Timestamp;
 
 use crate::run::Plan;
 
@@ -60,6 +61,8 @@ pub(crate) struct Evidence {
     pub(crate) bulks: usize,
     pub(crate) random_kills: usize,
     pub(crate) forced_kills: usize,
+    /// When the database was not throttled any more, if the plan was to throttle it.
+    pub(crate) outage_end: Option<Timestamp>,
     /// The table in the end.
     pub(crate) items: HashMap<Key, Found>,
     /// The messages in the dead-letter queue in the end, by [`request_key`].
@@ -71,6 +74,14 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
+    /// For how many seconds after the outage a message that had been sent before was not stored.
+    pub(crate) fn aftermath(&self) -> Option<i64> {
+        let before = self.accepted.values().filter(|sent| !sent.after_faults);
+        let stored_at: Option<Timestamp> =
+            before.filter_map(|sent| sent.found.as_ref()?.outcome.stored_at.as_ref()?.parse().ok()).max();
+        Some(stored_at?.duration_since(self.outage_end?).as_secs())
+    }
+
     /// Reads a dead letter.
     pub(crate) fn read_dead_letter(&mut self, message: &Message) {
         let attribute = |name: &str| message.message_attributes()?.get(name)?.string_value();

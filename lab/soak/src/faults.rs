@@ -5,6 +5,7 @@ use std::time::Duration;
 use e2e::stack::kill_process;
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
+use jiff::Timestamp;
 use tokio::{
     join,
     time::{Instant, sleep, timeout},
@@ -27,6 +28,7 @@ pub(crate) async fn disturb(run: &Run, mut chance: Rng) {
         run.table.always(Fault::Throttle);
         sleep(Duration::from_secs(seconds)).await;
         run.table.always(Fault::None);
+        run.evidence().outage_end = Some(Timestamp::now());
     } else {
         let pushes = switch(&run.connections, OF_PUSHES, chance.fork());
         join!(pushes, disturb_the_table(run, chance));

@@ -147,10 +147,3 @@ impl From<Decided> for Unsettled {
         Self { request: decided.request, attempts: decided.outcome.attempts }
     }
 }
-
-/// Whether a delivery with this receive count is the last one before SQS moves the record to the dead-letter queue.
-/// `max_receive_count` is that of the queue. The count is approximate, and may be missing; SQS counts for itself. If
-/// this is wrong, the dead-letter recorder makes up for it.
-pub fn is_last(attempts: Option<u32>, max_receive_count: u32) -> bool {
-    attempts.is_some_and(|attempts| attempts >= max_receive_count)
-}

@@ -8,6 +8,7 @@
 //!    ([`schedule`]).
 //! 3. [`settling`]: their outcomes become findable by a look-up.
 //! 4. [`push`]: their owners are notified, which means that an event is pushed to each of their sockets.
+//! 5. [`visibility`]: what is not settled is hidden until it is to be delivered again.
 //!
 //! The functions behind the REST API share [`rest`] and [`problem`]. Every function uses [`configuration`],
 //! [`telemetry`] and [`metrics`], and nearly every one the clients of [`aws`].
@@ -37,3 +38,5 @@ pub mod storing;
 #[cfg(feature = "aws")]
 pub mod tables;
 pub mod telemetry;
+#[cfg(feature = "aws")]
+pub mod visibility;

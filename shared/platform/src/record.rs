@@ -23,21 +23,24 @@ use crate::{
     telemetry::CorrelationId,
 };
 
-/// What a record was parsed into: at least one delivery.
-pub type ParsedRecord = Result<Vec<Delivery>, Unattributed>;
-
-/// A record that names no request: it has no `id` and is no bulk, it has no valid owner or no valid receipt, or cannot
-/// be parsed. It has no
-/// outcome, because there is no client to notify; an operator finds it in the dead-letter queue.
+/// What was parsed of a record.
 #[derive(Clone, Debug)]
-pub struct Unattributed {
-    /// What SQS calls the record.
+pub struct ParsedRecord {
+    /// What SQS calls it.
     pub record_id: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
+    /// With which this delivery of it is hidden, or acknowledged; none if the record could not be parsed.
+    pub receipt_handle: Option<String>,
     /// Which delivery this is, from 1; none if the record does not say.
     pub attempts: Option<u32>,
+    /// At least one.
+    pub deliveries: Result<Vec<Delivery>, Unattributed>,
 }
+
+/// A record that names no request, and what is wrong with it: it has no `id` and is no bulk, it has no valid owner or no
+/// valid receipt, or cannot be parsed. It has no outcome, because there is no client to notify; an operator finds it in
+/// the dead-letter queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Unattributed(pub &'static str);
 
 /// Parses the records of a batch one by one, each as soon as it is cut out of the event: a batch can have
 /// megabytes, which should not be in memory more often than needed.
@@ -82,7 +85,7 @@ fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> serde_j
     }
     // A panic unwinds up to here, because the release profile does not abort.
     let reason = match catch_unwind(|| serde_json::from_str(record.get()).map(parse)) {
-        Ok(Ok(parsed)) if !record_id(&parsed).is_empty() => return Ok(parsed),
+        Ok(Ok(parsed)) if !parsed.record_id.is_empty() => return Ok(parsed),
         Ok(_) => "it does not have the form of an SQS record",
         Err(_) => "parsing it failed with a panic",
     };
@@ -91,14 +94,8 @@ fn isolated(record: &RawValue, parse: fn(SqsMessage) -> ParsedRecord) -> serde_j
     if message_id.is_empty() {
         return Err(serde::de::Error::custom("a record has an empty messageId"));
     }
-    Ok(Err(Unattributed { record_id: message_id, reason, attempts: None }))
-}
-
-fn record_id(parsed: &ParsedRecord) -> &str {
-    match parsed {
-        Ok(deliveries) => deliveries.first().map_or("", |delivery| &delivery.request.record_id),
-        Err(unattributed) => &unattributed.record_id,
-    }
+    let deliveries = Err(Unattributed(reason));
+    Ok(ParsedRecord { record_id: message_id, receipt_handle: None, attempts: None, deliveries })
 }
 
 /// Parses a record.
@@ -108,43 +105,48 @@ fn record_id(parsed: &ParsedRecord) -> &str {
 /// many messages, each with its id; `owner` from the authorizer; `correlation_id`. A redrive, with which an operator
 /// returns a dead letter to the queue, adds `receipt` and `received_at`, since SQS then gives the record a new id and
 /// time, and counts its deliveries anew.
-///
-/// # Errors
-/// [`Unattributed`]. The caller has to report it.
-pub fn parse(record: SqsMessage) -> ParsedRecord {
-    let record_id = record.message_id.unwrap_or_default();
-    let number = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
-    let attempts = number("ApproximateReceiveCount").and_then(|count| count.try_into().ok());
-    let unattributed = |record_id, reason| Err(Unattributed { record_id, reason, attempts });
+pub fn parse(mut record: SqsMessage) -> ParsedRecord {
+    let record_id = record.message_id.take().unwrap_or_default();
+    let receipt_handle = record.receipt_handle.take();
+    let attempts = number(&record, "ApproximateReceiveCount").and_then(|count| count.try_into().ok());
+    let deliveries = deliveries(&record_id, attempts, &record);
+    ParsedRecord { record_id, receipt_handle, attempts, deliveries }
+}
+
+fn deliveries(
+    record_id: &str,
+    attempts: Option<u32>,
+    record: &SqsMessage,
+) -> Result<Vec<Delivery>, Unattributed> {
     let text = |name: &str| record.message_attributes.get(name).and_then(text_of);
 
     let is_bulk = text("bulk").is_some();
     let receipt = text("receipt").and_then(|receipt| Receipt::parse(receipt).ok());
     let receipt = receipt.filter(|receipt| receipt.is_bulk() == is_bulk);
-    let of_record = || if is_bulk { Receipt::of_bulk(&record_id) } else { Receipt::parse(&record_id) };
+    let of_record = || if is_bulk { Receipt::of_bulk(record_id) } else { Receipt::parse(record_id) };
     let Some(receipt) = receipt.or_else(|| of_record().ok()) else {
-        return unattributed(record_id, "its record id is not a UUID");
+        return Err(Unattributed("its record id is not a UUID"));
     };
     let Some(Ok(owner)) = text("owner").map(Owner::parse) else {
-        return unattributed(record_id, "it has no valid attribute 'owner'");
+        return Err(Unattributed("it has no valid attribute 'owner'"));
     };
     let body = record.body.as_deref().unwrap_or_default();
     let messages = match text("id") {
         _ if is_bulk => messages_of(body),
         Some(id) => vec![message(MessageId::parse(id), body)],
-        None => return unattributed(record_id, "it has no attribute 'id'"),
+        None => return Err(Unattributed("it has no attribute 'id'")),
     };
 
     let correlation_id = text("correlation_id").and_then(CorrelationId::parse);
     let received_at = text("received_at").and_then(|time| time.parse().ok());
     let received_at = received_at
-        .or_else(|| number("SentTimestamp"))
+        .or_else(|| number(record, "SentTimestamp"))
         .and_then(|time| Timestamp::from_millisecond(time).ok())
         .unwrap_or_else(Timestamp::now);
     let record_size = messages.len();
     let delivery = |(index, (id, content)): (usize, (Result<MessageId, InvalidMessageId>, Content))| {
         let request = QueuedRequest {
-            record_id: record_id.clone(),
+            record_id: record_id.to_owned(),
             owner: owner.clone(),
             id: id_text(&id).to_owned(),
             receipt: receipt.clone(),
@@ -182,6 +184,11 @@ fn message(
     (id, content)
 }
 
+/// A number that SQS adds to a record.
+fn number(record: &SqsMessage, name: &str) -> Option<i64> {
+    record.attributes.get(name)?.parse().ok()
+}
+
 /// The value of an attribute of the type that the gateway sends.
 fn text_of(attribute: &SqsMessageAttribute) -> Option<&str> {
     let is_text = attribute.data_type.as_deref() == Some("String");
@@ -213,7 +220,7 @@ mod tests {
     fn a_panic_affects_one_record_only() {
         let record = record(r#"{"messageId":"5fea7756-0ea4-451a-a703-a558b933e274"}"#);
         let parsed = isolated(&record, |_| panic!("on purpose")).expect("it has a record id");
-        assert!(parsed.is_err_and(|record| record.reason.contains("panic")));
+        assert!(parsed.deliveries.is_err_and(|Unattributed(reason)| reason.contains("panic")));
     }
 
     #[test]
@@ -236,7 +243,7 @@ mod tests {
                 message["messageAttributes"]["correlation_id"] = sent;
             }
             let parsed = parse_isolated(&record(&message.to_string())).expect("it has a record id");
-            let deliveries = parsed.unwrap_or_else(|record| panic!("{message} is {record:?}"));
+            let deliveries = parsed.deliveries.unwrap_or_else(|reason| panic!("{message} is {reason:?}"));
             assert_eq!(deliveries[0].request.correlation_id.as_deref(), expected, "{message}");
         }
     }
@@ -249,7 +256,7 @@ mod tests {
             r#"{"messageId":"a","messageAttributes":{"id":{"dataType":1}}}"#,
         ] {
             let parsed = parse_isolated(&record(json)).expect("it has a record id");
-            assert!(parsed.is_err(), "{json}");
+            assert!(parsed.deliveries.is_err(), "{json}");
         }
     }
 

@@ -50,11 +50,12 @@ const LOGS_INTERVAL: Duration = Duration::from_millis(150);
 
 /// How often, and how soon, the stack's queue delivers a message.
 pub(super) struct Redelivery {
+    pub(super) first_delay: Duration,
     pub(super) visibility_timeout: Duration,
     pub(super) max_receive_count: u32,
 }
 
-/// As the queue's attributes say.
+/// As the queue's attributes and the consumer's configuration say.
 pub(super) static REDELIVERY: LazyLock<Redelivery> = LazyLock::new(|| {
     apart(async {
         let stack = Stack::running();
@@ -66,7 +67,12 @@ pub(super) static REDELIVERY: LazyLock<Redelivery> = LazyLock::new(|| {
         // A number, or a text that is one.
         let max_receive_count = policy["maxReceiveCount"].to_string();
         let seconds = text(&QueueAttributeName::VisibilityTimeout).parse().expect("a number");
+        let path = format!("{}/configuration", stack.function("QueueConsumerFunction"));
+        let consumer = stack.rest("lambda", Method::GET, &path, None).await;
+        let first_delay = consumer["Environment"]["Variables"]["REDELIVERY_DELAY_SECONDS"].as_str();
+        let first_delay = first_delay.and_then(|text| text.parse().ok()).expect("a number");
         Redelivery {
+            first_delay: Duration::from_secs(first_delay),
             visibility_timeout: Duration::from_secs(seconds),
             max_receive_count: max_receive_count.trim_matches('"').parse().expect("a number"),
         }
@@ -208,8 +214,13 @@ impl Stack {
         REDELIVERY.max_receive_count
     }
 
-    /// The queue's visibility timeout, as it is deployed: after this long it delivers a record again that was not
-    /// acknowledged.
+    /// After how long a record is delivered a second time, if it could not be stored.
+    pub fn first_delay(&self) -> Duration {
+        REDELIVERY.first_delay
+    }
+
+    /// The queue's visibility timeout, as it is deployed: after this long it delivers a record again that a killed
+    /// consumer had received.
     pub fn visibility_timeout(&self) -> Duration {
         REDELIVERY.visibility_timeout
     }
