@@ -11,7 +11,7 @@ use e2e::stack::{Entry, Found, Outcome, Text};
 use intake_domain::{bulk, message::Payload};
 use jiff::Timestamp;
 
-use crate::run::Plan;
+use crate::run::{Plan, RECORDER, REDRIVE};
 
 /// Owner and id of a message.
 pub(crate) type Key = (String, String);
@@ -61,6 +61,10 @@ pub(crate) struct Evidence {
     pub(crate) bulks: usize,
     pub(crate) random_kills: usize,
     pub(crate) forced_kills: usize,
+    /// Whose dead letters were redriven.
+    pub(crate) redriven: Option<&'static str>,
+    /// How many processes of the other functions were killed.
+    pub(crate) interrupted: HashMap<&'static str, usize>,
     /// When the database was not throttled any more, if the plan was to throttle it.
     pub(crate) outage_end: Option<Timestamp>,
     /// The table in the end.
@@ -136,10 +140,25 @@ const RECOVERED: &str = "recovered";
 /// Those of them whose last delivery ended with the consumer killed.
 const KILLED: &str = "recovered after a kill";
 
+/// Kills of other functions than the consumer.
+const INTERRUPTED: [(&str, &str); 2] = [(RECORDER, "of the recorder"), (REDRIVE, "of redrives")];
+
 /// What else is counted: messages with a `202`, the bulks that some of them came in, how they
 /// ended, and kills.
-const COUNTS: [&str; 10] =
-    ["accepted", "bulks", "stored", "rejected", "conflict", "failed", RECOVERED, KILLED, "queued", "kills"];
+const COUNTS: [&str; 12] = [
+    "accepted",
+    "bulks",
+    "stored",
+    "rejected",
+    "conflict",
+    "failed",
+    RECOVERED,
+    KILLED,
+    "queued",
+    "kills",
+    INTERRUPTED[0].1,
+    INTERRUPTED[1].1,
+];
 
 /// The account.
 #[derive(Debug, Default)]
@@ -156,6 +175,9 @@ impl Account {
         account.add("accepted", evidence.accepted.len());
         account.add("bulks", evidence.bulks);
         account.add("kills", evidence.random_kills + evidence.forced_kills);
+        for (function, name) in INTERRUPTED {
+            account.add(name, evidence.interrupted.get(function).copied().unwrap_or_default());
+        }
         for (request, sent) in &evidence.accepted {
             account.check_outcome(evidence, request, sent);
         }
@@ -182,6 +204,11 @@ impl Account {
         }
         if plan.kills > 0 && killed == 0 {
             self.find(INCOMPLETE, "no last delivery ended with a kill");
+        }
+        for (_, name) in INTERRUPTED {
+            if plan.kills > 0 && self.count(name) == 0 {
+                self.find(INCOMPLETE, format!("no kill {name}"));
+            }
         }
     }
 
@@ -320,6 +347,8 @@ fn deviation(evidence: &Evidence, owner: &str, found: &Found) -> Option<&'static
         Some(last) if last == outcome => {
             content.as_ref().is_some_and(|content| !is_shown(sent, content)).then_some(ALTERED)
         }
+        // A redrive replaces a failure.
+        Some(_) if evidence.redriven == Some(owner) && outcome.status == "failed" => None,
         Some(last) if is_second(last) => Some(TWICE),
         _ => Some(WRONG_OUTCOME),
     }

@@ -6,12 +6,13 @@ use e2e::stack::kill_process;
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::{
     join,
     time::{Instant, sleep, timeout},
 };
 
-use crate::run::Run;
+use crate::run::{CONSUMER, RECORDER, REDRIVE, REDRIVEN, Run};
 
 /// How many messages an outage has to bring into the dead-letter queue, and how long it may last. Until the next one
 /// there are other faults, for the same time.
@@ -58,7 +59,7 @@ async fn exhaust_deliveries(run: &Run) {
     run.table.always(Fault::Hang);
     let end = Instant::now() + Duration::from_secs(9);
     while run.plan.kills > 0 && Instant::now() < end {
-        let kills = run.consumers().into_iter().filter(|consumer| kill_process(*consumer)).count();
+        let kills = run.processes(CONSUMER).into_iter().filter(|consumer| kill_process(*consumer)).count();
         run.evidence().forced_kills += kills;
         sleep(Duration::from_millis(700)).await;
     }
@@ -99,9 +100,25 @@ pub(crate) async fn kill_consumers(run: &Run, mut chance: Rng) {
     for _ in 0..run.plan.kills {
         sleep(Duration::from_millis(chance.u64(2_000..8_000))).await;
         // The last one killed may not have a successor yet.
-        while !chance.choice(run.consumers()).is_some_and(kill_process) {
+        while !chance.choice(run.processes(CONSUMER)).is_some_and(kill_process) {
             sleep(Duration::from_millis(100)).await;
         }
         run.evidence().random_kills += 1;
+    }
+}
+
+/// Invokes the dead-letter recorder and the redrive again and again, each time with a kill soon after the beginning.
+pub(crate) async fn interrupt(run: &Run, mut chance: Rng) {
+    let event = json!({ "owner": REDRIVEN });
+    loop {
+        for function in [RECORDER, REDRIVE] {
+            sleep(Duration::from_millis(chance.u64(1_000..3_000))).await;
+            let kill = async {
+                sleep(Duration::from_millis(chance.u64(50..800))).await;
+                run.processes(function).into_iter().filter(|process| kill_process(*process)).count()
+            };
+            let (kills, _) = join!(kill, run.stack.invoke(function, &event));
+            *run.evidence().interrupted.entry(function).or_default() += kills;
+        }
     }
 }

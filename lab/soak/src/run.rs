@@ -23,17 +23,23 @@ use crate::{
     clients, faults,
 };
 
-/// The functions that use the tables, and the timeout in seconds of each in a flood with all faults: the consumer
-/// retries until shortly before its timeout, and its messages are to be redelivered during the flood.
-const FUNCTIONS: [(&str, Option<u32>); 4] = [
+/// The functions that use the tables or are killed, and the timeout in seconds of each in a flood with all faults: the
+/// consumer retries until shortly before its timeout, and its messages are to be redelivered during the flood.
+const FUNCTIONS: [(&str, Option<u32>); 5] = [
     (CONSUMER, Some(3)),
     ("StatusLookupFunction", Some(3)),
     ("WebSocketFunction", Some(3)),
-    ("DeadLetterRecorderFunction", None),
+    (RECORDER, None),
+    (REDRIVE, None),
 ];
-const CONSUMER: &str = "QueueConsumerFunction";
+pub(crate) const CONSUMER: &str = "QueueConsumerFunction";
+pub(crate) const RECORDER: &str = "DeadLetterRecorderFunction";
+pub(crate) const REDRIVE: &str = "RedriveFunction";
 
-/// The variable by which the processes of the consumer are recognized.
+/// The owner whose dead letters are redriven. Those of the others stay.
+pub(crate) const REDRIVEN: &str = "owner-0";
+
+/// The variable by which the processes of a function are recognized.
 const MARK: &str = "SOAKED_THROUGH";
 
 /// How often progress is printed.
@@ -102,9 +108,7 @@ impl Run {
                 }
                 let variables = &mut configuration["Environment"]["Variables"];
                 variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(run.table.url());
-                if function == CONSUMER {
-                    variables[MARK] = json!(run.table.url());
-                }
+                variables[MARK] = json!(run.mark(function));
                 if let Some(Value::String(endpoint)) = variables.get_mut("WEBSOCKET_ENDPOINT") {
                     let path = endpoint.strip_prefix(&stack.emulator().endpoint);
                     *endpoint = run.connections.url() + path.expect("the sockets are behind the emulator");
@@ -115,9 +119,14 @@ impl Run {
         run
     }
 
-    /// The processes of the consumer.
-    pub(crate) fn consumers(&self) -> Vec<i32> {
-        processes_with(&format!("{MARK}={}", self.table.url()))
+    /// What no function of another run has in its environment.
+    fn mark(&self, function: &str) -> String {
+        format!("{function} through {}", self.table.url())
+    }
+
+    /// The processes of a function.
+    pub(crate) fn processes(&self, function: &str) -> Vec<i32> {
+        processes_with(&format!("{MARK}={}", self.mark(function)))
     }
 
     pub(crate) fn owner(&self, name: &str) -> &Caller<'static> {
@@ -200,6 +209,7 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     let mut disturbances = JoinSet::new();
     disturbances.spawn(faults::disturb(run, chance.fork()));
     disturbances.spawn(faults::kill_consumers(run, chance.fork()));
+    disturbances.spawn(faults::interrupt(run, chance.fork()));
     disturbances.spawn(clients::look_up_at_random(run, chance.fork()));
     let mut senders = JoinSet::new();
     for _ in 0..plan.clients {
@@ -210,7 +220,7 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     senders.join_all().await;
     run.until("draining, with faults", async |queued| {
         // With nothing to do, a consumer that was killed has no successor.
-        let no_more_kills = || queued == 0 && run.consumers().is_empty();
+        let no_more_kills = || queued == 0 && run.processes(CONSUMER).is_empty();
         queued <= plan.messages / 50 && (run.evidence().random_kills == plan.kills || no_more_kills())
     })
     .await;
@@ -223,6 +233,10 @@ pub(crate) async fn soak(plan: Plan) -> Account {
         let sent = Sent { after_faults: true, ..clients::new_message(run, &mut chance) };
         clients::send(run, &mut chance, &[sent], false).await;
     }
+    run.drain().await;
+    // What a killed redrive had received is hidden for a while.
+    let redriven = stack.redrive(&json!({ "owner": REDRIVEN })).await["moved"].as_array().map_or(0, Vec::len);
+    say(format_args!("redriven without a kill: {redriven} dead letters of {REDRIVEN}"));
     run.drain().await;
     clients::look_up_all(run).await;
     // A request under way could still change the table.
@@ -238,6 +252,7 @@ pub(crate) async fn soak(plan: Plan) -> Account {
     .await;
     let items = stack.items().await;
     let mut evidence = run.evidence();
+    evidence.redriven = Some(REDRIVEN);
     dead_letters.iter().for_each(|letter| evidence.read_dead_letter(letter));
     evidence.items = items.iter().filter_map(Found::of_item).collect();
     for entry in stack.function_entries() {

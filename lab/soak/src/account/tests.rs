@@ -175,6 +175,21 @@ fn an_outcome_never_changes() {
 }
 
 #[test]
+fn a_redrive_replaces_a_failure_and_nothing_else() {
+    let after_redrive = |status: &str, before: &str, redriven| {
+        changed(status, |it| {
+            let found = found("1", before, Some(A));
+            it.redriven = Some(redriven);
+            it.statements.push(Statement { owner: "alice".to_owned(), is_notification: true, found });
+        })
+    };
+    assert_eq!(after_redrive("stored", "failed", "alice"), "stored 1");
+    assert_eq!(after_redrive("stored", "failed", "bob"), "stored 1, wrong outcome 1");
+    assert_eq!(after_redrive("stored", "conflict", "alice"), "stored 1, wrong outcome 1");
+    assert_eq!(after_redrive("failed", "stored", "alice"), "failed 1, wrong outcome 1");
+}
+
+#[test]
 fn an_owner_gets_to_know_the_outcomes_of_own_messages_alone() {
     let (queued, stored) = (&found("1", "queued", None), &found("1", "stored", None));
     assert_eq!(before("bob", false, &[queued]), "stored 1");
@@ -229,31 +244,39 @@ fn after_the_faults_everything_is_notified() {
 
 #[test]
 fn a_run_has_to_exercise_what_it_is_for() {
-    let account = |recovered: &[&str], ended: &[&str], random_kills, plan| {
+    let account = |recovered: &[&str], ended: &[&str], random_kills, redrive_kills, plan| {
         let failed = found("1", "failed", Some(A));
         let evidence = evidence(&[(A, &failed), (A, &found("2", "failed", None))], &failed);
         let [recovered, ended] =
             [recovered, ended].map(|receipts| receipts.iter().map(|receipt| (*receipt).to_owned()).collect());
-        let evidence = Evidence { recovered, ended, random_kills, forced_kills: 5, ..evidence };
+        let evidence = Evidence {
+            recovered,
+            ended,
+            random_kills,
+            forced_kills: 5,
+            interrupted: [(RECORDER, 3), (REDRIVE, redrive_kills)].into(),
+            ..evidence
+        };
         let mut account = Account::of(&evidence);
         account.check_run(&plan, random_kills);
         account
     };
-    let complete = account(&["1", "2"], &["1"], 2, PLAN);
+    let complete = account(&["1", "2"], &["1"], 2, 1, PLAN);
     assert_eq!(
         complete.to_string(),
         "accepted 2, bulks 0, stored 0, rejected 0, conflict 0, failed 2, recovered 2, recovered after a kill 1, queued 0, \
-         kills 7, lost 0, altered 0, twice 0, delivered to the wrong owner 0, wrong outcome 0, not notified 0, \
+         kills 7, of the recorder 3, of redrives 1, lost 0, altered 0, twice 0, delivered to the wrong owner 0, wrong outcome 0, not notified 0, \
          incomplete 0"
     );
     assert!(complete.findings.is_empty());
-    for (recovered, ended, random_kills, plan, missing) in [
-        (&["1", "2"][..], &["1"][..], 1, PLAN, "1 kills at random instead of 2"),
-        (&["2"], &["1"], 2, PLAN, "no last delivery ended unrecorded in the outage"),
-        (&["1"], &["1"], 2, PLAN, "no last delivery ended with a kill"),
-        (&[], &[], 0, Plan { throttle: Some(60), kills: 0, ..PLAN }, "0 of 2 are stored"),
+    for (recovered, ended, random_kills, redrive_kills, plan, missing) in [
+        (&["1", "2"][..], &["1"][..], 1, 1, PLAN, "1 kills at random instead of 2"),
+        (&["2"], &["1"], 2, 1, PLAN, "no last delivery ended unrecorded in the outage"),
+        (&["1"], &["1"], 2, 1, PLAN, "no last delivery ended with a kill"),
+        (&["1", "2"], &["1"], 2, 0, PLAN, "no kill of redrives"),
+        (&[], &[], 0, 0, Plan { throttle: Some(60), kills: 0, ..PLAN }, "0 of 2 are stored"),
     ] {
-        let account = account(recovered, ended, random_kills, plan);
+        let account = account(recovered, ended, random_kills, redrive_kills, plan);
         assert_eq!(account.findings, [format!("incomplete: {missing}")]);
     }
 }
