@@ -3,7 +3,10 @@
 use std::{collections::HashMap, panic::AssertUnwindSafe};
 
 use futures_util::{FutureExt, StreamExt, stream};
-use intake_domain::state::{Content, Effect, Incoming, NotStored};
+use intake_domain::{
+    message::{Receipt, id_text},
+    state::{Content, Effect, Incoming, NotStored},
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -98,7 +101,7 @@ async fn round(
                     match result {
                         Ok(Some(effect)) => results[index] = Ok(effect),
                         Ok(None) => taken.push(index),
-                        Err(error) => results[index] = Err(not_stored(&error)),
+                        Err(error) => results[index] = Err(not_stored(incoming[index], &error)),
                     }
                 }
             }
@@ -132,7 +135,7 @@ async fn round(
     while let Some((index, written)) = writing.next().await {
         results[index] = match written {
             Ok(Ok(effect)) => Ok(effect),
-            Ok(Err(error)) => Err(not_stored(&error)),
+            Ok(Err(error)) => Err(not_stored(incoming[index], &error)),
             Err(_) => Err(NotStored::Permanent),
         };
     }
@@ -217,12 +220,14 @@ fn concurrency(incoming: &[&Incoming], indices: &[usize], chunk_size: usize) -> 
     (MAX_CONCURRENT_BYTES / largest.max(1)).clamp(1, MAX_CONCURRENT_REQUESTS)
 }
 
-fn not_stored(error: &TableError) -> NotStored {
-    if error.is_transient() {
-        tracing::warn!(error = with_causes(error), "not stored yet");
+fn not_stored(incoming: &Incoming, error: &TableError) -> NotStored {
+    let (message_id, receipt) = (id_text(&incoming.id), incoming.via.receipt().map(Receipt::as_str));
+    let (is_transient, error) = (error.is_transient(), with_causes(error));
+    if is_transient {
+        tracing::warn!(message_id, receipt, error, "not stored yet");
         NotStored::Transient
     } else {
-        tracing::error!(error = with_causes(error), "the database denied a message");
+        tracing::error!(message_id, receipt, error, "the database denied a message");
         NotStored::Permanent
     }
 }
