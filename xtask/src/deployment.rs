@@ -41,6 +41,11 @@ pub(crate) struct Aws<'a> {
 
 impl Aws<'_> {
     fn command(&self) -> Command {
+        self.python(&["-m", "awscli"])
+    }
+
+    /// The CLI, as this program of Python.
+    fn python(&self, program: &[&str]) -> Command {
         let mut command = match self.endpoint {
             Some(endpoint) => {
                 let mut command = self.environment.program("python");
@@ -56,7 +61,7 @@ impl Aws<'_> {
                 command
             }
         };
-        command.args(["-m", "awscli", "--output", "json"]).current_dir(workspace::root());
+        command.args(program).args(["--output", "json"]).current_dir(workspace::root());
         command
     }
 
@@ -221,7 +226,7 @@ pub(crate) fn deploy(aws: &Aws<'_>, functions: File, parameters: &[Parameter]) -
     let template = state.file("packaged.yaml");
     step::run("Deploying template.yaml", || {
         aws.read(&["s3api", "create-bucket", "--bucket", BUCKET])?;
-        let mut package = aws.command();
+        let mut package = aws.python(&["xtask/emulator/package.py"]);
         package
             .args(["cloudformation", "package", "--template-file", "template.yaml", "--s3-bucket", BUCKET])
             .arg("--output-template-file")
