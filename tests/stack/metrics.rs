@@ -138,6 +138,13 @@ async fn every_metric_is_what_was_sent() {
     expected.starts(&without_keys);
     socket.close().await;
     expected.add("WebSocketFunction", &[(Metric::Disconnected, 1)]);
+    let disconnected = ("WebSocketFunction".to_owned(), Metric::Disconnected.name());
+    // Otherwise a process of the next configuration may handle it.
+    eventually("the socket to be disconnected", async || {
+        let counts = counts(&stack.function_entries()[before..]);
+        counts.get(&disconnected).ok_or_else(|| format!("{counts:?}")).copied()
+    })
+    .await;
     // A table of connections that is not there. The token is verified by a process that has keys.
     without_keys.restore(&stack).await;
     let with_keys = Started::with(&stack, "AuthorizerFunction", &[]).await;

@@ -1,13 +1,13 @@
 """Starts the emulator with what it lacks for template.yaml and `cargo xtask up`.
 
 Everything in which a deployment on the emulator differs from one on AWS is in this folder: here what concerns
-functions, tables and WebSockets, in rest_api.py the REST API, in permissions.py who may do what.
+resources and WebSockets, in functions.py the functions' processes, in server.py its HTTP server, in rest_api.py the REST
+API, in permissions.py who may do what.
 """
 
 import contextvars
 import os
 import signal
-import socketserver
 import sys
 import threading
 
@@ -15,11 +15,11 @@ import threading
 os.environ.update(MINISTACK_HOST=os.environ["BIND_HOST"], MINISTACK_REGION=os.environ.pop("INTAKE_REGION"))
 LOG = os.environ.pop("INTAKE_FUNCTION_LOG")
 
+import functions
 import permissions
 import rest_api
-from hypercorn.protocol import ws_stream
+import server
 from ministack import app
-from ministack.core import lambda_runtime
 from ministack.services import apigateway, dynamodb
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS as RESOURCES
 
@@ -31,38 +31,6 @@ def end_with_the_parent():
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Copied:
-    """A function's output, also written to the log file: the function's name, a tab, the line."""
-
-    def __init__(self, stream, name, log):
-        self._stream, self._name, self._log = stream, name.encode(), log
-
-    def readline(self):
-        line = self._stream.readline()
-        if line:
-            # One write for each line, at the end of the file: lines of several functions do not mix.
-            os.write(self._log, self._name + b"\t" + line.rstrip(b"\r\n") + b"\n")
-        return line
-
-    def close(self):
-        self._stream.close()
-
-
-def copy_output(log):
-    """Copies every line that a function writes to a file, at once.
-
-    The emulator passes a function's output to CloudWatch Logs when an invocation has ended, in a stream of its own.
-    Following that means reading all streams again and again, and a function that hangs, or dies in its start, shows
-    nothing.
-    """
-    pump = lambda_runtime.ProvidedWorker._pump_output
-
-    def pump_and_copy(worker, stream, queue):
-        pump(worker, Copied(stream, worker.func_name, log), queue)
-
-    lambda_runtime.ProvidedWorker._pump_output = pump_and_copy
 
 
 def on_create(kind):
@@ -121,26 +89,25 @@ def turn_on_expiry(table):
         return lambda name: dynamodb._update_ttl({"TableName": name, "TimeToLiveSpecification": expiry})
 
 
+def parse_statements_once():
+    """The emulator parses each statement of a batch twice, with the same parameters."""
+    parse = dynamodb._parse_partiql
+    last = (None, None, None)
+
+    def parse_once(statement, parameters):
+        nonlocal last
+        if last[0] is not statement or last[1] is not parameters:
+            last = (statement, parameters, parse(statement, parameters))
+        return last[2]
+
+    dynamodb._parse_partiql = parse_once
+
+
 def create_route_response(_logical_id, properties, _stack_name):
     # The emulator's reference to a route has the API's id in front.
     api, route, key = properties["ApiId"], properties["RouteId"].rpartition("/")[2], properties["RouteResponseKey"]
     rest_api.made(apigateway._create_route_response(api, route, {"routeResponseKey": key}))
     return f"{api}/{route}/{key}", {}
-
-
-def read_subprotocols_as_one_list():
-    """Several lines of subprotocols are one list (RFC 6455, 11.3.4). The emulator's server and its events have the last
-    one only."""
-    read = ws_stream.Handshake.__init__
-
-    def read_one_line(self, headers, *rest):
-        name = b"sec-websocket-protocol"
-        lines = [value for header, value in headers if header.lower() == name]
-        if len(lines) > 1:
-            headers[:] = [header for header in headers if header[0].lower() != name] + [(name, b", ".join(lines))]
-        read(self, headers, *rest)
-
-    ws_stream.Handshake.__init__ = read_one_line
 
 
 def select_subprotocols_as_aws_does():
@@ -171,16 +138,14 @@ def select_subprotocols_as_aws_does():
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_the_parent, daemon=True).start()
-    # The emulator's runtime API writes a response in two small parts. With Nagle's algorithm the second one waits for
-    # the acknowledgement of the first, 40 ms for every invocation.
-    socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     # Otherwise the emulator rejects a template with a route response, although its API has them. It is deleted with
     # its route.
     RESOURCES["AWS::ApiGatewayV2::RouteResponse"] = {"create": create_route_response, "delete": lambda *_: None}
     log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    copy_output(log)
-    read_subprotocols_as_one_list()
+    functions.run_as_aws_does(log)
+    parse_statements_once()
     select_subprotocols_as_aws_does()
     permissions.check_as_aws_does()
     rest_api.behave_as_aws_does(log)
+    server.serve_quickly()
     sys.exit(app.main())

@@ -43,8 +43,7 @@ pub(crate) struct BenchArguments {
 pub(crate) fn bench(arguments: &BenchArguments) -> Result<()> {
     deployment::check_machine()?;
     fs::create_dir_all(scratch())?;
-    let tools = Environment::run()?;
-    let functions = deployment::build(&tools, Profile::default())?;
+    let (tools, functions) = deployment::build(Profile::default())?;
     let mut command = bench_command("run");
     command.arg("--");
     let mut python = None;

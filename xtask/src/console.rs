@@ -55,8 +55,8 @@ pub(crate) fn console(arguments: &ConsoleArguments) -> Result<()> {
     if interrupt::requested() { Ok(()) } else { result }
 }
 
-/// A build of the console in the background.
-pub(crate) struct Build(Process);
+/// A build of the console in the background, unless it is built already.
+pub(crate) struct Build(Option<Process>);
 
 /// A running console. Dropping it ends it.
 pub(crate) struct Console {
@@ -71,13 +71,21 @@ impl Build {
         let log = process::create(&workspace::scratch("console-build.log")?)?;
         let mut command = environment::cargo();
         command.args(["build", "--quiet", "--locked", "--package", "console"]);
-        Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log)).map(Self)
+        let process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))?;
+        Ok(Self(Some(process)))
+    }
+
+    /// That of a console which is built together with the functions.
+    pub(crate) fn done() -> Self {
+        Self(None)
     }
 
     /// Waits until it is built, and starts it for the stack that a file describes.
     pub(crate) fn start(self, description: &Path) -> Result<Console> {
         step::run("Starting the console", || {
-            if !self.0.wait()?.success() {
+            if let Some(process) = self.0
+                && !process.wait()?.success()
+            {
                 bail!("it was not built: see {}", workspace::scratch("console-build.log")?.display());
             }
             Console::start(description)

@@ -4,8 +4,9 @@
 use std::{
     collections::BTreeMap,
     env,
+    ffi::{OsStr, OsString},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +17,8 @@ use fs_err::{self as fs, File};
 use serde_json::{Value, json};
 
 use crate::{
-    emulator, environment, interrupt, process,
+    emulator, environment, interrupt,
+    process::{self, Process},
     python::Environment,
     step,
     workspace::{self, StateFolder},
@@ -39,6 +41,11 @@ pub(crate) struct Aws<'a> {
 
 impl Aws<'_> {
     fn command(&self) -> Command {
+        self.python(&["-m", "awscli"])
+    }
+
+    /// The CLI, as this program of Python.
+    fn python(&self, program: &[&str]) -> Command {
         let mut command = match self.endpoint {
             Some(endpoint) => {
                 let mut command = self.environment.program("python");
@@ -54,7 +61,7 @@ impl Aws<'_> {
                 command
             }
         };
-        command.args(["-m", "awscli", "--output", "json"]).current_dir(workspace::root());
+        command.args(program).args(["--output", "json"]).current_dir(workspace::root());
         command
     }
 
@@ -219,7 +226,7 @@ pub(crate) fn deploy(aws: &Aws<'_>, functions: File, parameters: &[Parameter]) -
     let template = state.file("packaged.yaml");
     step::run("Deploying template.yaml", || {
         aws.read(&["s3api", "create-bucket", "--bucket", BUCKET])?;
-        let mut package = aws.command();
+        let mut package = aws.python(&["xtask/emulator/package.py"]);
         package
             .args(["cloudformation", "package", "--template-file", "template.yaml", "--s3-bucket", BUCKET])
             .arg("--output-template-file")
@@ -271,34 +278,62 @@ pub(crate) struct Profile {
     /// Build the functions without optimization, in seconds instead of minutes after a change; AWS runs optimized
     /// ones
     #[arg(long)]
-    dev: bool,
+    pub(crate) dev: bool,
 }
 
-/// Builds the functions for this machine's processor, optimized as for AWS by default. As long as the lock is held that
-/// this returns, no other `cargo xtask` replaces them.
-pub(crate) fn build(environment: &Environment, profile: Profile) -> Result<File> {
+/// Builds the functions for this machine's processor, and installs what the local stack needs. As long as the lock is
+/// held that this returns, no other `cargo xtask` replaces the functions.
+pub(crate) fn build(profile: Profile) -> Result<(Environment, File)> {
     let lock = workspace::lock("build.lock")?;
     workspace::wait_for_lock("Waiting for another `cargo xtask` that builds", || lock.try_lock())?;
-    let mut command = environment::cargo();
-    // That folder has cargo-lambda and the `python3` whose package is its linker.
-    command.env("PATH", environment::path_with(&environment.programs())).args([
-        "lambda",
-        "build",
-        "--locked",
-        "--lambda-dir",
-        "target/lambda",
-    ]);
-    if !profile.dev {
-        command.arg("--release");
-    }
-    for function in fs::read_dir(workspace::root().join("functions"))? {
-        let function = function?;
-        if function.path().join("Cargo.toml").is_file() {
-            command.arg("--package").arg(function.file_name());
+    let mut functions = Vec::new();
+    for folder in fs::read_dir(workspace::root().join("functions"))? {
+        let folder = folder?;
+        if folder.path().join("Cargo.toml").is_file() {
+            functions.push(folder.file_name());
         }
     }
+    let packages = functions.iter().flat_map(|name| [OsStr::new("--package"), name]);
+    let environment =
+        if profile.dev { build_quickly(packages, &functions)? } else { build_as_deployed(packages)? };
+    Ok((environment, lock))
+}
+
+/// Builds the functions as for AWS.
+fn build_as_deployed<'a>(packages: impl Iterator<Item = &'a OsStr>) -> Result<Environment> {
+    let environment = Environment::run()?;
+    let mut command = environment::cargo();
+    // That folder has cargo-lambda and the `python3` whose package is its linker.
+    command.env("PATH", environment::path_with(&environment.programs()));
+    command
+        .args(["lambda", "build", "--release", "--locked", "--lambda-dir", "target/lambda"])
+        .args(packages);
     step::run("Building the functions", || process::run_shown(&mut command))?;
-    Ok(lock)
+    Ok(environment)
+}
+
+/// Builds the functions with plain cargo, which needs nothing that is installed meanwhile, beside this program, whose
+/// crates they share; and the console with them, because building it alone would compile many of their crates again,
+/// with other features.
+fn build_quickly<'a>(
+    packages: impl Iterator<Item = &'a OsStr>,
+    functions: &[OsString],
+) -> Result<Environment> {
+    let mut command = environment::cargo();
+    command.args(["build", "--locked", "--package", "console"]).args(packages).stdin(Stdio::null());
+    let environment = step::run("Building the functions", || {
+        let build = Process::start(&mut command)?;
+        let environment = Environment::run()?;
+        ensure!(build.wait()?.success(), "the functions were not built: see above");
+        Ok(environment)
+    })?;
+    let built = env::current_exe()?;
+    for function in functions {
+        let folder = workspace::root().join("target/lambda").join(function);
+        fs::create_dir_all(&folder)?;
+        fs::copy(built.with_file_name(function), folder.join("bootstrap"))?;
+    }
+    Ok(environment)
 }
 
 #[cfg(test)]

@@ -42,8 +42,7 @@ impl Stack {
         if let Port::Only(_) = port {
             port.choose()?;
         }
-        let environment = Environment::run()?;
-        let functions = deployment::build(&environment, profile)?;
+        let (environment, functions) = deployment::build(profile)?;
         let logs = [emulator::log(&state), emulator::function_log(&state)];
         let run = || {
             let emulator =

@@ -23,9 +23,9 @@ pub(crate) const REDELIVERY: [(&str, &str); 2] =
 
 /// Runs the whole stack on this machine, from the same template as on AWS.
 ///
-/// Builds the functions, starts a local emulator of AWS, deploys template.yaml to it, starts the console, prints how
-/// to use both, and shows the functions' logs until Ctrl-C takes everything down. It listens on 127.0.0.1 only, and
-/// keeps nothing: the next run begins with empty tables.
+/// Builds the functions, quickly and without optimization, starts a local emulator of AWS, deploys template.yaml to it,
+/// starts the console, prints how to use both, and shows the functions' logs until Ctrl-C takes everything down. It
+/// listens on 127.0.0.1 only, and keeps nothing: the next run begins with empty tables.
 ///
 /// It needs Python 3.10 or later with its venv module. Everything else is installed once, with exact versions, into
 /// target/intake/venv.
@@ -34,15 +34,17 @@ pub(crate) struct UpArguments {
     /// Port of the emulator [default: 4566, or any free one if that is taken]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    #[command(flatten)]
-    profile: Profile,
+    /// Build the functions as they are deployed to AWS: optimized, in minutes
+    #[arg(long)]
+    release: bool,
 }
 
 pub(crate) fn up(arguments: &UpArguments) -> Result<()> {
     let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
-    let build = console::Build::begin()?;
+    let profile = Profile { dev: !arguments.release };
+    let build = if profile.dev { console::Build::done() } else { console::Build::begin()? };
     let parameters = REDELIVERY.map(|(name, value)| (name, value.to_owned()));
-    Stack::with("up", port, arguments.profile, &parameters, |stack| {
+    Stack::with("up", port, profile, &parameters, |stack| {
         stack.write_function_environment()?;
         let console = match build.start(&stack.state.description()) {
             Ok(console) => Some(console),
