@@ -1,6 +1,10 @@
 //! Many messages in one request, in both designs: each ends as if it had come alone.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice::from_ref,
+    time::Duration,
+};
 
 use e2e::contract;
 use fault_proxy::Fault;
@@ -12,6 +16,7 @@ use sync_insert::SyncInsert;
 
 use crate::{
     fixtures::{
+        captured,
         consumer::{MAX_RECEIVE_COUNT, TestConsumer},
         database::Database,
         events::{bulk, bulk_receipt, bulk_record, delivered, get_bulk, post, put, receipt, record, request},
@@ -71,6 +76,13 @@ const MIXED_STATUSES: [(&str, &str); 7] = [
     ("new", "conflict"),
 ];
 
+/// A bulk of 100.
+fn many() -> String {
+    let ids: Vec<_> = (0..100).map(|number| format!("m-{number}")).collect();
+    let messages: Vec<_> = ids.iter().map(|id| (id.as_str(), r#"{"a":1}"#)).collect();
+    bulk(&messages)
+}
+
 /// Stores what [`MIXED`] meets.
 async fn prepare(database: &Database) {
     let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
@@ -99,17 +111,16 @@ async fn a_synchronous_bulk_has_the_outcome_of_each_message_in_its_order() {
 #[tokio::test]
 async fn a_synchronous_bulk_that_is_stored_is_a_200_however_often_it_is_sent() {
     let database = Database::start().await;
-    let ids: Vec<_> = (0..100).map(|number| format!("m-{number}")).collect();
-    let messages: Vec<_> = ids.iter().map(|id| (id.as_str(), r#"{"a":1}"#)).collect();
+    let sent = many();
     let _ = database.faults.take_usage();
-    let (status, body) = send(&database, &bulk(&messages)).await;
+    let (status, body) = send(&database, &sent).await;
     assert_eq!((status, statuses(&body).len()), (200, 100), "{body}");
     let usage = database.faults.take_usage();
     assert_eq!(usage.requests["BatchExecuteStatement"], 4, "{usage:?}");
     assert_eq!(usage.requests.len(), 1, "{usage:?}");
 
     // The response to a request is lost, and the same request is sent again.
-    let (status, body) = send(&database, &bulk(&messages)).await;
+    let (status, body) = send(&database, &sent).await;
     assert_eq!(status, 200, "{body}");
     assert!(statuses(&body).iter().all(|(_, status)| *status == "stored"));
     let usage = database.faults.take_usage();
@@ -235,12 +246,10 @@ async fn what_is_no_bulk_is_rejected_as_a_whole() {
 #[tokio::test]
 async fn a_bulk_is_acknowledged_when_all_of_it_is_settled_and_then_nothing_is_written_twice() {
     let consumer = TestConsumer::start().await;
-    let ids: Vec<_> = (0..100).map(|number| format!("m-{number}")).collect();
-    let messages: Vec<_> = ids.iter().map(|id| (id.as_str(), r#"{"a":1}"#)).collect();
-    let one = bulk_record(1, "alice", &bulk(&messages));
+    let one = bulk_record(1, "alice", &many());
     consumer.database.faults.only("BatchExecuteStatement");
     consumer.database.faults.always(Fault::ThrottleStatements);
-    let failures = consumer.consume_within(Duration::from_secs(2), std::slice::from_ref(&one)).await;
+    let failures = consumer.consume_within(Duration::from_secs(2), from_ref(&one)).await;
     consumer.database.faults.always(Fault::None);
     assert_eq!(failures, [receipt(1)].into());
     let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
@@ -275,7 +284,7 @@ async fn what_is_open_after_the_last_delivery_of_a_bulk_has_failed_and_the_rest_
     let last = delivered(bulk_record(1, "alice", &bulk(&messages)), MAX_RECEIVE_COUNT);
     // It is read; then the database denies the batch, and the message by itself, but not the failure.
     consumer.database.faults.next([Fault::None, Fault::Reject, Fault::Reject]);
-    assert_eq!(consumer.consume(std::slice::from_ref(&last)).await, [receipt(1)].into());
+    assert_eq!(consumer.consume(from_ref(&last)).await, [receipt(1)].into());
     let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
     assert_eq!(statuses(&found), [("m-1", "stored"), ("m-2", "failed")]);
 
@@ -296,7 +305,7 @@ async fn outcomes_of_a_bulk_that_cannot_be_kept_are_a_batch_item_failure() {
     let one = bulk_record(1, "alice", &bulk(&MIXED));
     consumer.database.faults.only("BatchWriteItem");
     consumer.database.faults.always(Fault::Throttle);
-    let failures = consumer.consume_within(Duration::from_secs(3), std::slice::from_ref(&one)).await;
+    let failures = consumer.consume_within(Duration::from_secs(3), from_ref(&one)).await;
     assert_eq!(failures, [receipt(1)].into());
     assert_eq!(consumer.pushes.outcomes("alice-1"), [""; 0], "not notified before it can be looked up");
     consumer.database.faults.always(Fault::None);
@@ -313,4 +322,105 @@ async fn messages_with_one_id_are_stored_in_their_order_also_when_the_first_has_
     let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
     assert_eq!(statuses(&found), [("m", "stored"), ("m", "conflict"), ("m", "stored")]);
     assert_eq!(consumer.database.text("alice", "m", "payload").await, messages[0].1);
+}
+
+/// Shown with `--nocapture`: docs/observability.md quotes it.
+#[tokio::test]
+async fn a_bulk_writes_a_fraction_of_the_log_of_its_messages_alone() {
+    let captured = captured::run("bulk::a_hundred_messages");
+    let bytes = |name: &str| captured[name].iter().map(|line| line.len() + 1).sum::<usize>();
+    for (alone, together) in [("100 requests", "a request of 100"), ("100 records", "a record of 100")] {
+        let (alone, together) = (bytes(alone), bytes(together));
+        println!("bytes of log for 100 messages: alone {alone}, in a bulk {together}");
+        assert!(together > 0 && together * 20 <= alone, "alone {alone}, in a bulk {together}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "it is the process of a_bulk_writes_a_fraction_of_the_log_of_its_messages_alone"]
+async fn a_hundred_messages() {
+    captured::captured(async {
+        for is_bulk in [false, true] {
+            let consumer = TestConsumer::start().await;
+            let ids = (0..100).map(|number| (number, format!("m-{number}")));
+            let records: Vec<_> = if is_bulk {
+                vec![bulk_record(0, "alice", &many())]
+            } else {
+                ids.clone().map(|(number, id)| record(number, "alice", &id, r#"{"a":1}"#)).collect()
+            };
+            captured::begin(if is_bulk { "a record of 100" } else { "100 records" });
+            assert_eq!(consumer.consume(&records).await, BTreeSet::new());
+
+            let database = Database::start().await;
+            let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
+            captured::begin(if is_bulk { "a request of 100" } else { "100 requests" });
+            let requests: Vec<_> = if is_bulk {
+                vec![post("alice", &many())]
+            } else {
+                ids.map(|(_, id)| put("alice", &id, r#"{"a":1}"#)).collect()
+            };
+            for one in &requests {
+                assert!(function.handle(request(one)).await.expect("a response").status().is_success());
+            }
+        }
+    })
+    .await;
+}
+
+/// A bulk of 100 of which half is throttled at first, and one that is throttled until its last delivery.
+#[tokio::test]
+async fn metrics_count_each_message_of_a_bulk_once_however_often_it_is_delivered() {
+    let captured = captured::run("bulk::deliveries_of_bulks");
+    let sums = |deliveries: &[&str]| {
+        let mut sums = BTreeMap::<String, u64>::new();
+        let lines = deliveries.iter().flat_map(|delivery| &captured[*delivery]);
+        for line in lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().into_iter().flatten() {
+                let name = metric["Name"].as_str().expect("a name");
+                // Of times it is how many there are.
+                let number = match &line[name] {
+                    Value::Array(times) => times.len() as u64,
+                    _ if name == "TimeToStored" => 1,
+                    count => count.as_u64().expect("a number"),
+                };
+                *sums.entry(name.to_owned()).or_default() += number;
+            }
+        }
+        ["Accepted", "Stored", "TimeToStored", "Failed", "Conflict"]
+            .map(|name| sums.get(name).copied().unwrap_or_default())
+    };
+    assert_eq!(sums(&["throttled"]), [100, 0, 0, 0, 0], "nothing is counted before the bulk is settled");
+    assert_eq!(sums(&["throttled", "redelivered"]), [100, 100, 100, 0, 0]);
+    assert_eq!(sums(&["denied", "denied at last"]), [3, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+#[ignore = "it is the process of metrics_count_each_message_of_a_bulk_once_however_often_it_is_delivered"]
+async fn deliveries_of_bulks() {
+    captured::captured(async {
+        let consumer = TestConsumer::start().await;
+        let faults = &consumer.database.faults;
+        let one = bulk_record(1, "alice", &many());
+        captured::begin("throttled");
+        faults.only("BatchExecuteStatement");
+        faults.always(Fault::ThrottleStatements);
+        assert_eq!(
+            consumer.consume_within(Duration::from_secs(2), from_ref(&one)).await,
+            [receipt(1)].into()
+        );
+        assert!(consumer.database.count("messages").await >= 50);
+        captured::begin("redelivered");
+        faults.always(Fault::None);
+        assert_eq!(consumer.consume(&[delivered(one, 2)]).await, BTreeSet::new());
+
+        let messages = [("a", r#"{"a":1}"#), ("b", r#"{"a":1}"#), ("a", r#"{"a":2}"#)];
+        let one = bulk_record(2, "alice", &bulk(&messages));
+        consumer.database.add_foreign_item("alice", "b").await;
+        for (delivery, name) in [(1, "denied"), (MAX_RECEIVE_COUNT, "denied at last")] {
+            captured::begin(name);
+            let failures = consumer.consume(&[delivered(one.clone(), delivery)]).await;
+            assert_eq!(failures, [receipt(2)].into());
+        }
+    })
+    .await;
 }
