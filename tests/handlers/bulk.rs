@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Sends a request with many messages.
-async fn send(database: &Database, body: &str) -> (u16, Value) {
+pub(crate) async fn send(database: &Database, body: &str) -> (u16, Value) {
     let function = SyncInsert::new(database.messages(), Responses::new("*").expect("an origin"));
     let (head, body) = function.handle(request(&post("alice", body))).await.expect("a response").into_parts();
     let text = String::from_utf8_lossy(&body);
@@ -34,7 +34,7 @@ async fn send(database: &Database, body: &str) -> (u16, Value) {
 }
 
 /// Looks up the outcomes of a bulk.
-async fn look_up(consumer: &TestConsumer, owner: &str, receipt: &str) -> (u16, Value) {
+pub(crate) async fn look_up(consumer: &TestConsumer, owner: &str, receipt: &str) -> (u16, Value) {
     let database = &consumer.database;
     let responses = Responses::new("*").expect("an origin");
     let function = StatusLookup::new(database.messages(), database.outcomes(), responses);
@@ -47,7 +47,7 @@ async fn look_up(consumer: &TestConsumer, owner: &str, receipt: &str) -> (u16, V
 }
 
 /// The ids and statuses in a list of outcomes.
-fn statuses(body: &Value) -> Vec<(&str, &str)> {
+pub(crate) fn statuses(body: &Value) -> Vec<(&str, &str)> {
     body["outcomes"]
         .as_array()
         .expect("a list")
@@ -201,7 +201,7 @@ async fn a_queued_bulk_has_the_outcome_of_each_message_everywhere() {
     let notified = consumer.pushes.outcomes("alice-1");
     let expected: Vec<_> = MIXED_STATUSES.iter().map(|(id, status)| format!("{status} {id}")).collect();
     assert_eq!(notified, expected);
-    // And so does the look-up of each id by the bulk's receipt, which finds the first with that id.
+    // And so does the look-up of each id by the bulk's receipt, which finds the stored one of several.
     for (id, expected) in &MIXED_STATUSES[..5] {
         let (status, one) = response(&consumer, "alice", id, Some(&bulk_receipt(1))).await;
         assert_eq!((status, &one["status"]), (200, &json!(expected)), "{one}");
