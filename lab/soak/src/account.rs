@@ -99,7 +99,7 @@ impl Evidence {
         for one in bulk::cut(&body).expect("the gateway has checked it") {
             let id = one.id.expect("a legal id").as_str().to_owned();
             let request = request_key(&format!("bulk-{receipt}"), &id);
-            self.dead_letters.insert(request, ((owner.clone(), id), Text(one.payload.to_owned())));
+            self.dead_letters.insert(request, ((owner.clone(), id), Text(one.payload.get().to_owned())));
         }
     }
 
