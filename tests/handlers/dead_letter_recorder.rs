@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    bulk,
     fixtures::{
         consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
         database::MESSAGES,
-        events::{delivered, receipt, record},
+        events::{bulk as bulk_of, bulk_receipt, bulk_record, delivered, receipt, record},
         pushes::PushFault,
         queue::{Queue, QueueFault, RECEIVE, RELEASE},
     },
@@ -155,6 +156,37 @@ async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_wri
             assert_eq!(look_up(&consumer, "alice", id, number).await["status"], "failed", "{operation}");
         }
     }
+}
+
+#[tokio::test]
+async fn of_a_bulk_what_is_open_has_failed_and_the_rest_has_its_outcome() {
+    let consumer = TestConsumer::start().await;
+    let body = r#"{"a":1}"#;
+    let messages = [("open", body), ("stored", body), ("bad", "[]"), ("a b", body), ("stored", r#"{"a":2}"#)];
+    let expected = ["failed", "stored", "rejected", "rejected", "conflict"];
+    assert!(consumer.consume(&[record(2, "alice", "stored", body)]).await.is_empty());
+    let queue =
+        Queue::start(&[delivered(bulk_record(1, "alice", &bulk_of(&messages)), MAX_RECEIVE_COUNT + 1)]).await;
+    let recorder = recorder(&consumer, &queue);
+
+    // Nothing is looked up, and nothing written, before the outcomes can be kept.
+    consumer.database.faults.only("BatchWriteItem");
+    consumer.database.faults.always(Fault::Throttle);
+    let (result, metrics) = run_within(Duration::from_secs(3), &recorder).await;
+    assert!(result.is_err());
+    assert_counts(&metrics, Metric::Failed, 0);
+    assert_eq!(bulk::look_up(&consumer, "alice", &bulk_receipt(1)).await.1["status"], "queued");
+    consumer.database.faults.always(Fault::None);
+
+    let before = consumer.pushes.outcomes("alice-1").len();
+    let (result, metrics) = run_within(AMPLE_TIME, &recorder).await;
+    result.expect("recorded");
+    assert_counts(&metrics, Metric::Failed, 1);
+    let (_, found) = bulk::look_up(&consumer, "alice", &bulk_receipt(1)).await;
+    let pairs = messages.iter().zip(expected).map(|((id, _), expected)| (*id, expected));
+    assert_eq!(bulk::statuses(&found), pairs.clone().collect::<Vec<_>>());
+    let notified = consumer.pushes.outcomes("alice-1").split_off(before);
+    assert_eq!(notified, pairs.map(|(id, expected)| format!("{expected} {id}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]
