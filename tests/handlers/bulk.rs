@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::contract;
+use e2e::{contract, stack::say};
 use fault_proxy::Fault;
 use intake_platform::rest::Responses;
 use lambda_http::{Context, RequestExt, http::Method};
@@ -331,7 +331,7 @@ async fn a_bulk_writes_a_fraction_of_the_log_of_its_messages_alone() {
     let bytes = |name: &str| captured[name].iter().map(|line| line.len() + 1).sum::<usize>();
     for (alone, together) in [("100 requests", "a request of 100"), ("100 records", "a record of 100")] {
         let (alone, together) = (bytes(alone), bytes(together));
-        println!("bytes of log for 100 messages: alone {alone}, in a bulk {together}");
+        say(format_args!("bytes of log for 100 messages: alone {alone}, in a bulk {together}"));
         assert!(together > 0 && together * 20 <= alone, "alone {alone}, in a bulk {together}");
     }
 }

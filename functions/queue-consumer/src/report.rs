@@ -114,7 +114,7 @@ impl<'a> BatchReport<'a> {
         for (receipt, bulk) in self.bulks {
             bulk.log(&receipt);
             // What is redelivered will be settled once more, as a whole: now, part of it would count twice.
-            if !self.failures.contains(&bulk.record_id) || is_last(bulk.attempt, self.max_receive_count) {
+            if !self.failures.contains(&bulk.record_id) || self.redelivery.is_last(bulk.attempt) {
                 self.metrics.extend(bulk.metrics);
             }
         }
