@@ -206,6 +206,7 @@ async fn a_queued_bulk_has_the_outcome_of_each_message_everywhere() {
         let (status, one) = response(&consumer, "alice", id, Some(&bulk_receipt(1))).await;
         assert_eq!((status, &one["status"]), (200, &json!(expected)), "{one}");
         assert_eq!(one["receipt"], bulk_receipt(1));
+        assert_eq!(one["text"], if *id == "bad" { json!("[]") } else { Value::Null });
     }
     let (status, _) = response(&consumer, "alice", "elsewhere", Some(&bulk_receipt(1))).await;
     assert_eq!(status, 404, "it was not in it");
@@ -300,6 +301,18 @@ async fn what_is_open_after_the_last_delivery_of_a_bulk_has_failed_and_the_rest_
 }
 
 #[tokio::test]
+async fn a_message_that_is_stored_is_notified_and_found_although_another_one_of_its_bulk_is_open() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.add_foreign_item("alice", "b").await;
+    let one = bulk_record(1, "alice", &bulk(&[("a", r#"{"a":1}"#), ("b", r#"{"a":1}"#)]));
+    assert_eq!(consumer.consume(&[one]).await, [receipt(1)].into());
+    assert_eq!(consumer.pushes.outcomes("alice-1"), ["stored a"]);
+    let (_, found) = response(&consumer, "alice", "a", Some(&bulk_receipt(1))).await;
+    assert_eq!(found["status"], "stored");
+    assert_eq!(look_up(&consumer, "alice", &bulk_receipt(1)).await.1["status"], "queued");
+}
+
+#[tokio::test]
 async fn outcomes_of_a_bulk_that_cannot_be_kept_are_a_batch_item_failure() {
     let consumer = TestConsumer::start().await;
     let one = bulk_record(1, "alice", &bulk(&MIXED));
@@ -314,14 +327,19 @@ async fn outcomes_of_a_bulk_that_cannot_be_kept_are_a_batch_item_failure() {
 }
 
 #[tokio::test]
-async fn messages_with_one_id_are_stored_in_their_order_also_when_the_first_has_to_be_retried() {
-    let consumer = TestConsumer::start().await;
-    let messages = [("m", r#"{"a":1}"#), ("m", r#"{"a":2}"#), ("m", r#"{"a":1}"#)];
-    consumer.database.faults.next([Fault::Throttle, Fault::ServerError, Fault::CutBefore]);
-    assert_eq!(consumer.consume(&[bulk_record(1, "alice", &bulk(&messages))]).await, BTreeSet::new());
-    let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
-    assert_eq!(statuses(&found), [("m", "stored"), ("m", "conflict"), ("m", "stored")]);
-    assert_eq!(consumer.database.text("alice", "m", "payload").await, messages[0].1);
+async fn messages_with_one_id_are_stored_in_their_order_also_when_the_first_has_to_be_retried_or_is_slow() {
+    let slow = Fault::Delay(Duration::from_millis(300));
+    for faults in
+        [vec![Fault::Throttle, Fault::ServerError, Fault::CutBefore], vec![Fault::None, slow], vec![slow]]
+    {
+        let consumer = TestConsumer::start().await;
+        let messages = [("m", r#"{"a":1}"#), ("m", r#"{"a":2}"#), ("m", r#"{"a":1}"#)];
+        consumer.database.faults.next(faults);
+        assert_eq!(consumer.consume(&[bulk_record(1, "alice", &bulk(&messages))]).await, BTreeSet::new());
+        let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
+        assert_eq!(statuses(&found), [("m", "stored"), ("m", "conflict"), ("m", "stored")]);
+        assert_eq!(consumer.database.text("alice", "m", "payload").await, messages[0].1);
+    }
 }
 
 /// Shown with `--nocapture`: docs/observability.md quotes it.

@@ -292,12 +292,12 @@ async fn a_batch_of_1000() {
 
 #[tokio::test]
 async fn a_bulk_of_100() {
-    each_fault(8, |row| batch_of(Sent::in_bulks(Sent::many(100), 1, 100), row)).await;
+    each_fault(4, |row| batch_of(Sent::in_bulks(Sent::many(100), 1, 100), row)).await;
 }
 
 #[tokio::test]
 async fn a_batch_of_bulks_and_messages() {
-    each_fault(8, |row| batch_of(Sent::in_bulks(Sent::many(60), 4, 10), row)).await;
+    each_fault(4, |row| batch_of(Sent::in_bulks(Sent::many(60), 4, 10), row)).await;
 }
 
 async fn last_delivery_of(sent: Vec<Sent>, row: Row) {
