@@ -128,6 +128,14 @@ async fn a_synchronous_bulk_that_is_stored_is_a_200_however_often_it_is_sent() {
 }
 
 #[tokio::test]
+async fn a_synchronous_bulk_of_invalid_messages_has_the_outcome_of_each() {
+    let database = Database::start().await;
+    let (status, body) = send(&database, &bulk(&[("m", "[]"), ("a b", r#"{"a":1}"#)])).await;
+    assert_eq!((status, statuses(&body)), (207, vec![("m", "rejected"), ("a b", "rejected")]), "{body}");
+    assert_eq!(database.count("messages").await, 0);
+}
+
+#[tokio::test]
 async fn a_message_that_is_throttled_is_unavailable_beside_the_stored_ones() {
     let database = Database::start().await;
     // Every second statement, beginning with the first: in the end one is left, which never gets through.
