@@ -172,6 +172,12 @@ async fn a_synchronous_bulk_of_which_nothing_is_confirmed_is_a_503_in_time() {
     )
     .await;
     assert_eq!((status, &body["type"]), (503, &json!("urn:intake:problem:unavailable")), "{body}");
+
+    // It would not help to send again what the database denies.
+    database.faults.always(Fault::None);
+    database.add_foreign_item("alice", "m-1").await;
+    let (status, body) = send(&database, &bulk(&[("m-1", r#"{"a":1}"#)])).await;
+    assert_eq!((status, &body["type"]), (500, &json!("urn:intake:problem:internal")), "{body}");
 }
 
 #[tokio::test]
@@ -204,6 +210,9 @@ async fn a_queued_bulk_has_the_outcome_of_each_message_everywhere() {
     let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
     assert_eq!((&found["status"], statuses(&found)), (&json!("settled"), MIXED_STATUSES.to_vec()));
     assert_eq!(consumer.database.text("alice", "new", "payload").await, MIXED[0].1, "byte for byte");
+
+    let stored_at = consumer.database.text("alice", "new", "stored_at").await;
+    assert_eq!(found["outcomes"][0]["storedAt"], stored_at);
 
     // The socket says the same, in the same order.
     let notified = consumer.pushes.outcomes("alice-1");
@@ -238,6 +247,17 @@ async fn the_two_kinds_of_receipts_are_kept_apart_and_owners_too() {
     assert_eq!((status, &other["status"]), (200, &json!("queued")));
     let (status, single) = response(&consumer, "alice", "new", Some(&receipt(1))).await;
     assert_eq!((status, &single["status"]), (200, &json!("queued")), "a receipt that was never given");
+
+    // A record has a receipt of its own kind, whatever is in its attribute.
+    let with = |mut record: Value, receipt: String| {
+        record["messageAttributes"]["receipt"] = json!({ "dataType": "String", "stringValue": receipt });
+        record
+    };
+    let single = with(record(2, "alice", "single", r#"{"a":1}"#), bulk_receipt(8));
+    let many = with(bulk_record(3, "alice", &bulk(&[("many", r#"{"a":1}"#)])), receipt(9));
+    assert_eq!(consumer.consume(&[single, many]).await, BTreeSet::new());
+    assert_eq!(response(&consumer, "alice", "single", Some(&receipt(2))).await.1["status"], "stored");
+    assert_eq!(look_up(&consumer, "alice", &bulk_receipt(3)).await.1["status"], "settled");
 }
 
 #[tokio::test]
