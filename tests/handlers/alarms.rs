@@ -6,16 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
-    io::{Write, stdout},
-    process::Command,
     time::{Duration, SystemTime},
 };
 
 use authorizer::{Authorizer, key_source::KeySource};
 use dead_letter_recorder::DeadLetterRecorder;
 use fault_proxy::Fault;
-use intake_platform::{push::Push, telemetry};
+use intake_platform::push::Push;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use websocket::WebSocket;
@@ -23,6 +20,7 @@ use websocket::WebSocket;
 use crate::{
     authorizer::signing::{SigningKey, claims, verifier},
     fixtures::{
+        captured,
         consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
         database::Database,
         events::{delivered, read, record},
@@ -57,9 +55,6 @@ const AUTHORIZER: &str = "AuthorizerFunction";
 const WEBSOCKET: &str = "WebSocketFunction";
 
 const BODY: &str = r#"{"a":1}"#;
-
-/// Marks the beginning of what an invocation writes.
-const CAPTURE: &str = "captured: ";
 
 /// What each captured invocation has written: its function, and the metrics.
 type Captured = BTreeMap<String, Vec<(Metric, f64)>>;
@@ -335,52 +330,41 @@ fn every_fault_rings_the_alarms_of_its_row_within_its_minutes() {
     }
 }
 
-/// Runs the handlers in a process of their own, whose output has their metrics.
+/// Runs the handlers in a process of their own, and reads their metrics.
 fn captured() -> Captured {
-    let output = Command::new(env::current_exe().expect("this program"))
-        .args(["--exact", "alarms::invocations", "--ignored"])
-        .env("AWS_LAMBDA_FUNCTION_NAME", "captured")
-        .output()
-        .expect("it starts");
-    let output = String::from_utf8(output.stdout).expect("text");
     let mut captured = Captured::new();
-    let (mut name, mut function) = (String::new(), String::new());
-    for line in output.lines() {
-        if let Some((_, capture)) = line.split_once(CAPTURE) {
-            let (of, what) = capture.split_once(' ').expect("a function and a name");
-            (name, function) = (what.to_owned(), of.to_owned());
-            let _ = captured.entry(name.clone()).or_default();
-        }
-        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-        for directive in line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten() {
-            for metric in directive["Metrics"].as_array().into_iter().flatten() {
-                let metric = metric["Name"].as_str().expect("a name");
-                let value = &line[metric];
-                let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
-                let sum = values.iter().filter_map(Value::as_f64).sum();
-                let namespace = directive["Namespace"].as_str().expect("a namespace").to_owned();
-                let metric = Metric { namespace, name: metric.to_owned(), of: function.clone() };
-                captured.entry(name.clone()).or_default().push((metric, sum));
+    for (name, lines) in captured::run("alarms::invocations") {
+        let Some((function, name)) = name.split_once(": ") else { continue };
+        let metrics = captured.entry(name.to_owned()).or_default();
+        for line in lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            for directive in line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten() {
+                for metric in directive["Metrics"].as_array().into_iter().flatten() {
+                    let metric = metric["Name"].as_str().expect("a name");
+                    let value = &line[metric];
+                    let values = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+                    let sum = values.iter().filter_map(Value::as_f64).sum();
+                    let namespace = directive["Namespace"].as_str().expect("a namespace").to_owned();
+                    let metric = Metric { namespace, name: metric.to_owned(), of: function.to_owned() };
+                    metrics.push((metric, sum));
+                }
             }
         }
     }
-    assert!(captured.contains_key("the end"), "{output}");
     captured
 }
 
 #[tokio::test]
 #[ignore = "it is the process of every_fault_rings_the_alarms_of_its_row_within_its_minutes"]
 async fn invocations() {
-    let _ = telemetry::logged(async {
+    captured::captured(async {
         of_the_consumer().await;
         of_the_others().await;
-        Ok(())
     })
     .await;
 }
 
 fn capture(function: &str, what: &str) {
-    writeln!(stdout(), "\n{CAPTURE}{function} {what}").expect("written");
+    captured::begin(&format!("{function}: {what}"));
 }
 
 async fn of_the_consumer() {
@@ -451,5 +435,4 @@ async fn of_the_others() {
     let request = serde_json::from_str(&event).expect("an event");
     let authorizer = Authorizer::new(verifier(), keys());
     assert!(authorizer.handle(LambdaEvent::new(request, Context::default())).await.is_err());
-    capture("none", "the end");
 }

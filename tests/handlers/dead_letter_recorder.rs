@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    bulk,
     fixtures::{
         consumer::{AMPLE_TIME, MAX_RECEIVE_COUNT, TestConsumer},
         database::MESSAGES,
-        events::{delivered, receipt, record},
+        events::{bulk as bulk_of, bulk_receipt, bulk_record, delivered, receipt, record},
         pushes::PushFault,
         queue::{Queue, QueueFault, RECEIVE, RELEASE},
     },
@@ -158,6 +159,37 @@ async fn what_an_unavailable_table_leaves_without_an_outcome_is_an_error_and_wri
 }
 
 #[tokio::test]
+async fn of_a_bulk_what_is_open_has_failed_and_the_rest_has_its_outcome() {
+    let consumer = TestConsumer::start().await;
+    let body = r#"{"a":1}"#;
+    let messages = [("open", body), ("stored", body), ("bad", "[]"), ("a b", body), ("stored", r#"{"a":2}"#)];
+    let expected = ["failed", "stored", "rejected", "rejected", "conflict"];
+    assert!(consumer.consume(&[record(2, "alice", "stored", body)]).await.is_empty());
+    let queue =
+        Queue::start(&[delivered(bulk_record(1, "alice", &bulk_of(&messages)), MAX_RECEIVE_COUNT + 1)]).await;
+    let recorder = recorder(&consumer, &queue);
+
+    // Nothing is looked up, and nothing written, before the outcomes can be kept.
+    consumer.database.faults.only("BatchWriteItem");
+    consumer.database.faults.always(Fault::Throttle);
+    let (result, metrics) = run_within(Duration::from_secs(3), &recorder).await;
+    assert!(result.is_err());
+    assert_counts(&metrics, Metric::Failed, 0);
+    assert_eq!(bulk::look_up(&consumer, "alice", &bulk_receipt(1)).await.1["status"], "queued");
+    consumer.database.faults.always(Fault::None);
+
+    let before = consumer.pushes.outcomes("alice-1").len();
+    let (result, metrics) = run_within(AMPLE_TIME, &recorder).await;
+    result.expect("recorded");
+    assert_counts(&metrics, Metric::Failed, 1);
+    let (_, found) = bulk::look_up(&consumer, "alice", &bulk_receipt(1)).await;
+    let pairs = messages.iter().zip(expected).map(|((id, _), expected)| (*id, expected));
+    assert_eq!(bulk::statuses(&found), pairs.clone().collect::<Vec<_>>());
+    let notified = consumer.pushes.outcomes("alice-1").split_off(before);
+    assert_eq!(notified, pairs.map(|(id, expected)| format!("{expected} {id}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_key_with_an_item_of_another_program_does_not_keep_a_failure_from_its_receipt() {
     let consumer = TestConsumer::start().await;
     consumer.database.add_foreign_item("alice", "m-1").await;
@@ -277,7 +309,6 @@ async fn a_run_without_time_receives_nothing() {
     assert_eq!(queue.state().count(RECEIVE), 0);
 }
 
-fn assert_counts(metrics: &Metrics, metric: Metric, expected: usize) {
-    let text = format!("{metrics:?}");
-    assert!(text.contains(&format!("{}: [{expected}]", metric.name())), "{text}");
+fn assert_counts(metrics: &Metrics, metric: Metric, expected: u64) {
+    assert_eq!(metrics.counted(metric), expected, "{metrics:?}");
 }

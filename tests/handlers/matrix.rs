@@ -22,6 +22,7 @@ use tokio::{
 use websocket::WebSocket;
 
 use crate::{
+    bulk::{look_up, statuses},
     fixtures::{
         consumer::{AMPLE_TIME, ATTEMPT_TIMEOUT, MAX_RECEIVE_COUNT, TestConsumer},
         database::{CONNECTIONS, Database, MESSAGES},
@@ -219,31 +220,37 @@ async fn each_fault<C: Future<Output = ()> + 'static>(at_once: usize, cell: impl
     each(&ROWS, |row| row.name, at_once, cell).await;
 }
 
-async fn batch_of(count: usize, row: Row) {
+async fn batch_of(sent: Vec<Sent>, row: Row) {
     let consumer = TestConsumer::start().await;
     let TestConsumer { database, pushes, .. } = &consumer;
-    let sent = Sent::many(count);
+    let all = records(&sent, 1);
 
     row.begin(database);
-    let failures = consumer.consume_within(row.time(), &records(&sent, 1)).await;
+    let failures = consumer.consume_within(row.time(), &all).await;
     row.end(database).await;
 
     let before = items(database).await;
     let notified = notified_as_stored(pushes, &sent);
     for sent in &sent {
-        let (id, receipt) = (&sent.id, sent.receipt());
-        let (stored, reported) = (sent.is_stored(&before), failures.contains(&receipt));
+        let (id, stored, reported) =
+            (&sent.id, sent.is_stored(&before), failures.contains(&sent.record_id()));
         assert!(stored || reported, "{id} is neither stored nor a failure");
         assert!(stored || !before.contains_key(&sent.key()), "{id} is not stored as it was sent");
-        let notified = notified.contains(&receipt);
-        assert!(!notified || !reported, "{id} is notified as stored, and a failure");
+        let notified = notified.contains(&sent.key());
+        assert!(!notified || stored, "{id} is notified as stored, and is not");
+        // Of a bulk some messages may be stored, and others not.
+        assert!(!notified || !reported || sent.bulk.is_some(), "{id} is notified as stored, and a failure");
         assert!(notified || reported || !row.notifies_all(), "{id} is settled, and not notified");
     }
     match row.batch {
         Effect::Confirmed => assert_eq!(failures, BTreeSet::new()),
         Effect::Nothing => assert!(before.is_empty(), "{} are stored", before.len()),
-        Effect::Unconfirmed => assert!(failures.len() == count && !before.is_empty()),
-        Effect::Partial => assert!(!failures.is_empty() && failures.len() < count),
+        Effect::Unconfirmed => assert!(failures.len() == all.len() && !before.is_empty()),
+        Effect::Partial => {
+            let (stored, reported) = (before.len(), failures.len());
+            assert!(stored > 0 && reported > 0, "{stored} are stored, {reported} reported");
+            assert!(reported < all.len() || sent.iter().all(|sent| sent.bulk.is_some()), "all are reported");
+        }
         Effect::Random => unreachable!("it is an effect of single requests"),
     }
 
@@ -255,62 +262,89 @@ async fn batch_of(count: usize, row: Row) {
     let after = assert_stored(database, &sent, "without the fault").await;
     assert!(before.iter().all(|(key, item)| after[key] == *item), "a stored message is changed");
     let notified = notified_as_stored(pushes, &sent);
-    assert!(notified.len() == count || !row.notifies_all(), "{} are notified", notified.len());
+    assert!(notified.len() == sent.len() || !row.notifies_all(), "{} are notified", notified.len());
+    assert_bulks_are_stored(&consumer, &sent).await;
+}
+
+/// Checks what is looked up under the receipt of every bulk.
+async fn assert_bulks_are_stored(consumer: &TestConsumer, sent: &[Sent]) {
+    for bulk in sent.chunk_by(|one, next| one.bulk == next.bulk).filter(|bulk| bulk[0].bulk.is_some()) {
+        let (_, found) = look_up(consumer, bulk[0].owner, &bulk[0].receipt()).await;
+        let expected: Vec<_> = bulk.iter().map(|sent| (&*sent.id, "stored")).collect();
+        assert_eq!(statuses(&found), expected);
+    }
 }
 
 #[tokio::test]
 async fn a_batch_of_10() {
-    each_fault(ROWS.len(), |row| batch_of(10, row)).await;
+    each_fault(ROWS.len(), |row| batch_of(Sent::many(10), row)).await;
 }
 
 #[tokio::test]
 async fn a_batch_of_100() {
-    each_fault(8, |row| batch_of(100, row)).await;
+    each_fault(8, |row| batch_of(Sent::many(100), row)).await;
 }
 
 #[tokio::test]
 async fn a_batch_of_1000() {
-    each_fault(3, |row| batch_of(1_000, row)).await;
+    each_fault(3, |row| batch_of(Sent::many(1_000), row)).await;
+}
+
+#[tokio::test]
+async fn a_bulk_of_100() {
+    each_fault(4, |row| batch_of(Sent::in_bulks(Sent::many(100), 1, 100), row)).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_bulks_and_messages() {
+    each_fault(4, |row| batch_of(Sent::in_bulks(Sent::many(60), 4, 10), row)).await;
+}
+
+async fn last_delivery_of(sent: Vec<Sent>, row: Row) {
+    let consumer = TestConsumer::start().await;
+    let TestConsumer { database, pushes, .. } = &consumer;
+    let all = records(&sent, MAX_RECEIVE_COUNT);
+
+    row.begin(database);
+    let failures = consumer.consume_within(row.time(), &all).await;
+    row.end(database).await;
+
+    let before = items(database).await;
+    let notified = notifications(pushes, &sent);
+    for sent in &sent {
+        let (id, stored, failed) = (&sent.id, sent.is_stored(&before), sent.is("failed", &before));
+        let reported = failures.contains(&sent.record_id());
+        assert!(stored || reported, "{id} is neither stored nor a dead letter");
+        assert!(stored || failed || !before.contains_key(&sent.key()), "{id} is changed");
+        let notified = |kind: &str| notified.contains(&(sent.key(), kind.to_owned()));
+        assert!(!notified("stored") || stored, "{id} is notified as stored");
+        assert!(!notified("stored") || !reported || sent.bulk.is_some(), "{id} is notified as stored");
+        assert!(!notified("failed") || reported, "{id} is notified as failed");
+        assert!(!notified("conflict") && !notified("rejected"));
+    }
+    match row.batch {
+        Effect::Confirmed => assert_eq!(failures, BTreeSet::new()),
+        Effect::Partial => assert!(failures.len() < sent.len()),
+        _ => assert_eq!(failures.len(), all.len()),
+    }
+
+    // An operator redrives the dead letters.
+    assert_eq!(consumer.consume(&records_of(&failures, &sent, 1)).await, BTreeSet::new());
+    assert_stored(database, &sent, "redriven").await;
+    let notified = notifications(pushes, &sent);
+    let stored = notified.iter().filter(|(_, kind)| kind == "stored").count();
+    assert!(stored == sent.len() || !row.notifies_all(), "{notified:?}");
+    assert_bulks_are_stored(&consumer, &sent).await;
 }
 
 #[tokio::test]
 async fn the_last_delivery_of_a_batch() {
-    each_fault(ROWS.len(), |row| async move {
-        let consumer = TestConsumer::start().await;
-        let TestConsumer { database, pushes, .. } = &consumer;
-        let sent = Sent::many(10);
+    each_fault(ROWS.len(), |row| last_delivery_of(Sent::many(10), row)).await;
+}
 
-        row.begin(database);
-        let failures = consumer.consume_within(row.time(), &records(&sent, MAX_RECEIVE_COUNT)).await;
-        row.end(database).await;
-
-        let before = items(database).await;
-        let notified = notifications(pushes, &sent);
-        for sent in &sent {
-            let (id, receipt) = (&sent.id, sent.receipt());
-            let (stored, failed) = (sent.is_stored(&before), sent.is("failed", &before));
-            let reported = failures.contains(&receipt);
-            assert!(stored || reported, "{id} is neither stored nor a dead letter");
-            assert!(stored || failed || !before.contains_key(&sent.key()), "{id} is changed");
-            let notified = |kind: &str| notified.contains(&(receipt.clone(), kind.to_owned()));
-            assert!(!notified("stored") || (stored && !reported), "{id} is notified as stored");
-            assert!(!notified("failed") || reported, "{id} is notified as failed");
-            assert!(!notified("conflict") && !notified("rejected"));
-        }
-        match row.batch {
-            Effect::Confirmed => assert_eq!(failures, BTreeSet::new()),
-            Effect::Partial => assert!(failures.len() < sent.len()),
-            _ => assert_eq!(failures.len(), sent.len()),
-        }
-
-        // An operator redrives the dead letters.
-        assert_eq!(consumer.consume(&records_of(&failures, &sent, 1)).await, BTreeSet::new());
-        assert_stored(database, &sent, "redriven").await;
-        let notified = notifications(pushes, &sent);
-        let stored = notified.iter().filter(|(_, kind)| kind == "stored").count();
-        assert!(stored == sent.len() || !row.notifies_all(), "{notified:?}");
-    })
-    .await;
+#[tokio::test]
+async fn the_last_delivery_of_a_bulk() {
+    each_fault(ROWS.len(), |row| last_delivery_of(Sent::in_bulks(Sent::many(10), 1, 10), row)).await;
 }
 
 /// A payload that would not survive being parsed and written again.

@@ -1,30 +1,78 @@
-//! Random sequences of everything that can happen to the messages of one id, against a model of the state table: what
-//! the look-up of the id says, and what the look-up of every receipt says.
+//! Random sequences of everything that can happen to the messages of two ids, alone and in bulks, against a model of the
+//! state table: what the look-up of each id says, and what the look-ups of every receipt say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fault_proxy::Fault;
 use intake_platform::rest::Responses;
 use proptest::{prelude::*, sample::Index, test_runner::Config};
+use serde_json::Value;
 use sync_insert::SyncInsert;
 
 use crate::{
+    bulk::{look_up, send, statuses},
     fixtures::{
         consumer::{MAX_RECEIVE_COUNT, TestConsumer},
-        events::{delivered, put, receipt, record, request},
+        events::{bulk, bulk_receipt, bulk_record, delivered, put, receipt, record, request},
     },
     receipts::response,
 };
 
 /// What can happen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Step {
-    /// A client puts a message.
-    Put(Body),
-    /// A client queues a message, and gets a receipt.
-    Queue(Body),
-    /// The queue delivers one of the queued messages, perhaps again.
+    /// A client sends a request to the synchronous path.
+    Put(Request),
+    /// A client sends a request to the queue, and gets a receipt.
+    Queue(Request),
+    /// The queue delivers one of the queued requests, perhaps again.
     Deliver(Index, Delivery),
+}
+
+/// The legal ids, and one that is not.
+const IDS: [&str; 2] = ["m-1", "m-2"];
+const ILLEGAL: &str = "m 3";
+
+/// A message of the first id, or a bulk.
+#[derive(Clone, Debug)]
+enum Request {
+    One(Body),
+    Bulk(Vec<(&'static str, Body)>),
+}
+
+impl Request {
+    fn messages(&self) -> Vec<(&'static str, Body)> {
+        match self {
+            Self::One(body) => vec![(IDS[0], *body)],
+            Self::Bulk(messages) => messages.clone(),
+        }
+    }
+
+    fn body(&self) -> String {
+        match self {
+            Self::One(body) => body.text().to_owned(),
+            Self::Bulk(messages) => {
+                bulk(&messages.iter().map(|(id, body)| (*id, body.text())).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    fn record(&self, number: usize) -> Value {
+        match self {
+            Self::One(_) => record(number, "alice", IDS[0], &self.body()),
+            Self::Bulk(_) => bulk_record(number, "alice", &self.body()),
+        }
+    }
+
+    /// How many requests to the table its last delivery makes, if it rejects all of them: it is read; what is valid is
+    /// tried in a batch, and each message by itself. Of several with one id it is the first.
+    fn attempts(&self) -> usize {
+        let first_of: BTreeMap<_, _> = self.messages().into_iter().rev().collect();
+        let legal = first_of.iter().filter(|(id, _)| **id != ILLEGAL);
+        let singles = legal.clone().count();
+        let batches = usize::from(legal.clone().any(|(_, body)| *body != Body::Invalid));
+        usize::from(singles > 0) + batches + singles
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,47 +108,82 @@ impl Body {
     }
 }
 
-/// What has to be found: the message under the id, and the outcome of every receipt that has one.
+/// What has to be found: the messages under the ids, and the outcomes of every receipt that has them.
 #[derive(Debug, Default)]
 struct Model {
-    message: Option<(&'static str, Body)>,
-    outcomes: BTreeMap<usize, &'static str>,
+    messages: BTreeMap<&'static str, (&'static str, Body)>,
+    outcomes: BTreeMap<usize, Vec<&'static str>>,
 }
 
 impl Model {
     /// The state table once more, in other words: a message that becomes `status` if it is valid and written.
     /// Returns its outcome.
-    fn accept(&mut self, body: Body, status: &'static str) -> &'static str {
+    fn accept(&mut self, id: &'static str, body: Body, status: &'static str) -> &'static str {
         let status = if body == Body::Invalid { "rejected" } else { status };
-        match self.message {
+        match self.messages.get(id) {
+            _ if id == ILLEGAL => "rejected",
             Some(("stored", _)) if body == Body::Invalid => "rejected",
-            Some(("stored", stored)) if body.is_same_as(stored) => "stored",
+            Some(("stored", stored)) if body.is_same_as(*stored) => "stored",
             Some(("stored", _)) => "conflict",
             _ => {
-                self.message = Some((status, body));
+                self.messages.insert(id, (status, body));
                 status
             }
         }
     }
+
+    /// The same for a message of a synchronous request, which leaves no trace if it is invalid.
+    fn accept_synchronous(&mut self, id: &'static str, body: Body) -> &'static str {
+        if body == Body::Invalid { "rejected" } else { self.accept(id, body, "stored") }
+    }
 }
 
-async fn check(consumer: &TestConsumer, model: &Model, queued: &[Body], step: Step) {
-    let (status, found) = response(consumer, "alice", "m-1", None).await;
-    match model.message {
-        Some((expected, body)) => {
-            assert_eq!(found["status"], expected, "after {step:?}");
-            let text = consumer.database.text("alice", "m-1", "payload").await;
-            assert_eq!(text, body.text(), "after {step:?}");
+async fn check(consumer: &TestConsumer, model: &Model, queued: &[Request], step: &Step) {
+    for id in IDS {
+        let (status, found) = response(consumer, "alice", id, None).await;
+        match model.messages.get(id) {
+            Some((expected, body)) => {
+                assert_eq!(found["status"], *expected, "after {step:?}");
+                let text = consumer.database.text("alice", id, "payload").await;
+                assert_eq!(text, body.text(), "after {step:?}");
+            }
+            None => assert_eq!(status, 404, "after {step:?}"),
         }
-        None => assert_eq!(status, 404, "after {step:?}"),
     }
-    for number in 0..queued.len() {
-        let (_, found) = response(consumer, "alice", "m-1", Some(&receipt(number))).await;
-        let expected = model.outcomes.get(&number).copied().unwrap_or("queued");
-        assert_eq!(found["status"], expected, "by receipt {number}, after {step:?}: {found}");
-        assert_eq!(found["receipt"], receipt(number));
-        assert_eq!(found["storedAt"].is_string(), expected == "stored", "{found}");
-        assert_eq!(found["reason"].is_string(), !["stored", "queued"].contains(&expected), "{found}");
+    for (number, sent) in queued.iter().enumerate() {
+        let outcomes = model.outcomes.get(&number);
+        let receipt = match sent {
+            Request::One(_) => receipt(number),
+            Request::Bulk(messages) => {
+                let (_, found) = look_up(consumer, "alice", &bulk_receipt(number)).await;
+                let ids = messages.iter().map(|(id, _)| *id);
+                let expected: Vec<_> = ids.zip(outcomes.into_iter().flatten().copied()).collect();
+                assert_eq!(statuses(&found), expected, "by receipt {number}, after {step:?}: {found}");
+                assert_eq!(found["status"], if outcomes.is_some() { "settled" } else { "queued" });
+                bulk_receipt(number)
+            }
+        };
+        for id in IDS {
+            let (status, found) = response(consumer, "alice", id, Some(&receipt)).await;
+            let messages = sent.messages().into_iter().zip(outcomes.into_iter().flatten());
+            let of_id: Vec<_> =
+                messages.filter(|((sent, _), _)| *sent == id).map(|(_, outcome)| *outcome).collect();
+            // Of several the one that is stored, or else the last.
+            let expected = match of_id.iter().find(|outcome| **outcome == "stored").or(of_id.last()) {
+                Some(outcome) => *outcome,
+                None if outcomes.is_none() => "queued",
+                // No other id is looked up by the receipt of a single message.
+                None if matches!(sent, Request::One(_)) => continue,
+                None => {
+                    assert_eq!(status, 404, "{id} is not in it: {found}");
+                    continue;
+                }
+            };
+            assert_eq!(found["status"], expected, "{id} by receipt {number}, after {step:?}: {found}");
+            assert_eq!(found["receipt"], receipt);
+            assert_eq!(found["storedAt"].is_string(), expected == "stored", "{found}");
+            assert_eq!(found["reason"].is_string(), !["stored", "queued"].contains(&expected), "{found}");
+        }
     }
 }
 
@@ -110,57 +193,65 @@ async fn run(steps: Vec<Step>) {
     let mut model = Model::default();
     let mut queued = Vec::new();
     for step in steps {
-        match step {
-            Step::Put(body) => {
+        match &step {
+            Step::Put(Request::One(body)) => {
                 let response =
-                    insert.handle(request(&put("alice", "m-1", body.text()))).await.expect("a response");
-                let was_stored = matches!(model.message, Some(("stored", _)));
-                let expected = match body {
-                    Body::Invalid => 400,
-                    _ => match model.accept(body, "stored") {
-                        "conflict" => 409,
-                        _ if was_stored => 200,
-                        _ => 201,
-                    },
+                    insert.handle(request(&put("alice", IDS[0], body.text()))).await.expect("a response");
+                let was_stored = matches!(model.messages.get(IDS[0]), Some(("stored", _)));
+                let expected = match model.accept_synchronous(IDS[0], *body) {
+                    "rejected" => 400,
+                    "conflict" => 409,
+                    _ if was_stored => 200,
+                    _ => 201,
                 };
                 assert_eq!(response.status().as_u16(), expected, "{step:?}");
             }
-            Step::Queue(body) => queued.push(body),
+            Step::Put(bulk @ Request::Bulk(messages)) => {
+                let (status, body) = send(&consumer.database, &bulk.body()).await;
+                let expected: Vec<_> =
+                    messages.iter().map(|(id, body)| (*id, model.accept_synchronous(id, *body))).collect();
+                assert_eq!(statuses(&body), expected, "{step:?}");
+                let all_stored = expected.iter().all(|(_, outcome)| *outcome == "stored");
+                assert_eq!(status, if all_stored { 200 } else { 207 }, "{step:?}");
+            }
+            Step::Queue(request) => queued.push(request.clone()),
             Step::Deliver(..) if queued.is_empty() => {}
             Step::Deliver(which, delivery) => {
                 let number = which.index(queued.len());
-                let body = queued[number];
-                let mut record = record(number, "alice", "m-1", body.text());
+                let sent = &queued[number];
+                let mut record = sent.record(number);
                 let mut status = "stored";
                 match delivery {
                     Delivery::Undisturbed => {}
                     Delivery::LosesResponse => consumer.database.faults.next([Fault::CutAfter]),
                     Delivery::FailsForGood => {
-                        // It is read first. A valid message is tried in a batch and by itself then, an invalid one by itself.
-                        let attempts = if body == Body::Invalid { 2 } else { 3 };
-                        consumer.database.faults.next(vec![Fault::Reject; attempts]);
+                        consumer.database.faults.next(vec![Fault::Reject; sent.attempts()]);
                         record = delivered(record, MAX_RECEIVE_COUNT);
                         status = "failed";
                     }
                 }
                 let failures = consumer.consume(&[record]).await;
-                let outcome = model.accept(body, status);
-                let expected = (outcome == "failed").then(|| receipt(number));
+                let messages = sent.messages().into_iter();
+                let outcomes: Vec<_> = messages.map(|(id, body)| model.accept(id, body, status)).collect();
+                let expected = outcomes.contains(&"failed").then(|| receipt(number));
                 assert_eq!(failures, BTreeSet::from_iter(expected), "{step:?}");
-                model.outcomes.insert(number, outcome);
+                model.outcomes.insert(number, outcomes);
             }
         }
-        check(&consumer, &model, &queued, step).await;
+        check(&consumer, &model, &queued, &step).await;
     }
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let body = || prop::sample::select(vec![Body::One, Body::SameAsOne, Body::Another, Body::Invalid]);
+    let id = prop::sample::select(vec![IDS[0], IDS[0], IDS[1], ILLEGAL]);
+    let bulk = prop::collection::vec((id, body()), 1..6);
+    let request = prop_oneof![body().prop_map(Request::One), bulk.prop_map(Request::Bulk)];
     let delivery =
         prop::sample::select(vec![Delivery::Undisturbed, Delivery::LosesResponse, Delivery::FailsForGood]);
     prop_oneof![
-        1 => body().prop_map(Step::Put),
-        3 => body().prop_map(Step::Queue),
+        1 => request.clone().prop_map(Step::Put),
+        3 => request.prop_map(Step::Queue),
         4 => (any::<Index>(), delivery).prop_map(|(which, delivery)| Step::Deliver(which, delivery)),
     ]
 }
@@ -168,7 +259,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(Config { cases: 64, ..Config::default() })]
     #[test]
-    fn an_id_and_every_receipt_have_the_status_of_the_state_table_after_every_step(
+    fn every_id_and_every_receipt_has_the_status_of_the_state_table_after_every_step(
         steps in prop::collection::vec(any_step(), 1..20),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

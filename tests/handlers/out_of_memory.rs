@@ -34,9 +34,9 @@ const ENDPOINT: &str = "INTAKE_TEST_ENDPOINT";
 const PUSH_ENDPOINT: &str = "INTAKE_TEST_PUSH_ENDPOINT";
 const SPARE_KIB: &str = "INTAKE_TEST_SPARE_KIB";
 
-/// As much as an event may hold, in several requests to the table.
+/// As much as an event may hold, half of it in bulks, in several requests to the table.
 fn largest() -> Vec<Sent> {
-    Sent::large(100, 60_000)
+    Sent::in_bulks(Sent::large(100, 60_000), 5, 10)
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::{
     fixtures::{
         consumer::TestConsumer,
         database::MESSAGES,
-        events::{receipt, record},
+        events::{bulk, bulk_record, receipt, record},
     },
     queue_consumer::without_attribute,
     sent::{Sent, assert_stored, items, notified_as_stored, object_of, records, records_of},
@@ -29,13 +29,13 @@ use crate::{
 
 #[tokio::test]
 async fn a_consumer_that_is_killed_in_the_middle_of_a_batch_loses_nothing() {
-    // Four inserts and two reads of the connections. What is under way when the consumer dies takes effect, or never
+    // Four inserts and two reads of the connections; of bulks also what keeps their outcomes. What is under way when the consumer dies takes effect, or never
     // does, or does so while the next consumer is at work.
     for fault in [Fault::None, Fault::CutBefore, Fault::Hang, Fault::Late(Duration::from_millis(50))] {
-        for requests in 1..=6 {
+        for (requests, bulks) in (1..=6).flat_map(|requests| [(requests, 0), (requests, 4)]) {
             let consumer = TestConsumer::start().await;
             let TestConsumer { database, pushes, .. } = &consumer;
-            let sent = Sent::many(100);
+            let sent = Sent::in_bulks(Sent::many(100), bulks, 25);
             database.faults.always(fault);
             let lifetime = async {
                 let mut made = 0;
@@ -56,7 +56,7 @@ async fn a_consumer_that_is_killed_in_the_middle_of_a_batch_loses_nothing() {
             }
 
             database.faults.always(Fault::None);
-            let context = format!("{fault:?}, killed at request {requests}");
+            let context = format!("{fault:?}, {bulks} bulks, killed at request {requests}");
             assert_eq!(consumer.consume(&records(&sent, 2)).await, BTreeSet::new(), "{context}");
             assert_stored(database, &sent, &context).await;
             assert_eq!(notified_as_stored(pushes, &sent).len(), sent.len(), "{context}");
@@ -69,7 +69,7 @@ async fn two_consumers_with_the_same_batch_store_it_once_and_push_the_same_event
     for fault in [Fault::None, Fault::ThrottleStatements, Fault::CutAfter] {
         let consumer = TestConsumer::start().await;
         let TestConsumer { database, pushes, .. } = &consumer;
-        let sent = Sent::many(100);
+        let sent = Sent::in_bulks(Sent::many(100), 2, 25);
         let (first, second) = (records(&sent, 1), records(&sent, 2));
         database.faults.next([fault; 6]);
         let failures = join!(consumer.consume(&first), consumer.consume(&second));
@@ -77,7 +77,8 @@ async fn two_consumers_with_the_same_batch_store_it_once_and_push_the_same_event
         assert_stored(database, &sent, &format!("{fault:?}")).await;
         // Both push it, and the client sees by the event's id that it is one.
         assert_eq!(notified_as_stored(pushes, &sent).len(), sent.len(), "{fault:?}");
-        assert_eq!(pushes.events("alice-1").len(), sent.len(), "{fault:?}: half of them, twice");
+        let events = pushes.events("alice-1").len() + pushes.events("bob-1").len();
+        assert_eq!(events, 2 * sent.len(), "{fault:?}: twice");
     }
 }
 
@@ -85,7 +86,7 @@ async fn two_consumers_with_the_same_batch_store_it_once_and_push_the_same_event
 async fn a_whole_batch_that_is_delivered_twice_changes_nothing() {
     let consumer = TestConsumer::start().await;
     let TestConsumer { database, pushes, .. } = &consumer;
-    let sent = Sent::many(100);
+    let sent = Sent::in_bulks(Sent::many(100), 2, 25);
     assert_eq!(consumer.consume(&records(&sent, 1)).await, BTreeSet::new());
     let (stored, notified) = (items(database).await, notified_as_stored(pushes, &sent));
     assert_eq!(consumer.consume(&records(&sent, 2)).await, BTreeSet::new());
@@ -123,7 +124,10 @@ async fn bad_records_among_a_thousand_do_not_affect_the_others() {
         with(bad(5, r#"{"a":1}"#), "body", Value::Null),
     ];
     let illegal_id = [record(2_010, "alice", "no legal id!", r#"{"a":1}"#)];
+    let in_a_bulk = |number: usize| bulk_record(2_000 + number, "alice", &bulk(&[("bad", r#"{"a":1}"#)]));
     let unattributed = [
+        without_attribute(in_a_bulk(18), "owner"),
+        with(in_a_bulk(19), "messageId", json!("no UUID either")),
         without_attribute(bad(20, r#"{"a":1}"#), "owner"),
         without_attribute(bad(21, r#"{"a":1}"#), "id"),
         with(bad(22, r#"{"a":1}"#), "messageAttributes", json!([1])),
@@ -137,8 +141,8 @@ async fn bad_records_among_a_thousand_do_not_affect_the_others() {
     }
 
     let failures = consumer.consume(&all).await;
-    let mut expected: BTreeSet<_> = (2_020..2_025).map(receipt).collect();
-    expected.insert("no UUID".to_owned());
+    let mut expected: BTreeSet<_> = [2_018].into_iter().chain(2_020..2_025).map(receipt).collect();
+    expected.extend(["no UUID".to_owned(), "no UUID either".to_owned()]);
     assert_eq!(failures, expected);
     let items = items(&consumer.database).await;
     assert!(sent.iter().all(|sent| sent.is_stored(&items)));
@@ -173,19 +177,20 @@ impl Intercept for PanicsOnce {
 
 #[tokio::test]
 async fn a_panic_while_some_messages_are_stored_does_not_affect_the_others() {
-    let consumer = TestConsumer::start().await;
-    let client = consumer.database.aws().dynamodb(Duration::from_secs(5));
-    let config = client.config().to_builder().interceptor(PanicsOnce::default());
-    let consumer = consumer.through(Messages::new(Client::from_conf(config.build()), MESSAGES, None));
+    for bulks in [0, 2] {
+        let consumer = TestConsumer::start().await;
+        let client = consumer.database.aws().dynamodb(Duration::from_secs(5));
+        let config = client.config().to_builder().interceptor(PanicsOnce::default());
+        let consumer = consumer.through(Messages::new(Client::from_conf(config.build()), MESSAGES, None));
 
-    let sent = Sent::many(100);
-    let failures = consumer.consume(&records(&sent, 1)).await;
-    assert_eq!(failures.len(), Messages::BATCH_LIMIT, "those of one request");
-    let items = items(&consumer.database).await;
-    for sent in &sent {
-        assert!(sent.is_stored(&items) != failures.contains(&sent.receipt()), "{}", sent.id);
+        let sent = Sent::in_bulks(Sent::many(100), bulks, 20);
+        let failures = consumer.consume(&records(&sent, 1)).await;
+        let items = items(&consumer.database).await;
+        let not_stored = sent.iter().filter(|sent| !sent.is_stored(&items));
+        assert_eq!(not_stored.clone().count(), Messages::BATCH_LIMIT, "those of one request");
+        assert_eq!(failures, not_stored.map(Sent::record_id).collect());
+
+        assert_eq!(consumer.consume(&records_of(&failures, &sent, 2)).await, BTreeSet::new());
+        assert_stored(&consumer.database, &sent, "redelivered").await;
     }
-
-    assert_eq!(consumer.consume(&records_of(&failures, &sent, 2)).await, BTreeSet::new());
-    assert_stored(&consumer.database, &sent, "redelivered").await;
 }

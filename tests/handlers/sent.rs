@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{
     database::{Database, MESSAGES},
-    events::{delivered, receipt, record},
+    events::{bulk, bulk_receipt, bulk_record, delivered, receipt, record},
     pushes::Pushes,
 };
 
 /// A message sent through the queue.
 pub(crate) struct Sent {
     pub(crate) number: usize,
+    /// The number of the bulk that it is in; none if it was sent alone.
+    pub(crate) bulk: Option<usize>,
     pub(crate) owner: &'static str,
     pub(crate) id: String,
     pub(crate) body: String,
@@ -25,6 +27,7 @@ impl Sent {
     pub(crate) fn many(count: usize) -> Vec<Self> {
         let one = |number| Self {
             number,
+            bulk: None,
             owner: if number % 2 == 0 { "alice" } else { "bob" },
             id: format!("m-{}", number / 2),
             body: format!("{{\"z\": {number}.50, \"a\":\"\\u00e9é😀&=%2B\",\"b\":1e2 }}"),
@@ -41,12 +44,30 @@ impl Sent {
         sent
     }
 
-    pub(crate) fn receipt(&self) -> String {
-        receipt(self.number)
+    /// The same in bulks of so many, each of one owner. What remains was sent alone.
+    pub(crate) fn in_bulks(mut sent: Vec<Self>, bulks: usize, size: usize) -> Vec<Self> {
+        for (index, chunk) in sent.chunks_exact_mut(size).take(bulks).enumerate() {
+            for one in chunk {
+                one.bulk = Some(1_000_000 + index);
+                one.owner = if index % 2 == 0 { "alice" } else { "bob" };
+                one.id = format!("b-{}", one.number);
+            }
+        }
+        sent
     }
 
-    pub(crate) fn record(&self, delivery: u32) -> Value {
-        delivered(record(self.number, self.owner, &self.id, &self.body), delivery)
+    /// What a failure of its record is reported as.
+    pub(crate) fn record_id(&self) -> String {
+        receipt(self.bulk.unwrap_or(self.number))
+    }
+
+    pub(crate) fn receipt(&self) -> String {
+        self.bulk.map_or_else(|| receipt(self.number), bulk_receipt)
+    }
+
+    /// What tells its notifications from others.
+    fn request(&self) -> String {
+        if self.bulk.is_some() { format!("{}:{}", self.receipt(), self.id) } else { self.receipt() }
     }
 
     /// Whether the table has exactly this message, stored.
@@ -78,13 +99,20 @@ pub(crate) fn object_of(bytes: usize) -> String {
 
 /// All messages as records of one delivery.
 pub(crate) fn records(sent: &[Sent], delivery: u32) -> Vec<Value> {
-    sent.iter().map(|sent| sent.record(delivery)).collect()
+    let of_record = |messages: &[Sent]| {
+        let Sent { number, bulk: in_bulk, owner, id, body } = &messages[0];
+        let Some(bulk_number) = in_bulk else { return delivered(record(*number, owner, id, body), delivery) };
+        let messages: Vec<_> = messages.iter().map(|sent| (&*sent.id, &*sent.body)).collect();
+        delivered(bulk_record(*bulk_number, owner, &bulk(&messages)), delivery)
+    };
+    sent.chunk_by(|one, next| one.record_id() == next.record_id()).map(of_record).collect()
 }
 
-/// The messages with these receipts as records of one delivery.
+/// The records that failed, of one delivery.
 pub(crate) fn records_of(failures: &BTreeSet<String>, sent: &[Sent], delivery: u32) -> Vec<Value> {
-    let failed = sent.iter().filter(|sent| failures.contains(&sent.receipt()));
-    failed.map(|sent| sent.record(delivery)).collect()
+    let mut records = records(sent, delivery);
+    records.retain(|record| failures.contains(record["messageId"].as_str().expect("text")));
+    records
 }
 
 /// The records of messages, by their keys.
@@ -106,35 +134,35 @@ pub(crate) async fn assert_stored(database: &Database, sent: &[Sent], context: &
     items
 }
 
-/// The notifications that both owners have received: receipt and last word of the event's type, each once.
+/// The notifications that both owners have received: key of the message and last word of the event's type, each once.
 ///
 /// # Panics
 /// If one was delivered to the wrong owner.
 pub(crate) fn notifications(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<(String, String)> {
     let mut all = BTreeSet::new();
-    let sent: HashMap<_, _> = sent.iter().map(|sent| (sent.receipt(), sent)).collect();
+    let sent: HashMap<_, _> = sent.iter().map(|sent| (sent.request(), sent)).collect();
     for owner in ["alice", "bob"] {
         for event in pushes.events(&format!("{owner}-1")) {
-            let receipt = event["data"]["receipt"].as_str().expect("text").to_owned();
-            let kind = event["type"].as_str().expect("text").trim_start_matches("intake.message.").to_owned();
-            let sent = sent[&receipt];
+            let (request, kind) = event["id"].as_str().and_then(|id| id.rsplit_once(':')).expect("an id");
+            let sent = sent[request];
             assert_eq!((sent.owner, json!(sent.id)), (owner, event["subject"].clone()));
-            assert_eq!(event["id"], format!("{receipt}:{kind}"));
-            all.insert((receipt, kind));
+            assert_eq!(event["data"]["receipt"], sent.receipt());
+            assert_eq!(event["type"], format!("intake.message.{kind}"));
+            all.insert((sent.key(), kind.to_owned()));
         }
     }
     all
 }
 
-/// The same for messages that have no outcome but `stored`: the receipts.
+/// The same for messages that have no outcome but `stored`: their keys.
 ///
 /// # Panics
 /// If an owner was notified of another outcome.
 pub(crate) fn notified_as_stored(pushes: &Pushes, sent: &[Sent]) -> BTreeSet<String> {
     let notifications = notifications(pushes, sent);
-    let stored = |(receipt, kind): (String, String)| {
-        assert_eq!(kind, "stored", "of {receipt}");
-        receipt
+    let stored = |(key, kind): (String, String)| {
+        assert_eq!(kind, "stored", "of {key}");
+        key
     };
     notifications.into_iter().map(stored).collect()
 }

@@ -38,7 +38,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use self::{
-    caller::{Caller, Queued, Response},
+    caller::{Caller, Queued, QueuedBulk, Response},
     operator::{Entry, Item, Record, kill_process, number, partition_key, processes_with, text},
     outcome::{Found, Outcome, Text},
     socket::Socket,

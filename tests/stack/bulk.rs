@@ -2,7 +2,7 @@
 
 use e2e::{
     events::bulk,
-    stack::{Response, Stack, unique},
+    stack::{QueuedBulk, Record, Response, Stack, unique},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -51,15 +51,18 @@ async fn every_message_of_a_bulk_has_its_outcome_in_the_response_on_the_socket_a
         assert_eq!(caller.look_up(&new).await.payload(), number, "byte for byte");
         if path == "/queue" {
             let receipt = response.queued_bulk().receipt;
-            for (id, expected) in [&new, &same, &known, &bad].into_iter().zip(expected) {
+            for (index, id) in [&new, &same, &known, &bad].into_iter().enumerate() {
                 let found = caller.get(&format!("/messages/{id}?receipt={receipt}")).await;
-                assert_eq!(found.message_status(), expected, "{found:?}");
+                assert_eq!(found.message_status(), expected[index], "{found:?}");
+                let reason = found.found().outcome.reason;
+                assert_eq!(reason.as_deref(), outcomes[index]["reason"].as_str(), "{found:?}");
             }
             for outcome in &outcomes {
                 let event = socket.next_event().await;
                 let kind = format!("intake.message.{}", outcome["status"].as_str().expect("text"));
                 assert_eq!((&event["subject"], &event["type"]), (&outcome["id"], &json!(kind)), "{event}");
                 assert_eq!(event["data"]["receipt"], receipt);
+                assert_eq!(event["data"]["reason"], outcome["reason"], "{event}");
             }
         }
     }
@@ -135,6 +138,50 @@ async fn one_payload_that_is_too_long_affects_no_other() {
     }
 }
 
+/// The gateway may reject the whole of what nests too deep for its own parser.
+#[tokio::test]
+async fn a_payload_that_nests_too_deep_affects_no_other_and_is_never_stored() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+    for path in ["/messages", "/queue"] {
+        let [first, second, third] = ["a", "b", "c"].map(unique);
+        let messages = [(&*first, BODY), (&second, &deep(1001)), (&third, BODY)];
+        let response = caller.post(path, bulk(&messages)).await;
+        if path == "/queue" && response.status == 400 {
+            response.assert_problem(400, "invalid-body");
+            assert_eq!(caller.item(&first).await, None);
+            continue;
+        }
+        let outcomes = outcomes(&caller, path, &response).await;
+        assert_eq!(statuses(&outcomes), ["stored", "rejected", "stored"]);
+        assert!(
+            outcomes[1]["reason"].as_str().is_some_and(|reason| reason.contains("deeper")),
+            "{outcomes:?}"
+        );
+        assert_eq!(caller.look_up(&third).await.payload(), BODY);
+    }
+}
+
+/// Under a content type for which it has no model, the gateway checks nothing: its record is sent past it.
+#[tokio::test]
+async fn what_the_gateway_did_not_check_is_rejected_as_a_whole() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let id = unique("unchecked");
+    for body in
+        ["no JSON", "[]", BODY, &format!(r#"{{"messages":[{{"id":"{id}","payload":{BODY}}}],"more":1}}"#)]
+    {
+        let record = Record::unattributed(body).with("owner", &caller.name).with("bulk", "true");
+        let receipt = format!("bulk-{}", stack.send(record).await);
+        let status_path = format!("/receipts/{receipt}");
+        let outcomes = caller.bulk_outcomes(&QueuedBulk { receipt, status_path }).await;
+        assert_eq!(statuses(&outcomes), ["rejected"]);
+        assert_eq!(outcomes[0]["id"], "");
+    }
+    assert_eq!(caller.item(&id).await, None);
+}
+
 #[tokio::test]
 async fn each_kind_of_body_and_of_receipt_has_its_own_route() {
     let stack = Stack::running();
@@ -142,7 +189,12 @@ async fn each_kind_of_body_and_of_receipt_has_its_own_route() {
     let id = unique("kind");
     // A bulk is an object, so it is a message, too, if it is sent as one.
     assert_eq!(caller.put(&id, bulk(&[("a", BODY)])).await.status, 201);
-    caller.post("/messages", BODY).await.assert_problem(400, "invalid-body");
+    let as_one = unique("kind");
+    caller.outcome(&caller.queued(&as_one, &bulk(&[("a", BODY)])).await).await;
+    assert_eq!(caller.look_up(&as_one).await.payload(), bulk(&[("a", BODY)]));
+    for path in ["/messages", "/queue"] {
+        caller.post(path, BODY).await.assert_problem(400, "invalid-body");
+    }
     let queued = caller.post("/queue", bulk(&[(&unique("kind"), BODY)])).await.queued_bulk();
     let uuid = queued.receipt.strip_prefix("bulk-").expect("the prefix of a bulk's receipt");
     caller.get(&format!("/receipts/{uuid}")).await.assert_problem(400, "invalid-receipt");

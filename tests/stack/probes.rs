@@ -11,7 +11,10 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, BatchStatementRequest},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
-use e2e::stack::{Stack, eventually, say, unique};
+use e2e::{
+    events::bulk,
+    stack::{Stack, eventually, say, unique},
+};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use reqwest::Method;
@@ -68,6 +71,35 @@ async fn a_batch_of_25_inserts_of_256_kib() {
         Err(error) => format!("rejected: {}", DisplayErrorContext(&error)),
     };
     seen("25 inserts of 256 KiB", what);
+}
+
+#[tokio::test]
+async fn bulks_at_the_limits() {
+    let stack = Stack::running();
+    let caller = stack.caller();
+    let of = |count: usize, filler: &str| {
+        let payload = format!(r#"{{"filler":"{filler}"}}"#);
+        let ids: Vec<_> = (0..count).map(|_| unique("probe")).collect();
+        bulk(&ids.iter().map(|id| (id.as_str(), payload.as_str())).collect::<Vec<_>>())
+    };
+    let padded = |bytes: usize| format!("{}{}", of(1, ""), " ".repeat(bytes - of(1, "").len()));
+    let bodies = [
+        ("no message", of(0, "")),
+        ("101 messages", of(101, "")),
+        ("messages that are no list", r#"{"messages":{"a":1}}"#.to_owned()),
+        ("1,000,000 bytes", padded(1_000_000)),
+        ("1,000,001 bytes", padded(1_000_001)),
+        // Fewer characters than bytes, by which SQS counts: more than a bulk may have, and more than SQS accepts.
+        ("510,000 characters of two bytes", of(3, &"é".repeat(170_000))),
+        ("540,000 characters of two bytes", of(3, &"é".repeat(180_000))),
+        ("400,000 characters of four bytes", of(4, &"😀".repeat(100_000))),
+        ("2,000,000 bytes", padded(2_000_000)),
+    ];
+    let mut shown = Vec::new();
+    for (what, body) in bodies {
+        shown.push(format!("{} for {what}", caller.post("/queue", body).await.status));
+    }
+    seen("bulks at the limits", shown.join(", "));
 }
 
 #[tokio::test]

@@ -50,17 +50,20 @@ impl<'a> BatchReport<'a> {
             // SQS moves the message to the dead-letter queue because it is reported.
             self.failures.insert(settled.request.record_id.clone());
         }
-        if let (Metric::Stored, Some(stored_at)) = (metric, outcome.stored_at) {
-            self.metrics.time_to_stored(outcome.received_at, stored_at);
-        }
         self.delivered(outcome.attempts);
-        self.metrics.count(metric, 1);
-        if is_bulk {
-            let QueuedRequest { receipt, correlation_id, .. } = &settled.request;
+        let metrics = if is_bulk {
+            let QueuedRequest { record_id, receipt, correlation_id, .. } = &settled.request;
             let bulk = self.bulks.entry(receipt.clone()).or_default();
+            bulk.record_id.clone_from(record_id);
             bulk.correlation_id.clone_from(correlation_id);
             bulk.attempt = outcome.attempts;
-            *bulk.counts.entry(metric).or_default() += 1;
+            &mut bulk.metrics
+        } else {
+            &mut self.metrics
+        };
+        metrics.count(metric, 1);
+        if let (Metric::Stored, Some(stored_at)) = (metric, outcome.stored_at) {
+            metrics.time_to_stored(outcome.received_at, stored_at);
         }
     }
 
@@ -108,7 +111,13 @@ impl<'a> BatchReport<'a> {
     }
 
     pub(crate) fn response(mut self, pushed: PushSummary) -> SqsBatchResponse {
-        self.bulks.iter().for_each(|(receipt, bulk)| bulk.log(receipt));
+        for (receipt, bulk) in self.bulks {
+            bulk.log(&receipt);
+            // What is redelivered will be settled once more, as a whole: now, part of it would count twice.
+            if !self.failures.contains(&bulk.record_id) || self.redelivery.is_last(bulk.attempt) {
+                self.metrics.extend(bulk.metrics);
+            }
+        }
         pushed.count(&mut self.metrics);
         self.metrics.write();
         // These types may get more fields, and cannot be written out.
@@ -131,14 +140,15 @@ impl<'a> BatchReport<'a> {
 /// What of a bulk is settled in this delivery.
 #[derive(Debug, Default)]
 struct Bulk {
+    record_id: String,
     correlation_id: Option<CorrelationId>,
     attempt: Option<u32>,
-    counts: BTreeMap<Metric, usize>,
+    metrics: Metrics,
 }
 
 impl Bulk {
     fn log(&self, receipt: &Receipt) {
-        let count = |metric| self.counts.get(&metric).copied().unwrap_or_default();
+        let count = |metric| self.metrics.counted(metric);
         tracing::info!(
             correlation_id = self.correlation_id.as_deref(),
             receipt = receipt.as_str(),

@@ -189,14 +189,24 @@ impl StatusLookup {
         let (owner, key) = (caller.owner()?, caller.key().ok());
         let found = self.outcomes.find(key, owner, &receipt).await;
         match found.map_err(|error| table_problem(&error, UNREADABLE))? {
-            Found { message: Some(message), .. } => Ok(LookedUp::Message(message)),
+            // While a bulk has no outcomes yet, another message of it may replace this one, unless it is stored.
+            Found { message: Some(message), under_receipt }
+                if !receipt.is_bulk()
+                    || message.outcome.status == Status::Stored
+                    || under_receipt.is_some() =>
+            {
+                Ok(LookedUp::Message(message))
+            }
             Found { under_receipt: Some(kept), .. } => {
                 // An illegal id is kept as the queue delivered it, which need not be how the path has it.
                 let is_single = !receipt.is_bulk();
                 let is_this = |one: &UnderReceipt| {
                     one.id == caller.id_text() || (is_single && MessageId::parse(&*one.id).is_err())
                 };
-                let one = kept.into_iter().find(is_this);
+                // Of several messages of a bulk with this id the one that is stored, or else the last, as the message in
+                // the table would have it.
+                let these = kept.into_iter().filter(is_this);
+                let one = these.max_by_key(|one| one.outcome.status == Status::Stored);
                 one.map(|one| LookedUp::UnderReceipt(receipt, one))
                     .ok_or_else(|| Problem::not_found("This receipt belongs to another of your messages."))
             }

@@ -101,7 +101,7 @@ fn incoming(message: bulk::BulkMessage<'_>, owner: &Owner, received_at: Timestam
     let invalid = |reason: String| Content::Invalid { text: String::new(), reason };
     let content = match &message.id {
         Ok(_) => {
-            Payload::parse(message.payload).map_or_else(|error| invalid(error.to_string()), Content::Valid)
+            Payload::of_json(message.payload).map_or_else(|error| invalid(error.to_string()), Content::Valid)
         }
         Err(error) => invalid(error.to_string()),
     };

@@ -2,7 +2,7 @@
 //! and checks it against what the clients sent, the table, the sockets and the dead-letter queue.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt, slice,
 };
 
@@ -60,7 +60,8 @@ pub(crate) struct Evidence {
     pub(crate) statements: Vec<Statement>,
     pub(crate) bulks: usize,
     pub(crate) random_kills: usize,
-    pub(crate) forced_kills: usize,
+    /// When a consumer was killed, as the table has its times: those at random and all others.
+    pub(crate) kills: Vec<String>,
     /// Whose dead letters were redriven.
     pub(crate) redriven: Option<&'static str>,
     /// How many processes of the other functions were killed.
@@ -86,6 +87,20 @@ impl Evidence {
         Some(stored_at?.duration_since(self.outage_end?).as_secs())
     }
 
+    fn kills_with_half_stored_bulks(&self) -> usize {
+        let mut times = HashMap::<&str, BTreeSet<&str>>::new();
+        for Found { outcome, .. } in
+            self.items.values().filter(|item| item.outcome.receipt.starts_with("bulk-"))
+        {
+            times.entry(&outcome.receipt).or_default().extend(outcome.stored_at.as_deref());
+        }
+        // Written alike, they sort like times.
+        let is_half_stored = |bulk: &BTreeSet<&str>, kill: &str| {
+            bulk.first().is_some_and(|first| *first < kill) && bulk.last().is_some_and(|last| *last > kill)
+        };
+        self.kills.iter().filter(|kill| times.values().any(|bulk| is_half_stored(bulk, kill))).count()
+    }
+
     /// Reads a dead letter.
     pub(crate) fn read_dead_letter(&mut self, message: &Message) {
         let attribute = |name: &str| message.message_attributes()?.get(name)?.string_value();
@@ -99,7 +114,7 @@ impl Evidence {
         for one in bulk::cut(&body).expect("the gateway has checked it") {
             let id = one.id.expect("a legal id").as_str().to_owned();
             let request = request_key(&format!("bulk-{receipt}"), &id);
-            self.dead_letters.insert(request, ((owner.clone(), id), Text(one.payload.to_owned())));
+            self.dead_letters.insert(request, ((owner.clone(), id), Text(one.payload.get().to_owned())));
         }
     }
 
@@ -140,12 +155,15 @@ const RECOVERED: &str = "recovered";
 /// Those of them whose last delivery ended with the consumer killed.
 const KILLED: &str = "recovered after a kill";
 
+/// Kills at a time when part of a bulk was stored, and another part was stored later.
+const HALF_STORED: &str = "with a bulk half stored";
+
 /// Kills of other functions than the consumer.
 const INTERRUPTED: [(&str, &str); 2] = [(RECORDER, "of the recorder"), (REDRIVE, "of redrives")];
 
 /// What else is counted: messages with a `202`, the bulks that some of them came in, how they
 /// ended, and kills.
-const COUNTS: [&str; 12] = [
+const COUNTS: [&str; 13] = [
     "accepted",
     "bulks",
     "stored",
@@ -156,6 +174,7 @@ const COUNTS: [&str; 12] = [
     KILLED,
     "queued",
     "kills",
+    HALF_STORED,
     INTERRUPTED[0].1,
     INTERRUPTED[1].1,
 ];
@@ -174,7 +193,8 @@ impl Account {
         let mut account = Self::default();
         account.add("accepted", evidence.accepted.len());
         account.add("bulks", evidence.bulks);
-        account.add("kills", evidence.random_kills + evidence.forced_kills);
+        account.add("kills", evidence.kills.len());
+        account.add(HALF_STORED, evidence.kills_with_half_stored_bulks());
         for (function, name) in INTERRUPTED {
             account.add(name, evidence.interrupted.get(function).copied().unwrap_or_default());
         }

@@ -59,8 +59,10 @@ async fn exhaust_deliveries(run: &Run) {
     run.table.always(Fault::Hang);
     let end = Instant::now() + Duration::from_secs(9);
     while run.plan.kills > 0 && Instant::now() < end {
-        let kills = run.processes(CONSUMER).into_iter().filter(|consumer| kill_process(*consumer)).count();
-        run.evidence().forced_kills += kills;
+        run.processes(CONSUMER)
+            .into_iter()
+            .filter(|consumer| kill_process(*consumer))
+            .for_each(|_| run.killed());
         sleep(Duration::from_millis(700)).await;
     }
 }
@@ -103,6 +105,7 @@ pub(crate) async fn kill_consumers(run: &Run, mut chance: Rng) {
         while !chance.choice(run.processes(CONSUMER)).is_some_and(kill_process) {
             sleep(Duration::from_millis(100)).await;
         }
+        run.killed();
         run.evidence().random_kills += 1;
     }
 }

@@ -12,6 +12,8 @@ use clap::Parser;
 use e2e::stack::{Caller, Found, Stack, processes_with, say};
 use fastrand::Rng;
 use fault_proxy::{Fault, FaultProxy};
+use intake_domain::state::milliseconds;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
@@ -148,6 +150,11 @@ impl Run {
         self.stack.message_count(&self.stack.at.dead_letter_queue_url).await
     }
 
+    /// Takes down that a consumer was killed.
+    pub(crate) fn killed(&self) {
+        self.evidence().kills.push(milliseconds(Timestamp::now()));
+    }
+
     /// Counts the messages in the queue, waiting and in flight, until `enough`, and prints how far the run is.
     async fn until(&self, doing: &str, mut enough: impl AsyncFnMut(usize) -> bool) {
         let (mut printed, mut changed, mut before) = (Instant::now(), Instant::now(), 0);
@@ -168,7 +175,7 @@ impl Run {
                 let dead_letters = self.dead_letters().await;
                 let evidence = self.evidence();
                 let (accepted, unconfirmed) = (evidence.accepted.len(), evidence.unconfirmed.len());
-                let kills = evidence.random_kills + evidence.forced_kills;
+                let kills = evidence.kills.len();
                 say(format_args!(
                     "{doing}: accepted {accepted}, requests without a 202 {unconfirmed}, queued {queued}, \
                      dead letters {dead_letters}, kills {kills}"

@@ -3,9 +3,12 @@
 //! Only its frame is checked here. Each message in it is valid or not by itself: an illegal id or an invalid payload
 //! affects no other message.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -47,14 +50,14 @@ pub struct BulkMessage<'a> {
     /// The id that the client gave it.
     pub id: Result<MessageId, InvalidMessageId>,
     /// Its payload as it was sent, byte for byte. It is JSON, but need not be a valid payload.
-    pub payload: &'a str,
+    pub payload: &'a RawValue,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Frame<'a> {
     #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
+    messages: Messages<'a>,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +69,8 @@ struct Element<'a> {
     payload: &'a RawValue,
 }
 
-/// Cuts a bulk into its messages, in their order.
+/// Cuts a bulk into its messages, in their order. The text is read once: nothing has to check again that a payload is
+/// JSON.
 ///
 /// # Errors
 /// [`InvalidBulk`] if the whole is no bulk, with the reason for the client.
@@ -74,40 +78,92 @@ pub fn cut(text: &str) -> Result<Vec<BulkMessage<'_>>, InvalidBulk> {
     if text.len() > MAX_BYTES {
         return Err(InvalidBulk::TooLarge { bytes: text.len() });
     }
-    let messages = object::<Frame<'_>>(text, "the body")?.messages;
+    if text.starts_with('\u{feff}') {
+        let place = "the body: it begins with a byte order mark (U+FEFF): send it without".to_owned();
+        return Err(InvalidBulk::NotBulk { place });
+    }
+    let Object(Frame { messages: Messages(messages) }) =
+        serde_json::from_str(text).map_err(|error| InvalidBulk::NotBulk { place: without_values(&error) })?;
     if !(1..=MAX_MESSAGES).contains(&messages.len()) {
         return Err(InvalidBulk::Count { count: messages.len() });
     }
-    messages.into_iter().enumerate().map(|(index, message)| cut_one(index, message)).collect()
+    Ok(messages)
 }
 
-fn cut_one(index: usize, message: &RawValue) -> Result<BulkMessage<'_>, InvalidBulk> {
-    let element: Element<'_> = object(message.get(), &format!("/messages/{index}"))?;
-    Ok(BulkMessage { id: MessageId::parse(element.id), payload: element.payload.get() })
-}
+/// What has to be an object: a type with named members could be read from an array as well, which is no bulk.
+struct Object<T>(T);
 
-/// Reads an object. A type with named members could be read from an array as well, which is no bulk.
-fn object<'a, T: Deserialize<'a>>(text: &'a str, place: &str) -> Result<T, InvalidBulk> {
-    let not_bulk = |what: String| InvalidBulk::NotBulk { place: format!("{place}: {what}") };
-    if text.starts_with('\u{feff}') {
-        return Err(not_bulk("it begins with a byte order mark (U+FEFF): send it without".to_owned()));
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(AN_OBJECT)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
     }
-    if !text.trim_ascii_start().starts_with('{') {
-        return Err(not_bulk("it is not an object".to_owned()));
-    }
-    serde_json::from_str(text).map_err(|error| not_bulk(without_values(&error)))
 }
 
-/// What is wrong, without what was sent: a name or a value may be long, or a secret.
+const AN_OBJECT: &str = "an object";
+
+/// The messages of a bulk. An error says which one it is about.
+struct Messages<'a>(Vec<BulkMessage<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Messages<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Messages<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of messages")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut messages = Vec::new();
+                let at = |index, error| A::Error::custom(format_args!("{PLACE}{index}: {error}"));
+                while let Some(Object(Element { id, payload })) =
+                    list.next_element().map_err(|error| at(messages.len(), error))?
+                {
+                    messages.push(BulkMessage { id: MessageId::parse(id), payload });
+                }
+                Ok(Messages(messages))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+const PLACE: &str = "/messages/";
+
+/// What is wrong and where, without what was sent: a name or a value may be long, or a secret.
 fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    let (place, text) = match text.split_once(": ") {
+        Some((place, text)) if place.starts_with(PLACE) => (place, text),
+        _ => ("the body", &*text),
+    };
     let known =
         ["missing field `id`", "missing field `payload`", "missing field `messages`", "duplicate field"];
-    let what = known.into_iter().find(|known| text.starts_with(known));
-    let what =
-        what.unwrap_or(if text.starts_with("unknown field") { "unknown member" } else { "it is not valid" });
+    let what = match known.into_iter().find(|known| text.starts_with(known)) {
+        Some(known) => known,
+        None if text.starts_with("unknown field") => "unknown member",
+        None if text.starts_with("invalid type") && text.contains(AN_OBJECT) => "it is not an object",
+        None => "it is not valid",
+    };
     let what = what.replace("field", "member").replace('`', "'");
-    format!("{what} (line {}, column {})", error.line(), error.column())
+    format!("{place}: {what} (line {}, column {})", error.line(), error.column())
 }
 
 #[cfg(test)]
@@ -128,8 +184,8 @@ mod tests {
         );
         let cut = cut(&text).expect("a bulk");
         assert_eq!(cut[0].id.as_ref().map(MessageId::as_str), Ok("a-1"));
-        assert_eq!(cut[0].payload, payload);
-        assert_eq!(cut[1].payload, "[]", "whether it is valid is decided message by message");
+        assert_eq!(cut[0].payload.get(), payload);
+        assert_eq!(cut[1].payload.get(), "[]", "whether it is valid is decided message by message");
     }
 
     #[test]
@@ -142,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_no_bulk_is_named() {
         for (text, expected) in [
-            ("", "the body: it is not an object"),
+            ("", "the body: it is not valid"),
             ("[]", "the body: it is not an object"),
             ("\u{feff}{}", "byte order mark"),
             ("{}", "missing member 'messages'"),
@@ -158,6 +214,11 @@ mod tests {
             ("{\"messages\":[],\"secret\":1}", "the body: unknown member"),
             ("{\"messages\":[{\"id\":\"a\",\"id\":\"a\",\"payload\":{}}]}", "/messages/0: duplicate member"),
             ("{\"messages\":[{\"id\":1,\"payload\":{}}]}", "/messages/0: it is not valid"),
+            ("{\"messages\":[{\"id\":\"a\",\"payload\":{\"secret\"}}]}", "/messages/0: it is not valid"),
+            (
+                "{\"messages\":[{\"id\":\"a\",\n\"payload\":{}},\n7]}",
+                "/messages/1: it is not an object (line 3, column 1)",
+            ),
             ("{\"messages\":[{\"id\":\"a\",\"payload\":{}}]} x", "the body: it is not valid"),
         ] {
             let reason = reason(text);

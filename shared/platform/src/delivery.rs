@@ -105,11 +105,11 @@ impl Delivery {
         let Self { request, incoming } = self;
         let is_held = effect.is_some_and(|effect| incoming.is_held_by_message(effect));
         // A redriven message already has `failed` under its receipt. The new outcome replaces it, because otherwise
-        // `failed` would show again when the message expires.
-        let is_redriven = !request.record_id.eq_ignore_ascii_case(request.receipt.as_str());
+        // `failed` would show again when the message expires. A client reads the outcomes of a bulk in one place,
+        // whatever its messages hold. The receipts of both are other texts than the record's id.
+        let is_receipt_of_record = request.record_id.eq_ignore_ascii_case(request.receipt.as_str());
         let is_duplicate = matches!(effect, Some(Effect::Duplicate(_)));
-        // A client reads the outcomes of a bulk in one place, whatever its messages hold.
-        let needs_keeping = is_redriven || !is_held || request.receipt.is_bulk();
+        let needs_keeping = !is_receipt_of_record || !is_held;
         Decided { request, outcome, is_duplicate, is_held, needs_keeping }
     }
 }

@@ -126,6 +126,22 @@ impl Metrics {
         }
     }
 
+    /// Adds the metrics of a part of the invocation.
+    pub fn extend(&mut self, part: Self) {
+        for (metric, values) in part.values {
+            let all = self.values.entry(metric).or_default();
+            all.extend(values);
+            if metric != Metric::TimeToStored {
+                *all = vec![all.iter().sum()];
+            }
+        }
+    }
+
+    /// How much has been counted.
+    pub fn counted(&self, metric: Metric) -> u64 {
+        self.values.get(&metric).into_iter().flatten().sum()
+    }
+
     /// Adds a value to a list.
     pub fn add(&mut self, metric: Metric, value: u64) {
         self.values.entry(metric).or_default().push(value);

@@ -262,7 +262,9 @@ fn log(settled: &[&Decided], summary: PushSummary) {
     for request in settled.chunk_by(|one, next| one.request.receipt == next.request.receipt) {
         let Decided { request: QueuedRequest { correlation_id, receipt, .. }, outcome, .. } = request[0];
         let correlation_id = correlation_id.as_deref();
-        let (receipt, outcome) = (receipt.as_str(), outcome.status.as_str());
+        // Those of a bulk may have different ones.
+        let outcome = (!receipt.is_bulk()).then(|| outcome.status.as_str());
+        let receipt = receipt.as_str();
         tracing::info!(correlation_id, receipt, outcome, pushed, gone, push_failed, push_skipped, "notified");
     }
 }

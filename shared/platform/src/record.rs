@@ -8,7 +8,9 @@ use std::{fmt, panic::catch_unwind};
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
 use intake_domain::{
     bulk,
-    message::{InvalidMessageId, MessageId, Owner, Payload, Receipt, Via, id_text, truncated},
+    message::{
+        InvalidMessageId, InvalidPayload, MessageId, Owner, Payload, Receipt, Via, id_text, truncated,
+    },
     state::{Content, Incoming},
 };
 use jiff::Timestamp;
@@ -133,7 +135,7 @@ fn deliveries(
     let body = record.body.as_deref().unwrap_or_default();
     let messages = match text("id") {
         _ if is_bulk => messages_of(body),
-        Some(id) => vec![message(MessageId::parse(id), body)],
+        Some(id) => vec![message(MessageId::parse(id), body, || Payload::parse(body))],
         None => return Err(Unattributed("it has no attribute 'id'")),
     };
 
@@ -163,7 +165,10 @@ fn deliveries(
 /// The messages of a bulk. What is no bulk is one message, without an id, that is rejected.
 fn messages_of(body: &str) -> Vec<(Result<MessageId, InvalidMessageId>, Content)> {
     match bulk::cut(body) {
-        Ok(messages) => messages.into_iter().map(|one| message(one.id, one.payload)).collect(),
+        Ok(messages) => messages
+            .into_iter()
+            .map(|one| message(one.id, one.payload.get(), || Payload::of_json(one.payload)))
+            .collect(),
         // Without the text: no item keeps it, because there is no message that it belongs to.
         Err(error) => {
             vec![(MessageId::parse(""), Content::Invalid { text: String::new(), reason: error.to_string() })]
@@ -175,9 +180,17 @@ fn messages_of(body: &str) -> Vec<(Result<MessageId, InvalidMessageId>, Content)
 fn message(
     id: Result<MessageId, InvalidMessageId>,
     text: &str,
+    payload: impl FnOnce() -> Result<Payload, InvalidPayload>,
 ) -> (Result<MessageId, InvalidMessageId>, Content) {
     let content = match &id {
-        Ok(_) => content(text),
+        Ok(_) => payload().map_or_else(
+            |error| {
+                // What is longer than a payload does not fit into an item either.
+                let text = truncated(text, Payload::MAX_BYTES).to_owned();
+                Content::Invalid { text, reason: error.to_string() }
+            },
+            Content::Valid,
+        ),
         // No item can have its key: of such a message only the outcome is kept, under its receipt.
         Err(error) => Content::Invalid { text: String::new(), reason: error.to_string() },
     };
@@ -193,17 +206,6 @@ fn number(record: &SqsMessage, name: &str) -> Option<i64> {
 fn text_of(attribute: &SqsMessageAttribute) -> Option<&str> {
     let is_text = attribute.data_type.as_deref() == Some("String");
     attribute.string_value.as_deref().filter(|_| is_text)
-}
-
-fn content(body: &str) -> Content {
-    match Payload::parse(body) {
-        Ok(payload) => Content::Valid(payload),
-        Err(error) => {
-            // What is longer than a payload does not fit into an item either.
-            let text = truncated(body, Payload::MAX_BYTES).to_owned();
-            Content::Invalid { text, reason: error.to_string() }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -243,6 +243,27 @@ fn after_the_faults_everything_is_notified() {
 }
 
 #[test]
+fn a_kill_counts_for_a_bulk_if_some_of_it_was_stored_before_and_some_after() {
+    let at = |receipt: &str, time: &str| {
+        with(found(receipt, "stored", Some(A)), |outcome| outcome.stored_at = Some(time.to_owned()))
+    };
+    let stored = [
+        at("bulk-1", "12:01"),
+        at("bulk-1", "12:03"),
+        at("bulk-2", "12:05"),
+        at("3", "12:00"),
+        at("3", "12:09"),
+    ];
+    let items = stored.into_iter().enumerate().map(|(number, item)| ((key().0, number.to_string()), item));
+    let evidence = Evidence {
+        items: items.collect(),
+        kills: ["12:00", "12:02", "12:02", "12:03", "12:04", "12:06"].map(str::to_owned).to_vec(),
+        ..Evidence::default()
+    };
+    assert_eq!(evidence.kills_with_half_stored_bulks(), 2);
+}
+
+#[test]
 fn a_run_has_to_exercise_what_it_is_for() {
     let account = |recovered: &[&str], ended: &[&str], random_kills, redrive_kills, plan| {
         let failed = found("1", "failed", Some(A));
@@ -253,7 +274,7 @@ fn a_run_has_to_exercise_what_it_is_for() {
             recovered,
             ended,
             random_kills,
-            forced_kills: 5,
+            kills: vec!["then".to_owned(); random_kills + 5],
             interrupted: [(RECORDER, 3), (REDRIVE, redrive_kills)].into(),
             ..evidence
         };
@@ -265,7 +286,7 @@ fn a_run_has_to_exercise_what_it_is_for() {
     assert_eq!(
         complete.to_string(),
         "accepted 2, bulks 0, stored 0, rejected 0, conflict 0, failed 2, recovered 2, recovered after a kill 1, queued 0, \
-         kills 7, of the recorder 3, of redrives 1, lost 0, altered 0, twice 0, delivered to the wrong owner 0, wrong outcome 0, not notified 0, \
+         kills 7, with a bulk half stored 0, of the recorder 3, of redrives 1, lost 0, altered 0, twice 0, delivered to the wrong owner 0, wrong outcome 0, not notified 0, \
          incomplete 0"
     );
     assert!(complete.findings.is_empty());

@@ -85,19 +85,39 @@ impl Payload {
         Ok(Self(text))
     }
 
+    /// The same for a text that is known to be JSON, because it was cut out of one.
+    ///
+    /// # Errors
+    /// [`InvalidPayload`], with the reason for the client.
+    pub fn of_json(json: &RawValue) -> Result<Self, InvalidPayload> {
+        Self::check_json(json)?;
+        #[cfg(message_schema)]
+        schema::check(json.get(), &schema::OF_MESSAGES)?;
+        Ok(Self(json.get().to_owned()))
+    }
+
     fn check(text: &str) -> Result<(), InvalidPayload> {
         if text.trim_ascii().is_empty() {
             return Err(InvalidPayload::Empty);
         }
-        if text.len() > Self::MAX_BYTES {
-            return Err(InvalidPayload::TooLarge { bytes: text.len() });
-        }
+        Self::check_size(text)?;
         if text.starts_with('\u{feff}') {
             return Err(InvalidPayload::ByteOrderMark);
         }
-        let value: &RawValue = serde_json::from_str(text)
+        let json: &RawValue = serde_json::from_str(text)
             .map_err(|error| InvalidPayload::NotJson { line: error.line(), column: error.column() })?;
-        if !value.get().starts_with('{') {
+        Self::check_json(json)
+    }
+
+    fn check_size(text: &str) -> Result<(), InvalidPayload> {
+        let bytes = text.len();
+        if bytes > Self::MAX_BYTES { Err(InvalidPayload::TooLarge { bytes }) } else { Ok(()) }
+    }
+
+    fn check_json(json: &RawValue) -> Result<(), InvalidPayload> {
+        let text = json.get();
+        Self::check_size(text)?;
+        if !text.starts_with('{') {
             return Err(InvalidPayload::NotObject);
         }
         // API Gateway has replaced the invalid bytes by now ("Working with binary media types for REST APIs").
@@ -108,7 +128,7 @@ impl Payload {
         if opening_brackets(text) > Self::MAX_DEPTH && depth(text) > Self::MAX_DEPTH {
             return Err(InvalidPayload::TooDeep);
         }
-        if value.get()[1..].trim_ascii_start().starts_with('}') {
+        if text[1..].trim_ascii_start().starts_with('}') {
             return Err(InvalidPayload::NoMembers);
         }
         match json::repeated_name(text, Self::MAX_POINTER_BYTES) {

@@ -206,15 +206,18 @@ impl Messages {
         incoming: &Incoming,
         now: Timestamp,
     ) -> Result<BatchStatementRequest, TableError> {
+        let mut statement = format!("INSERT INTO \"{}\" VALUE {{", self.table);
+        let mut parameters = Vec::new();
         // What clients sent goes into parameters, never into the text of a statement. `VALUE ?` with a whole item is
         // not accepted, so the attributes are named one by one.
-        let (names, values): (Vec<_>, Vec<_>) = self.item(incoming, now)?.into_iter().unzip();
-        let names: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
-        BatchStatementRequest::builder()
-            .statement(format!("INSERT INTO \"{}\" VALUE {{{}}}", self.table, names.join(", ")))
-            .set_parameters(Some(values))
-            .build()
-            .map_err(TableError::not_built)
+        for (name, value) in self.item(incoming, now)? {
+            let separator = if parameters.is_empty() { "'" } else { ", '" };
+            [separator, &name, "': ?"].into_iter().for_each(|part| statement.push_str(part));
+            parameters.push(value);
+        }
+        statement.push('}');
+        let request = BatchStatementRequest::builder().statement(statement).set_parameters(Some(parameters));
+        request.build().map_err(TableError::not_built)
     }
 
     /// The item that an incoming message becomes.

@@ -107,14 +107,12 @@ fn twice<'a>(names: &mut [Cow<'a, [u8]>]) -> Option<Cow<'a, [u8]>> {
 fn string_at(bytes: &[u8], start: usize) -> Option<(&[u8], bool)> {
     let (mut end, mut has_escapes) = (start, false);
     loop {
-        match bytes.get(end)? {
-            b'"' => return Some((&bytes[start..end], has_escapes)),
-            b'\\' => {
-                has_escapes = true;
-                end += 2;
-            }
-            _ => end += 1,
+        end += bytes.get(end..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        if bytes[end] == b'"' {
+            return Some((&bytes[start..end], has_escapes));
         }
+        has_escapes = true;
+        end += 2;
     }
 }
 
