@@ -3,7 +3,7 @@
 import { curl, problem } from "./api.js";
 import { byId, clock, duration, element } from "./dom.js";
 import { WAY_NAMES } from "./messages.js";
-import { pathOf } from "./sending.js";
+import { requestOf } from "./sending.js";
 
 /** A body with line breaks, if it is JSON. */
 const pretty = ({ json, text }) => (json === null ? text : JSON.stringify(json, null, 2));
@@ -13,7 +13,7 @@ const code = (text) => element("pre", { tabIndex: 0 }, text);
 /** A response as it is: status, the headers that a script may read, body. */
 export function responseView(response) {
   if (!response) return element("p", {}, "No response yet.");
-  const shown = ["content-type", "retry-after", "x-amz-apigw-id"].filter((name) => response.headers[name]);
+  const shown = ["retry-after", "x-amz-apigw-id"].filter((name) => response.headers[name]);
   const head = [
     `HTTP ${response.status || "– no response"}`,
     ...shown.map((name) => `${name}: ${response.headers[name]}`),
@@ -42,7 +42,32 @@ function copyButton(name, text) {
   return button;
 }
 
-/** The times of a message, each with how long after it was offered. */
+/** The responses to a request, and what its messages ended as. */
+export function outcomeView(bulk, open) {
+  const [message] = bulk;
+  const { attempts, way, dueAt } = message;
+  const statuses = [...new Set(bulk.map(({ status }) => status))];
+  const counts = statuses.map((status) => {
+    const number = bulk.filter((message) => message.status === status).length;
+    return bulk.length === 1 ? status : `${number} ${status}`;
+  });
+  const button = element("button", { type: "button", class: "link" }, "Open");
+  button.addEventListener("click", () => open(message));
+  const code = attempts.at(-1)?.response?.status || "–";
+  const at = Math.max(...bulk.map(({ notifiedAt }) => notifiedAt ?? 0));
+  const known = way === "queue" ? bulk.filter(({ outcome }) => outcome) : [];
+  const outcomes = known.map(({ id, status, outcome: { payload, ...rest } }) => ({ id, status, ...rest }));
+  return element(
+    "div",
+    { class: way },
+    element("h3", {}, `${WAY_NAMES[way]}: ${bulk.length === 1 ? message.id : `${bulk.length} messages`} `, button),
+    element("p", {}, element("b", {}, `${code} → ${counts.join(", ")}`), at ? `, notified after ${duration(at - dueAt)}` : ""),
+    responseView(attempts.at(-1)?.response),
+    outcomes.length ? code(JSON.stringify(bulk.length === 1 ? outcomes[0] : outcomes, null, 2)) : null,
+  );
+}
+
+/** The times of a message, each with how long after it was due. */
 function trace(message) {
   const steps = [];
   const step = (at, what, kind = "") => at && steps.push({ at, what, kind });
@@ -55,16 +80,13 @@ function trace(message) {
     );
     if (retryAt) steps.at(-1).what += `, to be repeated in ${duration(retryAt - respondedAt)}`;
   });
-  step(
-    message.storedAt,
-    message.storedAt < message.offeredAt - 2000 ? "stored, by an earlier request" : "stored (clock of the stack)",
-    "good",
-  );
+  const isOwn = message.shownAt === message.storedAt;
+  step(message.storedAt, isOwn ? "stored (clock of the stack)" : "stored, by an earlier request", "good");
   for (const { at, event } of message.events) step(at, `notified: ${event.type}`);
   for (const { at, response } of message.lookUps)
     step(at, `looked up: ${response.json?.status ?? response.status}`);
   steps.sort((one, other) => one.at - other.at);
-  const start = message.offeredAt;
+  const start = message.dueAt;
   const total = Math.max(...steps.map(({ at }) => at - start), 1);
   return element(
     "ol",
@@ -73,7 +95,7 @@ function trace(message) {
       "li",
       {},
       element("time", {}, clock(start)),
-      element("span", {}, "offered"),
+      element("span", {}, "due"),
       element("meter", { value: 0, "aria-hidden": "true" }),
     ),
     steps.map(({ at, what, kind }) =>
@@ -131,7 +153,8 @@ export class Details {
       button.addEventListener("click", run);
       return button;
     };
-    const command = curl("PUT", pathOf(message), message.text);
+    const { method, path, body } = requestOf(message.bulk);
+    const command = curl(method, path, body);
     const reason = message.outcome?.reason;
     const lookUp = message.lookUps.at(-1);
     const section = (title, ...content) => element("section", {}, element("h3", {}, title), content);
@@ -140,6 +163,7 @@ export class Details {
         "p",
         {},
         `${WAY_NAMES[message.way]}, owner ${message.owner}`,
+        message.bulk.length > 1 ? `, one of ${message.bulk.length} in its request` : "",
         message.receipt ? `, receipt ${message.receipt}` : "",
       ),
       reason ? element("p", { class: "fault" }, reason) : null,

@@ -3,13 +3,15 @@
 import { clock, count, duration, element, setText } from "./dom.js";
 import { WAY_NAMES } from "./messages.js";
 
+/** Of the headings, too. */
 const ROW_HEIGHT = 30;
+const COLUMNS = ["id", "design", "status", "due", "response", "stored"];
 /** Rows beyond each edge, so that scrolling shows no gaps. */
 const SPARE_ROWS = 6;
 
 export class List {
   #box;
-  #space = element("div", { class: "space", role: "presentation" });
+  #space = element("div", { class: "space", role: "rowgroup" });
   #rows = new Map();
   #shown = [];
   #active = null;
@@ -18,11 +20,14 @@ export class List {
   constructor(box, onOpen) {
     this.#box = box;
     this.#onOpen = onOpen;
-    box.append(this.#space);
+    const head = COLUMNS.map((name) => element("span", { role: "columnheader" }, name));
+    box.append(element("div", { role: "row", class: "columns", "aria-rowindex": 1 }, head), this.#space);
     box.addEventListener("scroll", () => this.#render());
     box.addEventListener("keydown", (event) => this.#press(event));
+    // So that a screen reader has something to read, and the first row is where arrows begin.
+    box.addEventListener("focus", () => this.#active === null && this.#shown.length > 0 && this.#activate(0));
     box.addEventListener("click", ({ target }) => {
-      const row = target.closest("[role=option]");
+      const row = target.closest(".space > *");
       if (row) this.#open(row.message);
     });
     new ResizeObserver(() => this.#render()).observe(box);
@@ -44,6 +49,7 @@ export class List {
   #render() {
     const { scrollTop, clientHeight } = this.#box;
     const from = Math.max(Math.floor(scrollTop / ROW_HEIGHT) - SPARE_ROWS, 0);
+    this.#box.setAttribute("aria-rowcount", this.#shown.length + 1);
     const to = Math.min(Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT) + SPARE_ROWS, this.#shown.length);
     const old = this.#rows;
     this.#rows = new Map();
@@ -53,8 +59,7 @@ export class List {
       old.delete(message);
       this.#rows.set(message, row);
       row.style.transform = `translateY(${place * ROW_HEIGHT}px)`;
-      row.setAttribute("aria-posinset", place + 1);
-      row.setAttribute("aria-setsize", this.#shown.length);
+      row.setAttribute("aria-rowindex", place + 2);
       this.#update(row, message);
     }
     for (const row of old.values()) row.remove();
@@ -64,38 +69,32 @@ export class List {
   }
 
   #row(message) {
-    const cells = Array.from({ length: 6 }, () => element("span"));
-    const row = element("div", { role: "option", id: `message-${message.number}` }, cells);
+    const cells = COLUMNS.map(() => element("span", { role: "gridcell" }));
+    const row = element("div", { role: "row", id: `message-${message.number}` }, cells);
     row.message = message;
     setText(cells[0], message.id);
     cells[0].title = message.id;
     setText(cells[1], WAY_NAMES[message.way]);
-    setText(cells[3], clock(message.offeredAt));
+    cells[1].className = `design ${message.way}`;
+    setText(cells[3], clock(message.dueAt));
     this.#space.append(row);
     return row;
   }
 
   #update(row, message) {
     const [, , status, , response, stored] = row.children;
-    const last = message.attempts.at(-1)?.response;
-    const code = last?.status ? ` ${last.status}` : "";
-    setText(status, message.status === "error" ? `error${code}` : message.status);
-    status.className = `status ${message.status}`;
-    const { offeredAt, respondedAt, storedAt } = message;
-    setText(response, respondedAt === null ? "" : duration(respondedAt - offeredAt));
-    setText(
-      stored,
-      storedAt === null
-        ? ""
-        : storedAt < offeredAt - 2000
-          ? "before"
-          : duration(Math.max(storedAt - offeredAt, 0)),
-    );
+    const code = message.attempts.at(-1)?.response?.status;
+    setText(status, message.status === "not accepted" ? `not accepted ${code || ""}` : message.status);
+    status.className = "status";
+    status.dataset.status = message.status;
+    const { dueAt, respondedAt, storedAt } = message;
+    setText(response, respondedAt === null ? "" : duration(respondedAt - dueAt));
+    setText(stored, storedAt === null ? "" : message.shownAt === storedAt ? duration(storedAt - dueAt) : "before");
     row.setAttribute("aria-selected", message === this.#active);
   }
 
   #press(event) {
-    const page = Math.max(Math.floor(this.#box.clientHeight / ROW_HEIGHT) - 1, 1);
+    const page = Math.max(Math.floor(this.#box.clientHeight / ROW_HEIGHT) - 2, 1);
     const place = this.#shown.indexOf(this.#active);
     const last = this.#shown.length - 1;
     const target = {
@@ -116,8 +115,9 @@ export class List {
     this.#active = this.#shown[place];
     const top = place * ROW_HEIGHT;
     const { scrollTop, clientHeight } = this.#box;
+    const bottom = top + 2 * ROW_HEIGHT - clientHeight;
     if (top < scrollTop) this.#box.scrollTop = top;
-    else if (top + ROW_HEIGHT > scrollTop + clientHeight) this.#box.scrollTop = top + ROW_HEIGHT - clientHeight;
+    else if (bottom > scrollTop) this.#box.scrollTop = bottom;
     this.#render();
   }
 

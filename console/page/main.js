@@ -1,12 +1,13 @@
 // The page: what the parts have to do with each other.
 
 import { isLegalId, ownerOf, payloadFault } from "./api.js";
-import { Details, responseView } from "./details.js";
+import { Details, outcomeView, responseView } from "./details.js";
 import { announce, byId, count, element, now, setText, size } from "./dom.js";
 import { Flow } from "./flow.js";
+import { Guide } from "./guide.js";
 import { Intake } from "./intake.js";
 import { List, shownText } from "./list.js";
-import { Messages, STATUSES, WAYS, WAY_NAMES } from "./messages.js";
+import { Messages, STATUSES, WAYS, isOpen } from "./messages.js";
 import { Operator, call } from "./operator.js";
 import { Burst, Sender } from "./sending.js";
 
@@ -14,24 +15,34 @@ const LOOK_UP_INTERVAL_MS = 5_000;
 
 // In the fragment, which no request and no log shows.
 const key = new URLSearchParams(location.hash.slice(1)).get("key");
-const messages = new Messages();
 /** By owner: the client, and whether its token was denied. */
 const sessions = new Map();
 let owner = null;
 let burst = null;
 
 const config = await (await fetch("config.json", { cache: "no-store" })).json();
+const messages = new Messages(config.clockToleranceMs);
 const canMint = config.canMint && key !== null;
 const sender = new Sender(messages, config, (name) => sessions.get(name).intake, noteDenied);
 const flow = new Flow(messages);
 const details = new Details({
   lookUp: async (message) => sender.lookUp(message),
   edit: (message) => {
+    byId("one-bulk").value = 1;
     fill(message.id, message.text, message.way);
+    byId("one").parentElement.open = true;
     byId("payload").focus();
   },
 });
 const list = new List(byId("list"), (message) => details.open(message));
+
+/** Why a message failed, as its owner learns it. */
+async function reasonOf(name, id, receipt) {
+  await ensureSessions([name]);
+  const path = receipt.startsWith("bulk-") ? `/receipts/${receipt}` : `/messages/${id}?receipt=${receipt}`;
+  const found = (await sender.get(name, path)).json;
+  return [found, ...(found?.outcomes ?? [])].find((one) => one?.reason)?.reason;
+}
 
 // Owners and their clients
 
@@ -39,7 +50,7 @@ const list = new List(byId("list"), (message) => details.open(message));
 function begin(name, token) {
   sessions.get(name)?.intake.close();
   const intake = new Intake({
-    url: config.httpUrls.queue[0],
+    url: config.httpUrl,
     webSocketUrl: config.webSocketUrl,
     token,
     onEvents: (events) => events.forEach((event) => messages.notify(event)),
@@ -145,15 +156,22 @@ byId("mint").addEventListener("click", async () => {
   byId("access").open = false;
 });
 
-// One message
+// One message, or a bulk
 
 const newId = () => `order-${crypto.randomUUID().slice(0, 8)}`;
+/** What the examples start from: the message as a person wrote it, how it was sent, and its requests. */
+let original = null;
+/** The requests of which the responses are shown. */
+let shownBulks = [];
+
+const written = () => ({ id: byId("id").value, text: byId("payload").value, number: byId("one-bulk").valueAsNumber });
 
 function fill(id, text, way = null) {
   byId("id").value = id;
   byId("payload").value = text;
   if (way) document.querySelector(`#one [name=way][value=${way}]`).checked = true;
   check();
+  original = null;
 }
 
 /** What is chosen between the designs. */
@@ -163,18 +181,16 @@ function waysOf(name) {
 }
 
 /** Ids belong to the owner, not to a design: sent by both, one message would be the other's duplicate. */
-const idFor = (way, ways) => byId("id").value + (ways.length > 1 && way === "queue" ? "-q" : "");
+const idFor = (id, way, ways) => id + (ways.length > 1 && way === "queue" ? "-q" : "");
 
 function check() {
-  const id = byId("id").value;
-  const text = byId("payload").value;
+  const { id, text, number } = written();
   const fault = payloadFault(text);
+  const through = waysOf("way").length > 1 ? `Through the queue: ${idFor(id, "queue", WAYS)}` : "Both designs share your ids.";
   show(
     "id-check",
     isLegalId(id) ? null : "Not legal: an id is 1 to 64 of A–Z a–z 0–9 _ -",
-    waysOf("way").length > 1
-      ? `Through the queue: ${idFor("queue", WAYS)}`
-      : "Both designs share your ids: the same id is the same message.",
+    number > 1 ? `${through} Ids end in -1 to -${number}.` : through,
   );
   show("payload-check", fault, `A JSON object of ${size(new TextEncoder().encode(text).length)}.`);
   function show(id, wrong, fine) {
@@ -183,25 +199,15 @@ function check() {
   }
 }
 
-async function sendOne() {
+/** Sends a message by the chosen designs, and resolves to the requests once each has a response. */
+async function sendOne({ id, text, number }) {
   const ways = waysOf("way");
-  const text = byId("payload").value;
-  if (byId("id").value === "") return byId("id").focus();
-  if (!(await hasSession())) return;
-  const sent = await Promise.all(ways.map((way) => sender.send(way, owner, idFor(way, ways), text)));
-  showResponses(
-    sent.map((message) => {
-      const { response } = message.attempts.at(-1);
-      const button = element("button", { type: "button", class: "link" }, "Open");
-      button.addEventListener("click", () => details.open(message));
-      return element(
-        "div",
-        {},
-        element("h3", {}, `${WAY_NAMES[message.way]}: ${message.id} `, button),
-        responseView(response),
-      );
-    }),
-  );
+  if (!(await hasSession())) return [];
+  const entries = (id) =>
+    number === 1 ? [{ id, text }] : Array.from({ length: number }, (_, at) => ({ id: `${id}-${at + 1}`, text }));
+  shownBulks = await Promise.all(ways.map((way) => sender.send(way, owner, entries(idFor(id, way, ways)))));
+  showOutcomes();
+  return shownBulks;
 }
 
 /** Whether there is a client of the owner; if not, the page says why. */
@@ -210,6 +216,7 @@ async function hasSession() {
     await ensureSessions([owner]);
     return true;
   } catch (error) {
+    shownBulks = [];
     showResponses([element("p", { class: "fault" }, error.message)]);
     return false;
   }
@@ -219,36 +226,60 @@ function showResponses(parts) {
   byId("responses").replaceChildren(...parts);
 }
 
+/** What was sent last: the responses, and what became of them. */
+function showOutcomes() {
+  if (shownBulks.length === 0) return;
+  showResponses(shownBulks.map((bulk) => outcomeView(bulk, (message) => details.open(message))));
+}
+
 const EXAMPLES = {
-  same: () => {},
-  other: () => (byId("payload").value = JSON.stringify({ item: "another", at: Date.now() })),
-  invalid: () => (byId("payload").value = "[1, 2]"),
-  illegal: () => (byId("id").value = "not legal!"),
+  same: {},
+  other: { text: () => JSON.stringify({ item: "another", at: now() }) },
+  invalid: { text: () => "[1, 2]" },
+  illegal: { id: () => "not legal!" },
 };
+
+function sendOriginal() {
+  original = { ...written(), way: waysOf("way").join() };
+  original.sent = sendOne(original);
+}
+
+/** Each example starts from the message as it was written, which is settled before. */
+async function tryExample({ id, text }) {
+  if (!byId("one").reportValidity()) return;
+  if (original?.way !== waysOf("way").join()) sendOriginal();
+  const start = original;
+  const sent = (await start.sent).flat();
+  while (start === original && sent.some(isOpen)) await new Promise((resolve) => setTimeout(resolve, 50));
+  byId("id").value = id?.() ?? start.id;
+  byId("payload").value = text?.() ?? start.text;
+  check();
+  await sendOne(written());
+}
 
 byId("one").addEventListener("submit", (event) => {
   event.preventDefault();
-  sendOne();
+  sendOriginal();
 });
-byId("one").addEventListener("input", check);
+byId("one").addEventListener("input", () => {
+  original = null;
+  check();
+});
 byId("new-id").addEventListener("click", () => fill(newId(), byId("payload").value));
 byId("look-up").addEventListener("click", async () => {
   if (!(await hasSession())) return;
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
+  shownBulks = [];
   showResponses([element("div", {}, element("h3", {}, "The message under this id"), responseView(response))]);
 });
-for (const button of document.querySelectorAll("[data-example]")) {
-  button.addEventListener("click", () => {
-    EXAMPLES[button.dataset.example]();
-    check();
-    sendOne();
-  });
-}
+for (const button of document.querySelectorAll("[data-example]"))
+  button.addEventListener("click", () => tryExample(EXAMPLES[button.dataset.example]));
 
 // A burst
 
-byId("burst").addEventListener("submit", async (event) => {
-  event.preventDefault();
+/** Begins a burst as the form says, with `plan` filled in first. Rejects if an owner has no token. */
+async function startBurst(plan = {}) {
+  for (const [name, value] of Object.entries(plan)) byId(`burst-${name}`).value = value;
   const owners = [
     ...new Set(
       byId("burst-owners")
@@ -256,33 +287,37 @@ byId("burst").addEventListener("submit", async (event) => {
         .filter(Boolean),
     ),
   ];
-  try {
-    await ensureSessions(owners);
-  } catch (error) {
-    return setText(byId("burst-state"), error.message);
-  }
+  await ensureSessions(owners);
   burst?.stop();
-  burst = new Burst(
-    {
-      ways: waysOf("burst-way"),
-      number: byId("burst-number").valueAsNumber,
-      rate: byId("burst-rate").valueAsNumber,
-      bytes: byId("burst-bytes").valueAsNumber,
-      retry: byId("burst-retry").checked,
-      owners,
-    },
-    sender,
+  const [number, rate, bulk, bytes] = ["number", "rate", "bulk", "bytes"].map(
+    (name) => byId(`burst-${name}`).valueAsNumber,
   );
+  const retry = byId("burst-retry").checked;
+  return (burst = new Burst({ ways: waysOf("burst-way"), number, rate, bulk, bytes, retry, owners }, sender));
+}
+
+byId("burst").addEventListener("submit", (event) => {
+  event.preventDefault();
+  startBurst().catch((error) => setText(byId("burst-state"), error.message));
 });
 byId("burst-stop").addEventListener("click", () => burst?.stop());
 
+/** What the guided demo sends is what the form says, so that a person can go on from there. */
+async function startDemo(plan) {
+  byId("burst").parentElement.open = true;
+  document.querySelector("[name=burst-way][value=both]").checked = true;
+  byId("burst-retry").checked = false;
+  return startBurst({ ...plan, bytes: 200, owners: byId("burst-owners").value || owner || "" });
+}
+
 function showBurst() {
   if (!burst) return;
-  const { offered, responded, total, sending } = burst;
+  const { offered, total, sending } = burst;
+  const responded = burst.messages.length;
   byId("burst-progress").value = offered / total;
   byId("burst-stop").disabled = !sending;
   const state = sending ? "sending" : responded < offered ? "waiting" : offered < total ? "stopped" : "done";
-  const text = `${count(offered)} of ${count(total)} offered, ${count(responded)} with a response: ${state}.`;
+  const text = `${count(offered)} of ${count(total)} due, ${count(responded)} with a response: ${state}.`;
   setText(byId("burst-state"), text);
   if (state === "done" && !burst.announced) {
     burst.announced = true;
@@ -330,6 +365,7 @@ function frame() {
     shownVersion = messages.version;
     flow.showCounts();
     showList();
+    showOutcomes();
     details.update();
   }
   showBurst();
@@ -352,20 +388,22 @@ document.title = `Intake – ${config.stack}`;
 setText(byId("access-help"), config.tokenHelp);
 byId("mint").hidden = !canMint;
 fill(newId(), JSON.stringify({ item: "book" }));
-if (config.operator && key !== null) {
-  new Operator(messages, key);
-} else {
-  byId("operator-absent").hidden = false;
-  setText(
-    byId("operator-absent"),
-    config.operator
-      ? "Open the address that `cargo xtask up` printed: its end lets this page operate the stack."
-      : config.operatorAbsent,
-  );
-}
+const operator = config.operator && key !== null ? new Operator(messages, key, reasonOf) : null;
+const withoutKey =
+  "This page can neither send nor operate: it lacks its key. Open the whole address that the terminal shows, with its end #key=….";
+const advice = key === null && config.needsKey ? withoutKey : config.advice;
+setText(byId("advice"), advice ?? "");
+byId("advice").hidden = !advice;
 if (canMint) owner = await mint(config.owner);
 else byId("access").open = true;
 byId("burst-owners").value = owner ?? "";
+new Guide({
+  operator,
+  start: startDemo,
+  complete: async (sent) => {
+    for (const message of sent) if (message.status === "stored" && message.storedAt === null) await sender.lookUp(message);
+  },
+});
 document.body.dataset.ready = "true";
 // For whoever wants to look closer, and for the tests.
 window.intake = { messages, sessions };

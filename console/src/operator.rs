@@ -4,11 +4,10 @@ use std::{
     fs,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use fault_proxy::{Capacity, Fault, FaultProxy};
-use jiff::Timestamp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -19,42 +18,68 @@ use tokio::time::sleep;
 
 use crate::{Error, Local};
 
-/// The logical id of the consumer in template.yaml, which CloudFormation puts into its name.
+/// Logical ids in template.yaml, which CloudFormation puts into the names of functions.
 const CONSUMER: &str = "QueueConsumerFunction";
+const SYNC_INSERT: &str = "SyncInsertFunction";
 
 /// The logical id of the function that redrives.
 const REDRIVE: &str = "RedriveFunction";
 
+/// The operations that write messages.
+const WRITES: [&str; 2] = ["PutItem", "BatchExecuteStatement"];
+
 pub(crate) struct Operator {
     local: Local,
     http: reqwest::Client,
-    proxy: Arc<FaultProxy>,
+    databases: Arc<Databases>,
     switches: Arc<Mutex<Switches>>,
+}
+
+/// Proxies before the one database: each design has one of the chosen capacity to itself. If both shared it, the one
+/// that asks more often would take it from the other.
+struct Databases {
+    sync: FaultProxy,
+    /// Also of the functions that serve both designs, which write no messages.
+    queue: FaultProxy,
+}
+
+impl Databases {
+    fn each(&self) -> [&FaultProxy; 2] {
+        [&self.sync, &self.queue]
+    }
+
+    fn always(&self, fault: Fault) {
+        for database in self.each() {
+            database.always(fault);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Switches {
     units_per_second: Option<f64>,
     outage_until: Option<Instant>,
-    /// Since the start.
-    requests: usize,
-    throttled: usize,
+    /// Since the start, of each design.
+    write_requests: [usize; 2],
 }
 
 impl Operator {
-    /// Puts a proxy between the functions of a stack and its database.
+    /// Puts the proxies between the functions of a stack and its database.
     pub(crate) async fn of(local: &Local, database: SocketAddr) -> Result<Self, Error> {
         let operator = Self {
             local: local.clone(),
             http: fault_proxy::http_client(),
-            proxy: Arc::new(FaultProxy::before(database).await),
+            databases: Arc::new(Databases {
+                sync: FaultProxy::before(database).await,
+                queue: FaultProxy::before(database).await,
+            }),
             switches: Arc::default(),
         };
         operator.redirect().await?;
         Ok(operator)
     }
 
-    /// Makes every function that uses the tables reach them through the proxy.
+    /// Makes every function that uses the tables reach them through its proxy.
     async fn redirect(&self) -> Result<(), Error> {
         let functions = self.lambda(Method::GET, "/2015-03-31/functions/", None).await?;
         for function in functions["Functions"].as_array().into_iter().flatten() {
@@ -62,7 +87,9 @@ impl Operator {
             let uses_tables =
                 ["MESSAGES_TABLE", "CONNECTIONS_TABLE"].iter().any(|name| variables.get(name).is_some());
             let Some(name) = function["FunctionName"].as_str().filter(|_| uses_tables) else { continue };
-            variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(self.proxy.url());
+            let Databases { sync, queue } = &*self.databases;
+            let database = if name.contains(SYNC_INSERT) { sync } else { queue };
+            variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(database.url());
             let path = format!("/2015-03-31/functions/{name}/configuration");
             let change = json!({ "Environment": { "Variables": variables } });
             self.lambda(Method::PUT, &path, Some(&change)).await?;
@@ -74,27 +101,28 @@ impl Operator {
     pub(crate) async fn state(&self) -> Result<Value, Error> {
         let [waiting, delivered, _] = self.attributes(&self.local.queue_url).await?;
         let [dead, hidden, _] = self.attributes(&self.local.dead_letter_queue_url).await?;
-        let usage = self.proxy.take_usage();
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
-        switches.requests += usage.requests.values().sum::<usize>();
-        switches.throttled += usage.throttled_requests + usage.throttled_statements;
+        for (database, requests) in self.databases.each().into_iter().zip(&mut switches.write_requests) {
+            let usage = database.take_usage();
+            *requests += WRITES.iter().filter_map(|operation| usage.requests.get(*operation)).sum::<usize>();
+        }
+        let [sync, queue] = switches.write_requests;
         let outage = switches.outage_until.map(|until| until.saturating_duration_since(Instant::now()));
         Ok(json!({
-            "at": u64::try_from(at).unwrap_or(u64::MAX),
             "queue": { "waiting": waiting, "delivered": delivered },
             // The recorder hides dead letters while it looks at them.
             "deadLetters": dead + hidden,
-            "databaseRequests": switches.requests,
-            "databaseThrottled": switches.throttled,
+            "writeRequests": { "sync": sync, "queue": queue },
             "unitsPerSecond": switches.units_per_second,
             "outageMs": outage.map_or(0, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         }))
     }
 
-    /// From now on, the table of messages has this capacity, in write and in read units; or no limit.
+    /// From now on, the table of messages has this capacity for each design, in write units; or no limit.
     pub(crate) fn limit(&self, units_per_second: Option<f64>) {
-        self.proxy.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
+        for database in self.databases.each() {
+            database.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
+        }
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).units_per_second = units_per_second;
     }
 
@@ -102,27 +130,27 @@ impl Operator {
     pub(crate) fn begin_outage(&self, length: Duration) {
         let until = Instant::now() + length;
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = Some(until);
-        self.proxy.always(Fault::ServerError);
-        let (proxy, switches) = (Arc::clone(&self.proxy), Arc::clone(&self.switches));
+        self.databases.always(Fault::ServerError);
+        let (databases, switches) = (Arc::clone(&self.databases), Arc::clone(&self.switches));
         tokio::spawn(async move {
             sleep(length).await;
             let mut switches = switches.lock().unwrap_or_else(PoisonError::into_inner);
             // Unless another one has begun meanwhile.
             if switches.outage_until == Some(until) {
                 switches.outage_until = None;
-                proxy.always(Fault::None);
+                databases.always(Fault::None);
             }
         });
     }
 
     pub(crate) fn end_outage(&self) {
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = None;
-        self.proxy.always(Fault::None);
+        self.databases.always(Fault::None);
     }
 
     /// Kills a process of the consumer, at random, as if its machine was lost.
     pub(crate) async fn kill_consumer(&self) -> Result<Value, Error> {
-        let consumers = consumers(&self.proxy.url());
+        let consumers = consumers(&self.databases.queue.url());
         let killed =
             fastrand::choice(consumers).filter(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok());
         let [_, _, visibility] = self.attributes(&self.local.queue_url).await?;
@@ -133,17 +161,7 @@ impl Operator {
     pub(crate) async fn dead_letters(&self) -> Result<Value, Error> {
         let report = self.invoke_redrive(&json!({ "dryRun": true })).await?;
         let letters = ["moved", "left"].into_iter().filter_map(|list| report[list].as_array()).flatten();
-        let now = Timestamp::now().as_millisecond();
-        let line = |letter: &Value| {
-            let received_at: Option<Timestamp> = letter["receivedAt"].as_str().and_then(|at| at.parse().ok());
-            json!({
-                "id": letter["id"],
-                "owner": letter["owner"],
-                "receipt": letter["receipt"],
-                "ageMs": received_at.map(|at| (now - at.as_millisecond()).max(0)),
-            })
-        };
-        Ok(letters.map(line).collect())
+        Ok(letters.cloned().collect())
     }
 
     /// Moves the dead letters back into the queue.

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::{Description, Error, operator::Operator, relay};
 
 /// The files of the page, from its folder, with their types. Nothing else is served.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     // The client of the API: the page is one of its users.
     ("../../client/intake.js", JAVASCRIPT),
     ("index.html", "text/html; charset=utf-8"),
@@ -36,6 +36,7 @@ const FILES: [(&str, &str); 14] = [
     ("details.js", JAVASCRIPT),
     ("dom.js", JAVASCRIPT),
     ("flow.js", JAVASCRIPT),
+    ("guide.js", JAVASCRIPT),
     ("list.js", JAVASCRIPT),
     ("main.js", JAVASCRIPT),
     ("messages.js", JAVASCRIPT),
@@ -127,7 +128,8 @@ impl Server {
 
     /// Only the page's own scripts and styles, and only the stack's own addresses.
     fn policy(&self) -> String {
-        let urls = self.http_urls.iter().flatten().chain([&self.description.websocket_url]);
+        let Description { http_url, websocket_url, .. } = &self.description;
+        let urls = self.http_urls.iter().flatten().chain([http_url, websocket_url]);
         let origins: Vec<_> =
             urls.map(|url| url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")).collect();
         format!(
@@ -138,7 +140,7 @@ impl Server {
     }
 
     fn config(&self) -> Value {
-        let Description { name, websocket_url, .. } = &self.description;
+        let Description { name, http_url, websocket_url, .. } = &self.description;
         let is_local = self.operator.is_some();
         let can_mint = self.development_key.is_some();
         let token_help = if can_mint {
@@ -149,17 +151,24 @@ impl Server {
         };
         json!({
             "stack": if is_local { "local stack" } else { name },
+            // For look-ups, so that they take no connection from what is measured.
+            "httpUrl": http_url,
             "httpUrls": { "sync": self.http_urls[0], "queue": self.http_urls[1] },
             "webSocketUrl": websocket_url,
             // API Gateway speaks HTTP/2, over which browsers send as many as they like.
             "requestsAtOnce": if is_local { relay::REQUESTS_AT_ONCE } else { 50 },
+            // The functions of a local stack read the same clock as the page.
+            "clockToleranceMs": if is_local { 0 } else { 2_000 },
             "canMint": can_mint,
             "owner": can_mint.then_some(OWNER),
             "tokenHelp": token_help,
             "operator": is_local,
-            "operatorAbsent": "Only a local stack can be operated from here. For a deployed one use the AWS console, \
-                               its dashboard and its redrive function: a page in a browser has no AWS credentials, \
-                               and should have none.",
+            "needsKey": is_local || can_mint,
+            "advice": (!is_local).then_some(
+                "Only a local stack can be operated from here: a page in a browser should have no AWS credentials. \
+                 Times to stored are off by the difference between the clock of this machine and that of AWS, in both \
+                 designs alike."
+            ),
         })
     }
 }
