@@ -53,7 +53,7 @@ export function outcomeView(bulk, open) {
   });
   const button = element("button", { type: "button", class: "link" }, "Open");
   button.addEventListener("click", () => open(message));
-  const code = attempts.at(-1)?.response?.status || "–";
+  const head = attempts.at(-1)?.response?.status || "–";
   const at = Math.max(...bulk.map(({ notifiedAt }) => notifiedAt ?? 0));
   const known = way === "queue" ? bulk.filter(({ outcome }) => outcome) : [];
   const outcomes = known.map(({ id, status, outcome: { payload, ...rest } }) => ({ id, status, ...rest }));
@@ -61,7 +61,7 @@ export function outcomeView(bulk, open) {
     "div",
     { class: way },
     element("h3", {}, `${WAY_NAMES[way]}: ${bulk.length === 1 ? message.id : `${bulk.length} messages`} `, button),
-    element("p", {}, element("b", {}, `${code} → ${counts.join(", ")}`), at ? `, notified after ${duration(at - dueAt)}` : ""),
+    element("p", {}, element("b", {}, `${head} → ${counts.join(", ")}`), at ? `, notified after ${duration(at - dueAt)}` : ""),
     responseView(attempts.at(-1)?.response),
     outcomes.length ? code(JSON.stringify(bulk.length === 1 ? outcomes[0] : outcomes, null, 2)) : null,
   );
