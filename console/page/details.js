@@ -1,6 +1,6 @@
 // One message: the request, the response, the outcome, and when.
 
-import { curl, problem } from "./api.js";
+import { curl } from "./api.js";
 import { byId, clock, duration, element } from "./dom.js";
 import { WAY_NAMES } from "./messages.js";
 import { requestOf } from "./sending.js";
@@ -10,22 +10,13 @@ const pretty = ({ json, text }) => (json === null ? text : JSON.stringify(json, 
 
 const code = (text) => element("pre", { tabIndex: 0 }, text);
 
-/** A response as it is: status, the headers that a script may read, body. */
+/** A response as it is: status, the headers that matter, body. */
 export function responseView(response) {
   if (!response) return element("p", {}, "No response yet.");
-  const shown = ["retry-after", "x-amz-apigw-id"].filter((name) => response.headers[name]);
-  const head = [
-    `HTTP ${response.status || "– no response"}`,
-    ...shown.map((name) => `${name}: ${response.headers[name]}`),
-  ];
-  const isSuccess = response.status >= 200 && response.status < 300;
-  const { title, detail } = isSuccess ? {} : problem(response);
-  return element(
-    "div",
-    {},
-    isSuccess ? null : element("p", { class: "fault" }, element("b", {}, title), ` ${detail}`),
-    code(`${head.join("\n")}\n\n${pretty(response) || "(no body)"}`),
-  );
+  const { status, headers, reason } = response;
+  const shown = ["retry-after", "x-amz-apigw-id"].filter((name) => headers[name]);
+  const head = [status ? `HTTP ${status}` : `No response: ${reason}`, ...shown.map((name) => `${name}: ${headers[name]}`)];
+  return code(`${head.join("\n")}\n\n${pretty(response) || "(no body)"}`);
 }
 
 function copyButton(name, text) {
@@ -35,7 +26,7 @@ function copyButton(name, text) {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Not copied: select the text below";
+      button.textContent = "The browser did not allow it";
     }
     setTimeout(() => (button.textContent = name), 2000);
   });
@@ -114,12 +105,11 @@ function trace(message) {
 export class Details {
   #dialog = byId("details");
   #message = null;
-  #actions;
+  #lookUp;
   #version = "";
 
-  /** `actions`: `lookUp(message)` and `edit(message)`. */
-  constructor(actions) {
-    this.#actions = actions;
+  constructor(lookUp) {
+    this.#lookUp = lookUp;
     this.#dialog.addEventListener("close", () => (this.#message = null));
     // A click beside it closes it.
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close());
@@ -171,11 +161,7 @@ export class Details {
       element(
         "div",
         { class: "row" },
-        message.statusPath ? action("look-up", "Look up", () => this.#actions.lookUp(message)) : null,
-        action("edit", "Edit and send again", () => {
-          this.#dialog.close();
-          this.#actions.edit(message);
-        }),
+        message.statusPath ? action("look-up", "Look up", () => this.#lookUp(message)) : null,
         copyButton("Copy as curl", command),
         message.statusPath ? copyButton("Copy the look-up as curl", curl("GET", message.statusPath)) : null,
       ),
@@ -193,7 +179,6 @@ export class Details {
         "Payload, as it was sent",
         code(message.text.length > 4000 ? `${message.text.slice(0, 4000)}…` : message.text),
       ),
-      section("As curl", code(command.length > 4000 ? `${command.slice(0, 4000)}…` : command)),
     ].filter((part) => part !== null);
   }
 }

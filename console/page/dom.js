@@ -32,10 +32,6 @@ export function duration(ms) {
   return `${Math.round(ms / 60_000)} min`;
 }
 
-export function size(bytes) {
-  return bytes < 1024 ? `${bytes} bytes` : `${(bytes / 1024).toFixed(1)} KiB`;
-}
-
 const TIME = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
   minute: "2-digit",

@@ -1,13 +1,13 @@
 // The page: what the parts have to do with each other.
 
-import { isLegalId, ownerOf, payloadFault } from "./api.js";
+import { ownerOf } from "./api.js";
 import { Details, outcomeView, responseView } from "./details.js";
-import { announce, byId, count, element, now, setText, size } from "./dom.js";
+import { announce, byId, count, element, now, setText } from "./dom.js";
 import { Flow } from "./flow.js";
 import { Guide } from "./guide.js";
 import { Intake } from "./intake.js";
-import { List, shownText } from "./list.js";
-import { Messages, STATUSES, WAYS, isOpen } from "./messages.js";
+import { List } from "./list.js";
+import { Messages, WAYS, isOpen } from "./messages.js";
 import { Operator, call } from "./operator.js";
 import { Burst, Sender } from "./sending.js";
 
@@ -15,26 +15,20 @@ const LOOK_UP_INTERVAL_MS = 5_000;
 
 // In the fragment, which no request and no log shows.
 const key = new URLSearchParams(location.hash.slice(1)).get("key");
-/** By owner: the client, and whether its token was denied. */
+/** The clients, by owner. */
 const sessions = new Map();
 let owner = null;
 let burst = null;
+/** What the page says at its top while all is well. */
+let advice = null;
 
 const config = await (await fetch("config.json", { cache: "no-store" })).json();
 const messages = new Messages(config.clockToleranceMs);
 const canMint = config.canMint && key !== null;
-const sender = new Sender(messages, config, (name) => sessions.get(name).intake, noteDenied);
+const sender = new Sender(messages, config, (name) => sessions.get(name));
 const flow = new Flow(messages);
-const details = new Details({
-  lookUp: async (message) => sender.lookUp(message),
-  edit: (message) => {
-    byId("one-bulk").value = 1;
-    fill(message.id, message.text, message.way);
-    byId("one").parentElement.open = true;
-    byId("payload").focus();
-  },
-});
-const list = new List(byId("list"), (message) => details.open(message));
+const details = new Details((message) => sender.lookUp(message));
+const list = new List(messages, (message) => details.open(message));
 
 /** Why a message failed, as its owner learns it. */
 async function reasonOf(name, id, receipt) {
@@ -48,7 +42,7 @@ async function reasonOf(name, id, receipt) {
 
 /** Begins to send and to be notified as an owner. `token` is one, or a function that returns one. */
 function begin(name, token) {
-  sessions.get(name)?.intake.close();
+  sessions.get(name)?.close();
   const intake = new Intake({
     url: config.httpUrl,
     webSocketUrl: config.webSocketUrl,
@@ -60,13 +54,13 @@ function begin(name, token) {
       queueMicrotask(showConnections);
     },
   });
-  sessions.set(name, { intake, denied: false });
+  sessions.set(name, intake);
   intake.connect();
   return name;
 }
 
 async function mint(name) {
-  const newToken = async () => (await call(key, "POST", "token", { owner: name })).token;
+  const newToken = async () => (await call(key, "token", { owner: name })).token;
   const first = await newToken();
   return begin(name, (denied) => (denied ? newToken() : first));
 }
@@ -89,9 +83,8 @@ const STATE_TEXTS = {
 };
 
 function showConnections() {
-  const items = [...sessions].map(([name, { intake, denied }]) => {
-    const state = denied ? "denied" : intake.connection.state;
-    return { name, state, text: STATE_TEXTS[state](intake.connection) };
+  const items = [...sessions].map(([name, { connection }]) => {
+    return { name, state: connection.state, text: STATE_TEXTS[connection.state](connection) };
   });
   const box = byId("connections");
   while (box.children.length > items.length) box.lastChild.remove();
@@ -102,41 +95,13 @@ function showConnections() {
     setText(item.children[1], name);
     setText(item.children[2], text);
   });
-  const bad = items.find(({ state }) => state === "denied");
-  const banner = byId("banner");
-  if (bad) {
-    const advice = canMint ? "" : ' Paste a new one under "Token".';
-    setText(
-      byId("banner-text") ?? banner.appendChild(element("span", { id: "banner-text" })),
-      `${bad.name}: ${bad.text}. Nothing is notified, and requests get 401.${advice}`,
-    );
-    if (canMint && !byId("renew")) {
-      const button = element("button", { type: "button", id: "renew" }, "Get a new token");
-      button.addEventListener("click", () => renewAll());
-      banner.append(" ", button);
-    }
-  }
-  banner.hidden = !bad;
+  const denied = items.find(({ state }) => state === "denied");
+  advise(denied ? `${denied.name}: ${denied.text}. Requests get 401. Get or paste a new one under "Token".` : advice);
 }
 
-async function renewAll() {
-  const isDenied = ({ intake, denied }) => denied || intake.connection.state === "denied";
-  try {
-    for (const [name, session] of sessions) if (isDenied(session)) await mint(name);
-    announce("The token is new.");
-  } catch (error) {
-    announce(error.message);
-  }
-}
-
-/** A token may be denied before its time: its key was removed. */
-function noteDenied(name, response) {
-  const session = sessions.get(name);
-  const denied = response.status === 401;
-  if (session && session.denied !== denied) {
-    session.denied = denied;
-    showConnections();
-  }
+function advise(text) {
+  setText(byId("advice"), text ?? "");
+  byId("advice").hidden = !text;
 }
 
 byId("access-form").addEventListener("submit", (event) => {
@@ -158,7 +123,6 @@ byId("mint").addEventListener("click", async () => {
 
 // One message, or a bulk
 
-const newId = () => `order-${crypto.randomUUID().slice(0, 8)}`;
 /** What the examples start from: the message as a person wrote it, how it was sent, and its requests. */
 let original = null;
 /** The requests of which the responses are shown. */
@@ -166,11 +130,8 @@ let shownBulks = [];
 
 const written = () => ({ id: byId("id").value, text: byId("payload").value, number: byId("one-bulk").valueAsNumber });
 
-function fill(id, text, way = null) {
-  byId("id").value = id;
-  byId("payload").value = text;
-  if (way) document.querySelector(`#one [name=way][value=${way}]`).checked = true;
-  check();
+function renew() {
+  byId("id").value = `order-${crypto.randomUUID().slice(0, 8)}`;
   original = null;
 }
 
@@ -182,22 +143,6 @@ function waysOf(name) {
 
 /** Ids belong to the owner, not to a design: sent by both, one message would be the other's duplicate. */
 const idFor = (id, way, ways) => id + (ways.length > 1 && way === "queue" ? "-q" : "");
-
-function check() {
-  const { id, text, number } = written();
-  const fault = payloadFault(text);
-  const through = waysOf("way").length > 1 ? `Through the queue: ${idFor(id, "queue", WAYS)}` : "Both designs share your ids.";
-  show(
-    "id-check",
-    isLegalId(id) ? null : "Not legal: an id is 1 to 64 of A–Z a–z 0–9 _ -",
-    number > 1 ? `${through} Ids end in -1 to -${number}.` : through,
-  );
-  show("payload-check", fault, `A JSON object of ${size(new TextEncoder().encode(text).length)}.`);
-  function show(id, wrong, fine) {
-    setText(byId(id), wrong ?? fine);
-    byId(id).classList.toggle("fault", wrong !== null);
-  }
-}
 
 /** Sends a message by the chosen designs, and resolves to the requests once each has a response. */
 async function sendOne({ id, text, number }) {
@@ -253,7 +198,6 @@ async function tryExample({ id, text }) {
   while (start === original && sent.some(isOpen)) await new Promise((resolve) => setTimeout(resolve, 50));
   byId("id").value = id?.() ?? start.id;
   byId("payload").value = text?.() ?? start.text;
-  check();
   await sendOne(written());
 }
 
@@ -261,11 +205,8 @@ byId("one").addEventListener("submit", (event) => {
   event.preventDefault();
   sendOriginal();
 });
-byId("one").addEventListener("input", () => {
-  original = null;
-  check();
-});
-byId("new-id").addEventListener("click", () => fill(newId(), byId("payload").value));
+byId("one").addEventListener("input", () => (original = null));
+byId("new-id").addEventListener("click", renew);
 byId("look-up").addEventListener("click", async () => {
   if (!(await hasSession())) return;
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
@@ -325,46 +266,15 @@ function showBurst() {
   }
 }
 
-// The list
-
-byId("filter-status").append(...STATUSES.map((status) => element("option", { value: status }, status)));
-let shownVersion = -1;
-for (const name of ["filter-id", "filter-status", "filter-way"]) {
-  byId(name).addEventListener("input", () => (shownVersion = -1));
-}
-
-function showList() {
-  const id = byId("filter-id").value.toLowerCase();
-  const status = byId("filter-status").value;
-  const way = byId("filter-way").value;
-  const isShown = (message) =>
-    (!id || message.id.toLowerCase().includes(id)) &&
-    (!status || message.status === status) &&
-    (!way || message.way === way);
-  const shown = (id || status || way ? messages.all.filter(isShown) : messages.all).toReversed();
-  list.show(shown);
-  setText(byId("shown"), shownText(shown.length, messages.all.length));
-}
-
-byId("download").addEventListener("click", () => {
-  const url = URL.createObjectURL(
-    new Blob([JSON.stringify(messages.record(), null, 1)], { type: "application/json" }),
-  );
-  element("a", {
-    href: url,
-    download: `intake-console-${new Date().toISOString().replaceAll(":", "-")}.json`,
-  }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-});
-
 // What changes by itself
 
 let second = 0;
+let shownVersion = -1;
 function frame() {
   if (messages.version !== shownVersion) {
     shownVersion = messages.version;
     flow.showCounts();
-    showList();
+    list.show();
     showOutcomes();
     details.update();
   }
@@ -387,13 +297,12 @@ setText(byId("stack"), config.stack);
 document.title = `Intake – ${config.stack}`;
 setText(byId("access-help"), config.tokenHelp);
 byId("mint").hidden = !canMint;
-fill(newId(), JSON.stringify({ item: "book" }));
+renew();
 const operator = config.operator && key !== null ? new Operator(messages, key, reasonOf) : null;
 const withoutKey =
   "This page can neither send nor operate: it lacks its key. Open the whole address that the terminal shows, with its end #key=….";
-const advice = key === null && config.needsKey ? withoutKey : config.advice;
-setText(byId("advice"), advice ?? "");
-byId("advice").hidden = !advice;
+advice = key === null && config.needsKey ? withoutKey : config.advice;
+advise(advice);
 if (canMint) owner = await mint(config.owner);
 else byId("access").open = true;
 byId("burst-owners").value = owner ?? "";

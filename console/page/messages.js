@@ -20,9 +20,8 @@ export const isOpen = ({ status }) => OPEN.has(status);
 export const mayHaveChanged = ({ status, storedAt }) =>
   status === "queued" || status === "failed" || (status === "stored" && storedAt === null);
 
-/** Columns that the charts show, and that are kept for the download. */
+/** Columns that the charts show; others are dropped. */
 export const SHOWN_SECONDS = 120;
-const KEPT_SECONDS = 3600;
 /** More messages would only fill memory; the counts include those that left. */
 const MAX_MESSAGES = 50_000;
 
@@ -244,16 +243,6 @@ export class Messages {
     });
   }
 
-  /** All that was recorded, without tokens. */
-  record() {
-    const requests = [...new Set(this.all.map(({ bulk }) => bulk))].map((bulk) => {
-      const [{ attempts, lookUps }] = bulk;
-      return { attempts, lookUps, messages: bulk.map(({ bulk, attempts, lookUps, ...message }) => message) };
-    });
-    const { counts, marks } = this;
-    return { recordedAt: new Date().toISOString(), counts, marks, seconds: [...this.#columns.values()], requests };
-  }
-
   #settle(message, status, data) {
     message.outcome = data;
     const { way, owner, id, dueAt } = message;
@@ -297,7 +286,7 @@ export class Messages {
       column = newColumn(second);
       this.#columns.set(second, column);
       for (const old of this.#columns.keys()) {
-        if (old >= second - KEPT_SECONDS) break;
+        if (old >= second - SHOWN_SECONDS) break;
         this.#columns.delete(old);
       }
     }

@@ -40,11 +40,11 @@ export class Operator {
   /** From now on, each design has a database of this capacity. */
   limit(unitsPerSecond) {
     const text = () => `Each design has a database with ${capacityText(unitsPerSecond)} from now on.`;
-    return this.#do("PUT", "capacity", { unitsPerSecond }, text);
+    return this.#do({ do: "limit", unitsPerSecond }, text);
   }
 
   stopDatabase(seconds) {
-    return this.#do("PUT", "outage", { seconds }, () => `The database is unavailable for ${seconds} s.`);
+    return this.#do({ do: "stopDatabase", seconds }, () => `The database is unavailable for ${seconds} s.`);
   }
 
   get isOut() {
@@ -52,11 +52,11 @@ export class Operator {
   }
 
   endOutage() {
-    return this.#do("DELETE", "outage", undefined, () => "The database is available again.");
+    return this.#do({ do: "endOutage" }, () => "The database is available again.");
   }
 
   #kill() {
-    return this.#do("POST", "kill-consumer", undefined, ({ killed, redeliverySeconds }) => {
+    return this.#do({ do: "killConsumer" }, ({ killed, redeliverySeconds }) => {
       if (!killed) return "No consumer is running: they start when the queue has messages.";
       this.#messages.mark("consumer killed");
       return `Killed the consumer process ${killed}. What it held is redelivered within ${redeliverySeconds} s.`;
@@ -64,11 +64,11 @@ export class Operator {
   }
 
   async #redrive() {
-    await this.#do("POST", "redrive", undefined, ({ moved, left }) => {
+    await this.#do({ do: "redrive" }, ({ moved, left }) => {
       this.#messages.mark("redriven");
       return `Moved ${count(moved)} back into the queue${left ? `, left ${count(left)} that would fail again` : ""}.`;
     });
-    if (byId("dead-letter-list").firstChild) this.#fillList(await this.#call("GET", "dead-letters"));
+    if (byId("dead-letter-list").firstChild) this.#fillList(await this.#call({ do: "deadLetters" }));
   }
 
   async #poll() {
@@ -83,7 +83,7 @@ export class Operator {
   }
 
   async #refresh() {
-    const state = await this.#call("GET", "state");
+    const state = await this.#call({ do: "state" });
     const before = this.#last ?? state;
     this.#first ??= state;
     this.#last = state;
@@ -112,7 +112,7 @@ export class Operator {
   }
 
   async #listDeadLetters() {
-    await this.#do("GET", "dead-letters", undefined, (letters) => {
+    await this.#do({ do: "deadLetters" }, (letters) => {
       this.#fillList(letters);
       return letters.length ? `${count(letters.length)} dead letters.` : "The dead-letter queue is empty.";
     });
@@ -135,9 +135,9 @@ export class Operator {
     );
   }
 
-  async #do(method, path, body, text) {
+  async #do(command, text) {
     try {
-      this.#say(text(await this.#call(method, path, body)));
+      this.#say(text(await this.#call(command)));
       await this.#refresh();
     } catch (error) {
       this.#say(error.message);
@@ -149,22 +149,15 @@ export class Operator {
     announce(text);
   }
 
-  async #call(method, path, body) {
-    return call(this.#key, method, `operator/${path}`, body);
+  async #call(command) {
+    return call(this.#key, "operator", command);
   }
 }
 
 /** Asks the server of this page. Its errors are their message. */
-export async function call(key, method, path, body) {
-  const headers = { Authorization: `Bearer ${key}` };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, {
-    method,
-    headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
-    cache: "no-store",
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(text || `status ${response.status}`);
-  return text ? JSON.parse(text) : null;
+export async function call(key, path, body) {
+  const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
+  const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), cache: "no-store" });
+  if (!response.ok) throw new Error((await response.text()) || `status ${response.status}`);
+  return response.json();
 }

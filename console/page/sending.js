@@ -33,9 +33,8 @@ export class Sender {
   #lookUps = [];
   #lookingUp = new Set();
 
-  /** `intakeOf` returns the client of an owner; `onResponse` learns each response to one. */
-  constructor(messages, config, intakeOf, onResponse) {
-    this.onResponse = onResponse;
+  /** `intakeOf` returns the client of an owner. */
+  constructor(messages, config, intakeOf) {
     this.#messages = messages;
     this.#intakeOf = intakeOf;
     const free = (urls) => Array.from({ length: config.requestsAtOnce }, () => urls).flat();
@@ -80,14 +79,7 @@ export class Sender {
   }
 
   get(owner, path) {
-    return this.#request(owner, "GET", path);
-  }
-
-  /** One attempt: the page shows what a caller sees that does not retry. */
-  async #request(owner, method, path, body, url) {
-    const response = await this.#intakeOf(owner).attempt(method, path, body, { url });
-    this.onResponse(owner, response);
-    return response;
+    return this.#intakeOf(owner).attempt("GET", path);
   }
 
   async #nextLookUp() {
@@ -118,7 +110,8 @@ export class Sender {
     const [{ owner, bulk, attempts, dueAt }] = messages;
     const attempt = this.#messages.begin(messages);
     const { method, path, body } = requestOf(messages);
-    const response = await this.#request(owner, method, path, body, url);
+    // One attempt: the page shows what a caller sees that does not retry.
+    const response = await this.#intakeOf(owner).attempt(method, path, body, { url });
     const mayRetry = retry && now() - dueAt <= RETRY_LIMIT_MS;
     const pause = mayRetry ? retryDelay(response, attempts.length - 1) : null;
     const again = this.#messages.respond(messages, attempt, response, mayRetry ? now() + pause : null);

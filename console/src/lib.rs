@@ -82,9 +82,9 @@ pub enum Error {
     /// The emulator did not do what it was asked for.
     #[error("the emulator did not respond as expected: {0}")]
     Emulator(String),
-    /// A redrive ended with a problem.
-    #[error("redrive: {0}")]
-    Redrive(String),
+    /// A command with a number that it cannot have.
+    #[error("{0}")]
+    Command(&'static str),
 }
 
 impl Description {
@@ -188,7 +188,7 @@ mod tests {
             let response = http.get(format!("{origin}{path}")).bearer_auth(&key).send().await.unwrap();
             (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())
         };
-        assert_eq!(get("/operator/state").await.0, 404);
+        assert_eq!(get("/operator").await.0, 404);
         let (status, _, config) = get("/config.json").await;
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!((status, &config["operator"], &config["canMint"]), (200, &json!(false), &json!(false)));

@@ -13,6 +13,7 @@ use nix::{
     unistd::Pid,
 };
 use reqwest::{Method, RequestBuilder};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -24,6 +25,19 @@ const SYNC_INSERT: &str = "SyncInsertFunction";
 
 /// The logical id of the function that redrives.
 const REDRIVE: &str = "RedriveFunction";
+
+/// What the page may ask for.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Command {
+    State,
+    Limit { units_per_second: Option<f64> },
+    StopDatabase { seconds: u64 },
+    EndOutage,
+    KillConsumer,
+    DeadLetters,
+    Redrive,
+}
 
 /// The operations that write messages.
 const WRITES: [&str; 2] = ["PutItem", "BatchExecuteStatement"];
@@ -79,6 +93,27 @@ impl Operator {
         Ok(operator)
     }
 
+    pub(crate) async fn run(&self, command: Command) -> Result<Value, Error> {
+        match command {
+            Command::State => return self.state().await,
+            Command::Limit { units_per_second: Some(units) } if !(1.0..=40_000.0).contains(&units) => {
+                return Err(Error::Command(
+                    "A capacity is 1 to 40,000 units a second, or null for no limit.",
+                ));
+            }
+            Command::Limit { units_per_second } => self.limit(units_per_second),
+            Command::StopDatabase { seconds } if !(1..=600).contains(&seconds) => {
+                return Err(Error::Command("An outage takes 1 to 600 seconds."));
+            }
+            Command::StopDatabase { seconds } => self.begin_outage(Duration::from_secs(seconds)),
+            Command::EndOutage => self.end_outage(),
+            Command::KillConsumer => return self.kill_consumer().await,
+            Command::DeadLetters => return self.dead_letters().await,
+            Command::Redrive => return self.redrive().await,
+        }
+        Ok(Value::Null)
+    }
+
     /// Makes every function that uses the tables reach them through its proxy.
     async fn redirect(&self) -> Result<(), Error> {
         let functions = self.lambda(Method::GET, "/2015-03-31/functions/", None).await?;
@@ -98,7 +133,7 @@ impl Operator {
     }
 
     /// What the page shows, as of now.
-    pub(crate) async fn state(&self) -> Result<Value, Error> {
+    async fn state(&self) -> Result<Value, Error> {
         let [waiting, delivered, _] = self.attributes(&self.local.queue_url).await?;
         let [dead, hidden, _] = self.attributes(&self.local.dead_letter_queue_url).await?;
         let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +154,7 @@ impl Operator {
     }
 
     /// From now on, the table of messages has this capacity for each design, in write units; or no limit.
-    pub(crate) fn limit(&self, units_per_second: Option<f64>) {
+    fn limit(&self, units_per_second: Option<f64>) {
         for database in self.databases.each() {
             database.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
         }
@@ -127,7 +162,7 @@ impl Operator {
     }
 
     /// The database responds to everything with an error, for so long.
-    pub(crate) fn begin_outage(&self, length: Duration) {
+    fn begin_outage(&self, length: Duration) {
         let until = Instant::now() + length;
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = Some(until);
         self.databases.always(Fault::ServerError);
@@ -143,13 +178,13 @@ impl Operator {
         });
     }
 
-    pub(crate) fn end_outage(&self) {
+    fn end_outage(&self) {
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = None;
         self.databases.always(Fault::None);
     }
 
     /// Kills a process of the consumer, at random, as if its machine was lost.
-    pub(crate) async fn kill_consumer(&self) -> Result<Value, Error> {
+    async fn kill_consumer(&self) -> Result<Value, Error> {
         let consumers = consumers(&self.databases.queue.url());
         let killed =
             fastrand::choice(consumers).filter(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok());
@@ -158,14 +193,14 @@ impl Operator {
     }
 
     /// The messages in the dead-letter queue. Their receive counts change by this.
-    pub(crate) async fn dead_letters(&self) -> Result<Value, Error> {
+    async fn dead_letters(&self) -> Result<Value, Error> {
         let report = self.invoke_redrive(&json!({ "dryRun": true })).await?;
         let letters = ["moved", "left"].into_iter().filter_map(|list| report[list].as_array()).flatten();
         Ok(letters.cloned().collect())
     }
 
     /// Moves the dead letters back into the queue.
-    pub(crate) async fn redrive(&self) -> Result<Value, Error> {
+    async fn redrive(&self) -> Result<Value, Error> {
         let report = self.invoke_redrive(&json!({})).await?;
         let count = |list: &str| report[list].as_array().map_or(0, Vec::len);
         Ok(json!({ "moved": count("moved"), "left": count("left") + count("failed") }))
@@ -177,7 +212,7 @@ impl Operator {
         let path = format!("/2015-03-31/functions/{name}/invocations");
         let report = self.lambda(Method::POST, &path, Some(event)).await?;
         match report["error"].as_str().or(report["errorMessage"].as_str()) {
-            Some(error) => Err(Error::Redrive(error.to_owned())),
+            Some(error) => Err(Error::Emulator(format!("redrive: {error}"))),
             None => Ok(report),
         }
     }

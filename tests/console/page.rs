@@ -128,7 +128,7 @@ fn check_host(url: &Value) {
 fn with_names(expression: &str) -> String {
     format!(
         "(() => {{ const $ = (selector) => document.querySelector(selector); const all = window.intake.messages.all; \
-         const state = () => window.intake.sessions.get('alice')?.intake.connection.state; return ({expression}); }})()"
+         const state = () => window.intake.sessions.get('alice')?.connection.state; return ({expression}); }})()"
     )
 }
 
