@@ -53,7 +53,7 @@ export function outcomeView(bulk, open) {
     { class: way },
     element("h3", {}, `${WAY_NAMES[way]}: ${bulk.length === 1 ? message.id : `${bulk.length} messages`} `, button),
     element("p", {}, element("b", {}, `${head} → ${counts.join(", ")}`), at ? `, notified after ${duration(at - dueAt)}` : ""),
-    responseView(attempts.at(-1)?.response),
+    head >= 200 && head < 300 ? code(pretty(attempts.at(-1).response)) : responseView(attempts.at(-1)?.response),
     outcomes.length ? code(JSON.stringify(bulk.length === 1 ? outcomes[0] : outcomes, null, 2)) : null,
   );
 }

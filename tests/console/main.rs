@@ -326,7 +326,7 @@ async fn a_screen_reader_gets_units_headings_and_the_history_of_the_charts() {
     page.until("$('#capacity').getAttribute('aria-valuetext') === '10 writes/s'").await;
     page.set("#capacity", "8").await;
     let headings =
-        "[...document.querySelectorAll('#list [role=columnheader]')].map((head) => head.textContent).join()";
+        "[...document.querySelectorAll('#list th[scope=col]')].map((head) => head.textContent).join()";
     assert_eq!(page.get(headings).await, "id,design,status,due,response,stored");
     page.get("$('#history').focus()").await;
     for _ in 0..4 {
@@ -467,7 +467,7 @@ async fn five_thousand_messages_stay_smooth() {
     fs::write(pictures().join("smooth.json"), format!("{figures:#}\n")).expect("written");
     assert_eq!(after["rows"], 100, "the newest: {figures:#}");
     page.set("#filter-id", "many-7").await;
-    page.until("$('#shown').textContent.startsWith('1,111 of 5,000')").await;
+    page.until("$('#shown').textContent.startsWith('111 of 5,000')").await;
     page.close().await;
 }
 
