@@ -1,5 +1,7 @@
 // Charts over the last minutes, in SVG. All of them share one time axis, its marks, and one cursor.
 
+import { element } from "./dom.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 84;
 const MARGIN = { top: 6, right: 6, bottom: 16, left: 46 };
@@ -44,23 +46,13 @@ export class Chart {
     this.#series = series;
     this.#format = format;
     this.#canvas = svg("svg", { "aria-hidden": "true", height: HEIGHT });
-    const caption = document.createElement("figcaption");
-    const heading = document.createElement("strong");
-    heading.textContent = title;
-    // Where the designs stand below each other, this is what tells them apart.
-    const design = document.createElement("em");
-    design.textContent = ` ${way}`;
-    heading.append(design);
     this.#values = series.map(({ name, look }) => {
-      const entry = document.createElement("span");
-      entry.className = `key ${look}`;
-      entry.dataset.series = name;
-      const value = document.createElement("b");
-      entry.append(`${name} `, value);
-      return { entry, value };
+      const value = element("b");
+      return { value, entry: element("span", { class: `key ${look}` }, `${name} `, value) };
     });
-    caption.append(heading, ...this.#values.map(({ entry }) => entry));
-    figure.append(caption, this.#canvas);
+    // Where the designs stand below each other, the name of one is what tells them apart.
+    const heading = element("strong", {}, title, element("em", {}, ` ${way}`));
+    figure.append(element("figcaption", {}, heading, ...this.#values.map(({ entry }) => entry)), this.#canvas);
     // The latest values beside the names are the text of the picture.
     figure.setAttribute("role", "group");
     figure.setAttribute("aria-label", `${title}, ${way}`);
@@ -127,14 +119,8 @@ export class Chart {
     }
     const last = this.#columns.length - 1;
     for (let ago = 0; ago <= last; ago += this.width < NARROW ? 2 * TICK_SECONDS : TICK_SECONDS) {
-      const anchor = ago === 0 ? "end" : "middle";
-      parts.push(
-        svg(
-          "text",
-          { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": anchor },
-          ago === 0 ? "now" : `−${ago} s`,
-        ),
-      );
+      const at = { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": ago === 0 ? "end" : "middle" };
+      parts.push(svg("text", at, ago === 0 ? "now" : `−${ago} s`));
     }
     return parts;
   }

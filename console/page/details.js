@@ -60,39 +60,28 @@ export function outcomeView(bulk, open) {
 
 /** The times of a message, each with how long after it was due. */
 function trace(message) {
-  const steps = [];
-  const step = (at, what, kind = "") => at && steps.push({ at, what, kind });
+  const steps = [{ at: message.dueAt, what: "due" }];
+  const step = (at, what, kind) => at && steps.push({ at, what, kind });
   message.attempts.forEach(({ sentAt, respondedAt, response, retryAt }, place) => {
     step(sentAt, place === 0 ? "sent" : `sent again (request ${place + 1})`);
-    step(
-      respondedAt,
-      response?.status ? `response ${response.status}` : "no response",
-      response?.status < 300 ? "" : "bad",
-    );
+    const bad = response?.status < 300 ? "" : "bad";
+    step(respondedAt, response?.status ? `response ${response.status}` : "no response", bad);
     if (retryAt) steps.at(-1).what += `, to be repeated in ${duration(retryAt - respondedAt)}`;
   });
   const isOwn = message.shownAt === message.storedAt;
   step(message.storedAt, isOwn ? "stored (clock of the stack)" : "stored, by an earlier request", "good");
   for (const { at, event } of message.events) step(at, `notified: ${event.type}`);
-  for (const { at, response } of message.lookUps)
-    step(at, `looked up: ${response.json?.status ?? response.status}`);
+  for (const { at, response } of message.lookUps) step(at, `looked up: ${response.json?.status ?? response.status}`);
   steps.sort((one, other) => one.at - other.at);
   const start = message.dueAt;
   const total = Math.max(...steps.map(({ at }) => at - start), 1);
   return element(
     "ol",
     { class: "trace" },
-    element(
-      "li",
-      {},
-      element("time", {}, clock(start)),
-      element("span", {}, "due"),
-      element("meter", { value: 0, "aria-hidden": "true" }),
-    ),
     steps.map(({ at, what, kind }) =>
       element(
         "li",
-        { class: kind },
+        { class: kind ?? "" },
         element("time", {}, clock(at)),
         element("span", {}, what),
         element("span", { class: "offset" }, at < start ? "" : `+${duration(at - start)}`),

@@ -56,9 +56,9 @@ function afterOutage({ sync, queue }) {
 }
 
 function callers({ stored, offered, notAccepted, inDoubt }) {
-  const doubt = inDoubt > 0 ? ", without knowing what is stored" : "";
+  const doubt = inDoubt > 0 ? ", without knowing whether theirs are stored" : "";
   const again = notAccepted === 0 ? "no caller has to" : `the callers of ${count(notAccepted)} have to`;
-  return `The synchronous design stored ${of(stored, offered)}; ${again} send again${doubt}.`;
+  return `The synchronous design accepted and stored ${of(stored, offered)}; ${again} send again${doubt}.`;
 }
 
 function accepted({ accepted, stored, offered }) {

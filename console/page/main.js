@@ -86,15 +86,9 @@ function showConnections() {
   const items = [...sessions].map(([name, { connection }]) => {
     return { name, state: connection.state, text: STATE_TEXTS[connection.state](connection) };
   });
-  const box = byId("connections");
-  while (box.children.length > items.length) box.lastChild.remove();
-  items.forEach(({ name, state, text }, place) => {
-    const item =
-      box.children[place] ?? box.appendChild(element("li", {}, element("i"), element("b"), element("span")));
-    item.className = state;
-    setText(item.children[1], name);
-    setText(item.children[2], text);
-  });
+  const item = ({ name, state, text }) =>
+    element("li", { class: state }, element("i"), element("b", {}, name), element("span", {}, text));
+  byId("connections").replaceChildren(...items.map(item));
   const denied = items.find(({ state }) => state === "denied");
   advise(denied ? `${denied.name}: ${denied.text}. Requests get 401. Get or paste a new one under "Token".` : advice);
 }
@@ -162,19 +156,15 @@ async function hasSession() {
     return true;
   } catch (error) {
     shownBulks = [];
-    showResponses([element("p", { class: "fault" }, error.message)]);
+    byId("responses").replaceChildren(element("p", { class: "fault" }, error.message));
     return false;
   }
-}
-
-function showResponses(parts) {
-  byId("responses").replaceChildren(...parts);
 }
 
 /** What was sent last: the responses, and what became of them. */
 function showOutcomes() {
   if (shownBulks.length === 0) return;
-  showResponses(shownBulks.map((bulk) => outcomeView(bulk, (message) => details.open(message))));
+  byId("responses").replaceChildren(...shownBulks.map((bulk) => outcomeView(bulk, (message) => details.open(message))));
 }
 
 const EXAMPLES = {
@@ -211,7 +201,7 @@ byId("look-up").addEventListener("click", async () => {
   if (!(await hasSession())) return;
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
   shownBulks = [];
-  showResponses([element("div", {}, element("h3", {}, "The message under this id"), responseView(response))]);
+  byId("responses").replaceChildren(element("h3", {}, "The message under this id"), responseView(response));
 });
 for (const button of document.querySelectorAll("[data-example]"))
   button.addEventListener("click", () => tryExample(EXAMPLES[button.dataset.example]));
@@ -221,18 +211,11 @@ for (const button of document.querySelectorAll("[data-example]"))
 /** Begins a burst as the form says, with `plan` filled in first. Rejects if an owner has no token. */
 async function startBurst(plan = {}) {
   for (const [name, value] of Object.entries(plan)) byId(`burst-${name}`).value = value;
-  const owners = [
-    ...new Set(
-      byId("burst-owners")
-        .value.split(/[\s,]+/)
-        .filter(Boolean),
-    ),
-  ];
+  const owners = [...new Set(byId("burst-owners").value.split(/[\s,]+/).filter(Boolean))];
   await ensureSessions(owners);
   burst?.stop();
-  const [number, rate, bulk, bytes] = ["number", "rate", "bulk", "bytes"].map(
-    (name) => byId(`burst-${name}`).valueAsNumber,
-  );
+  const valueOf = (name) => byId(`burst-${name}`).valueAsNumber;
+  const [number, rate, bulk, bytes] = ["number", "rate", "bulk", "bytes"].map(valueOf);
   const retry = byId("burst-retry").checked;
   return (burst = new Burst({ ways: waysOf("burst-way"), number, rate, bulk, bytes, retry, owners }, sender));
 }

@@ -22,8 +22,6 @@ export const mayHaveChanged = ({ status, storedAt }) =>
 
 /** Columns that the charts show; others are dropped. */
 export const SHOWN_SECONDS = 120;
-/** More messages would only fill memory; the counts include those that left. */
-const MAX_MESSAGES = 50_000;
 
 const newCounts = () => ({
   offered: 0,
@@ -121,11 +119,6 @@ export class Messages {
       this.counts[way].offered += 1;
       this.#column(dueAt)[way].offered += 1;
       this.#become(message, "waiting");
-    }
-    while (this.all.length > MAX_MESSAGES) {
-      const index = this.all.findIndex((message) => !isOpen(message));
-      const [left] = this.all.splice(Math.max(index, 0), 1);
-      this.#byReceipt.delete(left.receipt);
     }
     return bulk;
   }

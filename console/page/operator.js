@@ -75,9 +75,7 @@ export class Operator {
     try {
       await this.#refresh();
     } catch (error) {
-      this.#say(
-        `The server of this page does not respond (${error.message}). Is \`cargo xtask up\` still running?`,
-      );
+      this.#say(`The server of this page does not respond (${error.message}). Is \`cargo xtask up\` still running?`);
     }
     setTimeout(() => this.#poll(), POLL_MS);
   }
@@ -129,9 +127,7 @@ export class Operator {
     const names = ["id", "owner", "age", "reason", "receipt"];
     const head = element("tr", {}, names.map((name) => element("th", { scope: "col" }, name)));
     byId("dead-letter-list").replaceChildren(
-      letters.length
-        ? element("table", {}, element("thead", {}, head), element("tbody", {}, letters.map(row)))
-        : "",
+      letters.length ? element("table", {}, element("thead", {}, head), element("tbody", {}, letters.map(row))) : "",
     );
   }
 

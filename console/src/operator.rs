@@ -49,24 +49,13 @@ pub(crate) struct Operator {
     switches: Arc<Mutex<Switches>>,
 }
 
-/// Proxies before the one database: each design has one of the chosen capacity to itself. If both shared it, the one
-/// that asks more often would take it from the other.
-struct Databases {
-    sync: FaultProxy,
-    /// Also of the functions that serve both designs, which write no messages.
-    queue: FaultProxy,
-}
+/// Proxies before the one database, of the synchronous design and of the queue with what serves both: each design has a
+/// database of the chosen capacity to itself. If they shared it, the one that asks more often would take it from the
+/// other.
+type Databases = [FaultProxy; 2];
 
-impl Databases {
-    fn each(&self) -> [&FaultProxy; 2] {
-        [&self.sync, &self.queue]
-    }
-
-    fn always(&self, fault: Fault) {
-        for database in self.each() {
-            database.always(fault);
-        }
-    }
+fn set(databases: &Databases, fault: Fault) {
+    databases.iter().for_each(|database| database.always(fault));
 }
 
 #[derive(Debug, Default)]
@@ -83,10 +72,7 @@ impl Operator {
         let operator = Self {
             local: local.clone(),
             http: fault_proxy::http_client(),
-            databases: Arc::new(Databases {
-                sync: FaultProxy::before(database).await,
-                queue: FaultProxy::before(database).await,
-            }),
+            databases: Arc::new([FaultProxy::before(database).await, FaultProxy::before(database).await]),
             switches: Arc::default(),
         };
         operator.redirect().await?;
@@ -122,7 +108,7 @@ impl Operator {
             let uses_tables =
                 ["MESSAGES_TABLE", "CONNECTIONS_TABLE"].iter().any(|name| variables.get(name).is_some());
             let Some(name) = function["FunctionName"].as_str().filter(|_| uses_tables) else { continue };
-            let Databases { sync, queue } = &*self.databases;
+            let [sync, queue] = &*self.databases;
             let database = if name.contains(SYNC_INSERT) { sync } else { queue };
             variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(database.url());
             let path = format!("/2015-03-31/functions/{name}/configuration");
@@ -137,7 +123,7 @@ impl Operator {
         let [waiting, delivered, _] = self.attributes(&self.local.queue_url).await?;
         let [dead, hidden, _] = self.attributes(&self.local.dead_letter_queue_url).await?;
         let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
-        for (database, requests) in self.databases.each().into_iter().zip(&mut switches.write_requests) {
+        for (database, requests) in self.databases.iter().zip(&mut switches.write_requests) {
             let usage = database.take_usage();
             *requests += WRITES.iter().filter_map(|operation| usage.requests.get(*operation)).sum::<usize>();
         }
@@ -155,7 +141,7 @@ impl Operator {
 
     /// From now on, the table of messages has this capacity for each design, in write units; or no limit.
     fn limit(&self, units_per_second: Option<f64>) {
-        for database in self.databases.each() {
+        for database in &*self.databases {
             database.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
         }
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).units_per_second = units_per_second;
@@ -165,7 +151,7 @@ impl Operator {
     fn begin_outage(&self, length: Duration) {
         let until = Instant::now() + length;
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = Some(until);
-        self.databases.always(Fault::ServerError);
+        set(&self.databases, Fault::ServerError);
         let (databases, switches) = (Arc::clone(&self.databases), Arc::clone(&self.switches));
         tokio::spawn(async move {
             sleep(length).await;
@@ -173,19 +159,19 @@ impl Operator {
             // Unless another one has begun meanwhile.
             if switches.outage_until == Some(until) {
                 switches.outage_until = None;
-                databases.always(Fault::None);
+                set(&databases, Fault::None);
             }
         });
     }
 
     fn end_outage(&self) {
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = None;
-        self.databases.always(Fault::None);
+        set(&self.databases, Fault::None);
     }
 
     /// Kills a process of the consumer, at random, as if its machine was lost.
     async fn kill_consumer(&self) -> Result<Value, Error> {
-        let consumers = consumers(&self.databases.queue.url());
+        let consumers = consumers(&self.databases[1].url());
         let killed =
             fastrand::choice(consumers).filter(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok());
         let [_, _, visibility] = self.attributes(&self.local.queue_url).await?;
