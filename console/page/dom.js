@@ -32,12 +32,8 @@ export function duration(ms) {
   return `${Math.round(ms / 60_000)} min`;
 }
 
-const TIME = new Intl.DateTimeFormat("en-GB", {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  fractionalSecondDigits: 3,
-});
+const PARTS = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 };
+const TIME = new Intl.DateTimeFormat("en-GB", PARTS);
 
 /** A time of day, to the millisecond. */
 export const clock = (time) => TIME.format(time);

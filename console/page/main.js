@@ -163,7 +163,9 @@ async function hasSession() {
 
 /** What was sent last: the responses, and what became of them. */
 function showOutcomes() {
-  if (shownBulks.length === 0) return;
+  const version = JSON.stringify(shownBulks.flat().map(({ number, status, notifiedAt }) => [number, status, notifiedAt]));
+  if (shownBulks.length === 0 || shownBulks.version === version) return;
+  shownBulks.version = version;
   byId("responses").replaceChildren(...shownBulks.map((bulk) => outcomeView(bulk, (message) => details.open(message))));
 }
 
