@@ -48,7 +48,7 @@ function afterEven({ sync, queue }) {
 
 function afterBurst({ sync, queue }) {
   const late = duration(Math.max(queue.lastStoredAt - queue.lastDueAt, 0));
-  return `${callers(sync)} ${accepted(queue)}; the last waited ${duration(queue.longestMs)}, until ${late} after the burst.${lost(sync, queue)}`;
+  return `${callers(sync)} ${accepted(queue)}; the last waited ${duration(queue.longestMs)} and was stored ${late} after the burst.${lost(sync, queue)}`;
 }
 
 function afterOutage({ sync, queue }) {
