@@ -99,6 +99,7 @@ export class Guide {
   }
 
   async #run({ number, rate, capacity, outage, after }, card) {
+    if (!byId("guide-bulk").reportValidity()) return;
     const { operator, start, complete } = this.#page;
     const [watch, result] = card.querySelectorAll("p");
     const say = (text) => setText(result, text);

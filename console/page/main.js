@@ -30,11 +30,14 @@ const flow = new Flow(messages);
 const details = new Details((message) => sender.lookUp(message));
 const list = new List(messages, (message) => details.open(message));
 
+const tokenOf = async (name) => (await call(key, "token", { owner: name })).token;
+
 /** Why a message failed, as its owner learns it. */
 async function reasonOf(name, id, receipt) {
-  await ensureSessions([name]);
+  // Without a socket: it may be any owner.
+  const intake = sessions.get(name) ?? new Intake({ url: config.httpUrl, token: await tokenOf(name) });
   const path = receipt.startsWith("bulk-") ? `/receipts/${receipt}` : `/messages/${id}?receipt=${receipt}`;
-  const found = (await sender.get(name, path)).json;
+  const found = (await intake.attempt("GET", path)).json;
   return [found, ...(found?.outcomes ?? [])].find((one) => one?.reason)?.reason;
 }
 
@@ -60,9 +63,8 @@ function begin(name, token) {
 }
 
 async function mint(name) {
-  const newToken = async () => (await call(key, "token", { owner: name })).token;
-  const first = await newToken();
-  return begin(name, (denied) => (denied ? newToken() : first));
+  const first = await tokenOf(name);
+  return begin(name, (denied) => (denied ? tokenOf(name) : first));
 }
 
 /** A session for each of these owners; those that cannot have one are named in the error. */

@@ -120,7 +120,8 @@ export class Operator {
     const cell = (text) => element("td", {}, text);
     const row = ({ id, owner, receivedAt, receipt, reason }) => {
       const why = cell(reason ?? "…");
-      if (!reason) this.#reasonOf(owner, id, receipt).then((text) => setText(why, text ?? "unknown"));
+      const say = (text) => setText(why, text ?? "unknown");
+      if (!reason) this.#reasonOf(owner, id, receipt).then(say, () => say(null));
       const age = receivedAt ? duration(now() - Date.parse(receivedAt)) : "–";
       return element("tr", {}, cell(id ?? "many"), cell(owner ?? "–"), cell(age), why, cell(receipt));
     };

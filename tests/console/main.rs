@@ -304,12 +304,17 @@ async fn both_responses_show_whole_and_turn_into_their_outcomes() {
 }
 
 #[tokio::test]
-async fn wrong_seconds_are_refused_and_a_page_without_the_key_says_what_to_do() {
+async fn wrong_numbers_are_refused_and_a_page_without_the_key_says_what_to_do() {
     let mut page = Page::open().await;
     for seconds in ["", "-1", "0", "1.5", "601"] {
         page.set("#outage-seconds", seconds).await;
         page.click("#outage").await;
         assert_eq!(page.get("$('#outage-seconds').matches(':invalid')").await, true, "{seconds:?}");
+    }
+    for number in ["", "0", "101"] {
+        page.set("#guide-bulk", number).await;
+        page.click("[data-demo=even] button").await;
+        assert_eq!(page.get("all.length === 0 && !$('.running')").await, true, "{number:?} in one request");
     }
     assert_eq!(page.get("$('#advice').hidden && !document.body.classList.contains('outage')").await, true);
     let url = page.url.split('#').next().expect("an address").to_owned();
