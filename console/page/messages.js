@@ -55,7 +55,7 @@ export function percentile(values, share) {
 
 /** What a response says of the message at an index of its request. */
 function statusBy({ status }, body, index) {
-  if (status === 202) return "queued";
+  if (body?.receipt) return "queued";
   if (status === 409) return "conflict";
   if (status < 200 || status >= 300) return "not accepted";
   const found = (body?.outcomes?.[index] ?? body)?.status ?? "stored";
@@ -165,7 +165,7 @@ export class Messages {
       else this.#become(message, status);
       if (status === "conflict" || status === "rejected") message.outcome = body?.outcomes?.[index] ?? body;
     });
-    if (response.status === 202) {
+    if (body?.receipt) {
       this.#byReceipt.set(body.receipt, bulk);
       const early = this.#early.get(body.receipt) ?? [];
       this.#early.delete(body.receipt);
@@ -207,12 +207,6 @@ export class Messages {
   /** The messages of an owner of which a look-up may find more, oldest first. */
   toLookUp(owner) {
     return this.all.filter((message) => message.owner === owner && mayHaveChanged(message));
-  }
-
-  /** Messages without a response or an outcome, and how long the oldest has been waiting, in milliseconds. */
-  openOf(way) {
-    const [oldest] = this.#open[way];
-    return { number: this.#open[way].size, oldestMs: oldest ? now() - oldest.dueAt : null };
   }
 
   /** Notes what is open now; call it once a second. */
