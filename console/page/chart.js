@@ -1,13 +1,18 @@
-// Charts over the last minutes, in SVG. All of them share one time axis and one cursor.
+// Charts over the last minutes, in SVG. All of them share one time axis, its marks, and one cursor.
+
+import { element } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 96;
-const MARGIN = { top: 6, right: 8, bottom: 16, left: 44 };
-/** A label of the time axis every so many seconds. */
+const HEIGHT = 84;
+const MARGIN = { top: 6, right: 6, bottom: 16, left: 46 };
+/** A label of the time axis every so many seconds; a narrow chart has room for half of them. */
 const TICK_SECONDS = 30;
+const NARROW = 300;
+/** About how wide a letter of a mark is, and how high a line. */
+const LETTER = { width: 6.2, height: 12 };
 
 const charts = new Set();
-/** The place under the cursor, in all charts; null if there is none. */
+/** The index under the cursor, in all charts; null if there is none. */
 let cursor = null;
 
 function svg(tag, attributes, text) {
@@ -29,35 +34,31 @@ export class Chart {
   #canvas;
   #values;
   #columns = [];
+  #marks = [];
   #max = 1;
 
   /**
-   * `series`: name and kind (`line`, `area`, or `bar`: bars stand on each other), and `of`, a column's value.
-   * `format`: a value as text, with its unit.
+   * `series`: name, look (a class of the style sheet) and kind (`line`, `area`, or `bar`: bars stand on each other),
+   * and `of`, a column's value. `format`: a value as text, with its unit.
    */
-  constructor(figure, { title, series, format }) {
+  constructor(figure, { title, way, series, format }) {
+    this.title = title;
     this.#series = series;
     this.#format = format;
     this.#canvas = svg("svg", { "aria-hidden": "true", height: HEIGHT });
-    const caption = document.createElement("figcaption");
-    const heading = document.createElement("strong");
-    heading.textContent = title;
-    this.#values = series.map(({ name }, place) => {
-      const entry = document.createElement("span");
-      entry.className = `key s-${place}`;
-      entry.dataset.series = name;
-      const value = document.createElement("b");
-      entry.append(`${name} `, value);
-      return { entry, value };
+    this.#values = series.map(({ name, look }) => {
+      const value = element("b");
+      return { value, entry: element("span", { class: `key ${look}` }, `${name} `, value) };
     });
-    caption.append(heading, ...this.#values.map(({ entry }) => entry));
-    figure.append(caption, this.#canvas);
+    // Where the designs stand below each other, the name of one is what tells them apart.
+    const heading = element("strong", {}, title, element("em", {}, ` ${way}`));
+    figure.append(element("figcaption", {}, heading, ...this.#values.map(({ entry }) => entry)), this.#canvas);
     // The latest values beside the names are the text of the picture.
     figure.setAttribute("role", "group");
-    figure.setAttribute("aria-label", title);
+    figure.setAttribute("aria-label", `${title}, ${way}`);
     new ResizeObserver(() => this.#draw()).observe(figure);
     this.#canvas.addEventListener("pointermove", (event) => this.#point(event));
-    this.#canvas.addEventListener("pointerleave", () => moveCursor(null));
+    this.#canvas.addEventListener("pointerleave", () => Chart.moveCursor(null));
     charts.add(this);
   }
 
@@ -75,10 +76,16 @@ export class Chart {
     return this.#series;
   }
 
-  /** Shows columns, one a second, the last one just complete; values up to `max`. */
-  show(columns, max) {
+  /** The values under the cursor, in words. */
+  get text() {
+    return this.#values.map(({ entry }) => entry.textContent).join(", ");
+  }
+
+  /** Shows columns, one a second, the last one just complete; values up to `max`; and marks (`at` and `text`). */
+  show(columns, max, marks) {
     this.#columns = columns;
     this.#max = max;
+    this.#marks = marks.filter(({ at }) => at >= columns[0].second * 1000);
     this.#draw();
   }
 
@@ -97,8 +104,8 @@ export class Chart {
     if (!this.width || this.#columns.length === 0) return;
     this.#canvas.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
     const piles = new Array(this.#columns.length).fill(0);
-    const shapes = this.#series.map((series, place) => this.#shape(series, place, piles));
-    this.#canvas.replaceChildren(...this.#axes(), ...shapes.flat(), ...this.#line());
+    const shapes = this.#series.map((series) => this.#shape(series, piles));
+    this.#canvas.replaceChildren(...this.#axes(), ...shapes.flat(), ...this.#events(), ...this.#line());
     this.#label();
   }
 
@@ -111,20 +118,14 @@ export class Chart {
       parts.push(svg("text", { x: left - 4, y: y + 3, "text-anchor": "end" }, this.#format(value)));
     }
     const last = this.#columns.length - 1;
-    for (let ago = 0; ago <= last; ago += TICK_SECONDS) {
-      const anchor = ago === 0 ? "end" : "middle";
-      parts.push(
-        svg(
-          "text",
-          { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": anchor },
-          ago === 0 ? "now" : `−${ago} s`,
-        ),
-      );
+    for (let ago = 0; ago <= last; ago += this.width < NARROW ? 2 * TICK_SECONDS : TICK_SECONDS) {
+      const at = { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": ago === 0 ? "end" : "middle" };
+      parts.push(svg("text", at, ago === 0 ? "now" : `−${ago} s`));
     }
     return parts;
   }
 
-  #shape({ kind, of }, place, piles) {
+  #shape({ kind, look, of }, piles) {
     if (kind === "bar") {
       const width = Math.max((this.#x(1) - this.#x(0)) * 0.8, 1);
       const path = this.#columns.map((column, at) => {
@@ -133,7 +134,7 @@ export class Chart {
         const [low, high] = [this.#y(piles[at]), this.#y((piles[at] += value))];
         return `M${this.#x(at) - width / 2} ${low}V${high}h${width}V${low}z`;
       });
-      return [svg("path", { class: `bar s-${place}`, d: path.join("") })];
+      return [svg("path", { class: `bar ${look}`, d: path.join("") })];
     }
     // A gap where there is no value.
     const pieces = [];
@@ -148,19 +149,37 @@ export class Chart {
     });
     const line = ([first, ...rest]) =>
       rest.length ? `M${first}${rest.map((point) => `L${point}`).join("")}` : `M${first}h3`;
-    const shapes = [svg("path", { class: `line s-${place}`, d: pieces.map(line).join("") })];
+    const shapes = [svg("path", { class: `line ${look}`, d: pieces.map(line).join("") })];
     if (kind === "area") {
       const base = this.#y(0);
       const area = pieces.map((piece) => `${line(piece)}V${base}H${piece[0][0]}z`);
-      shapes.unshift(svg("path", { class: `area s-${place}`, d: area.join("") }));
+      shapes.unshift(svg("path", { class: `area ${look}`, d: area.join("") }));
     }
     return shapes;
   }
 
+  /** A line for each mark, and its text where there is room: below the one before if they would overlap. */
+  #events() {
+    let [end, row] = [-Infinity, 0];
+    return this.#marks.flatMap(({ at, text }) => {
+      const x = this.#x(Math.min(at / 1000 - this.#columns[0].second, this.#columns.length - 1));
+      const parts = [this.#rule("mark", x)];
+      if (this.width < NARROW) return parts;
+      const width = text.length * LETTER.width;
+      const start = Math.min(x + 3, this.width - width);
+      row = start < end ? (row + 1) % 5 : 0;
+      end = start + width + LETTER.width;
+      parts.push(svg("text", { class: "mark", x: start, y: MARGIN.top + 8 + row * LETTER.height }, text));
+      return parts;
+    });
+  }
+
   #line() {
-    if (cursor === null) return [];
-    const x = this.#x(cursor);
-    return [svg("line", { class: "cursor", x1: x, x2: x, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom })];
+    return cursor === null ? [] : [this.#rule("cursor", this.#x(cursor))];
+  }
+
+  #rule(look, x) {
+    return svg("line", { class: look, x1: x, x2: x, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
   }
 
   #label() {
@@ -176,15 +195,12 @@ export class Chart {
   #point(event) {
     const last = this.#columns.length - 1;
     const share = (event.offsetX - MARGIN.left) / (this.width - MARGIN.left - MARGIN.right);
-    moveCursor(Math.min(Math.max(Math.round(share * last), 0), last));
+    Chart.moveCursor(Math.min(Math.max(Math.round(share * last), 0), last));
   }
 
-  static redraw() {
+  /** Shows the values at an index of the columns in all charts; with null, the latest. */
+  static moveCursor(index) {
+    cursor = index;
     for (const chart of charts) chart.#draw();
   }
-}
-
-function moveCursor(place) {
-  cursor = place;
-  Chart.redraw();
 }

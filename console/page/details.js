@@ -1,31 +1,22 @@
 // One message: the request, the response, the outcome, and when.
 
-import { curl, problem } from "./api.js";
+import { curl } from "./api.js";
 import { byId, clock, duration, element } from "./dom.js";
 import { WAY_NAMES } from "./messages.js";
-import { pathOf } from "./sending.js";
+import { requestOf } from "./sending.js";
 
 /** A body with line breaks, if it is JSON. */
 const pretty = ({ json, text }) => (json === null ? text : JSON.stringify(json, null, 2));
 
 const code = (text) => element("pre", { tabIndex: 0 }, text);
 
-/** A response as it is: status, the headers that a script may read, body. */
+/** A response as it is: status, the headers that matter, body. */
 export function responseView(response) {
   if (!response) return element("p", {}, "No response yet.");
-  const shown = ["content-type", "retry-after", "x-amz-apigw-id"].filter((name) => response.headers[name]);
-  const head = [
-    `HTTP ${response.status || "– no response"}`,
-    ...shown.map((name) => `${name}: ${response.headers[name]}`),
-  ];
-  const isSuccess = response.status >= 200 && response.status < 300;
-  const { title, detail } = isSuccess ? {} : problem(response);
-  return element(
-    "div",
-    {},
-    isSuccess ? null : element("p", { class: "fault" }, element("b", {}, title), ` ${detail}`),
-    code(`${head.join("\n")}\n\n${pretty(response) || "(no body)"}`),
-  );
+  const { status, headers, reason } = response;
+  const shown = ["retry-after", "x-amz-apigw-id"].filter((name) => headers[name]);
+  const head = [status ? `HTTP ${status}` : `No response: ${reason}`, ...shown.map((name) => `${name}: ${headers[name]}`)];
+  return code(`${head.join("\n")}\n\n${pretty(response) || "(no body)"}`);
 }
 
 function copyButton(name, text) {
@@ -35,51 +26,62 @@ function copyButton(name, text) {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Not copied: select the text below";
+      button.textContent = "The browser did not allow it";
     }
     setTimeout(() => (button.textContent = name), 2000);
   });
   return button;
 }
 
-/** The times of a message, each with how long after it was offered. */
+/** The responses to a request, and what its messages ended as. */
+export function outcomeView(bulk, open) {
+  const [message] = bulk;
+  const { attempts, way, dueAt } = message;
+  const statuses = [...new Set(bulk.map(({ status }) => status))];
+  const counts = statuses.map((status) => {
+    const number = bulk.filter((message) => message.status === status).length;
+    return bulk.length === 1 ? status : `${number} ${status}`;
+  });
+  const button = element("button", { type: "button", class: "link" }, "Open");
+  button.addEventListener("click", () => open(message));
+  const head = attempts.at(-1)?.response?.status || "–";
+  const at = Math.max(...bulk.map(({ notifiedAt }) => notifiedAt ?? 0));
+  const known = way === "queue" ? bulk.filter(({ outcome }) => outcome) : [];
+  const outcomes = known.map(({ id, status, outcome: { payload, ...rest } }) => ({ id, status, ...rest }));
+  return element(
+    "div",
+    { class: way },
+    element("h3", {}, `${WAY_NAMES[way]}: ${bulk.length === 1 ? message.id : `${bulk.length} messages`} `, button),
+    element("p", {}, element("b", {}, `${head} → ${counts.join(", ")}`), at ? `, notified after ${duration(at - dueAt)}` : ""),
+    head >= 200 && head < 300 ? code(pretty(attempts.at(-1).response)) : responseView(attempts.at(-1)?.response),
+    outcomes.length ? code(JSON.stringify(bulk.length === 1 ? outcomes[0] : outcomes, null, 2)) : null,
+  );
+}
+
+/** The times of a message, each with how long after it was due. */
 function trace(message) {
-  const steps = [];
-  const step = (at, what, kind = "") => at && steps.push({ at, what, kind });
+  const steps = [{ at: message.dueAt, what: "due" }];
+  const step = (at, what, kind) => at && steps.push({ at, what, kind });
   message.attempts.forEach(({ sentAt, respondedAt, response, retryAt }, place) => {
     step(sentAt, place === 0 ? "sent" : `sent again (request ${place + 1})`);
-    step(
-      respondedAt,
-      response?.status ? `response ${response.status}` : "no response",
-      response?.status < 300 ? "" : "bad",
-    );
+    const bad = response?.status < 300 ? "" : "bad";
+    step(respondedAt, response?.status ? `response ${response.status}` : "no response", bad);
     if (retryAt) steps.at(-1).what += `, to be repeated in ${duration(retryAt - respondedAt)}`;
   });
-  step(
-    message.storedAt,
-    message.storedAt < message.offeredAt - 2000 ? "stored, by an earlier request" : "stored (clock of the stack)",
-    "good",
-  );
+  const isOwn = message.shownAt === message.storedAt;
+  step(message.storedAt, isOwn ? "stored (clock of the stack)" : "stored, by an earlier request", "good");
   for (const { at, event } of message.events) step(at, `notified: ${event.type}`);
-  for (const { at, response } of message.lookUps)
-    step(at, `looked up: ${response.json?.status ?? response.status}`);
+  for (const { at, response } of message.lookUps) step(at, `looked up: ${response.json?.status ?? response.status}`);
   steps.sort((one, other) => one.at - other.at);
-  const start = message.offeredAt;
+  const start = message.dueAt;
   const total = Math.max(...steps.map(({ at }) => at - start), 1);
   return element(
     "ol",
     { class: "trace" },
-    element(
-      "li",
-      {},
-      element("time", {}, clock(start)),
-      element("span", {}, "offered"),
-      element("meter", { value: 0, "aria-hidden": "true" }),
-    ),
     steps.map(({ at, what, kind }) =>
       element(
         "li",
-        { class: kind },
+        { class: kind ?? "" },
         element("time", {}, clock(at)),
         element("span", {}, what),
         element("span", { class: "offset" }, at < start ? "" : `+${duration(at - start)}`),
@@ -92,12 +94,11 @@ function trace(message) {
 export class Details {
   #dialog = byId("details");
   #message = null;
-  #actions;
+  #lookUp;
   #version = "";
 
-  /** `actions`: `lookUp(message)` and `edit(message)`. */
-  constructor(actions) {
-    this.#actions = actions;
+  constructor(lookUp) {
+    this.#lookUp = lookUp;
     this.#dialog.addEventListener("close", () => (this.#message = null));
     // A click beside it closes it.
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close());
@@ -131,7 +132,8 @@ export class Details {
       button.addEventListener("click", run);
       return button;
     };
-    const command = curl("PUT", pathOf(message), message.text);
+    const { method, path, body } = requestOf(message.bulk);
+    const command = curl(method, path, body);
     const reason = message.outcome?.reason;
     const lookUp = message.lookUps.at(-1);
     const section = (title, ...content) => element("section", {}, element("h3", {}, title), content);
@@ -140,6 +142,7 @@ export class Details {
         "p",
         {},
         `${WAY_NAMES[message.way]}, owner ${message.owner}`,
+        message.bulk.length > 1 ? `, one of ${message.bulk.length} in its request` : "",
         message.receipt ? `, receipt ${message.receipt}` : "",
       ),
       reason ? element("p", { class: "fault" }, reason) : null,
@@ -147,11 +150,7 @@ export class Details {
       element(
         "div",
         { class: "row" },
-        message.statusPath ? action("look-up", "Look up", () => this.#actions.lookUp(message)) : null,
-        action("edit", "Edit and send again", () => {
-          this.#dialog.close();
-          this.#actions.edit(message);
-        }),
+        message.statusPath ? action("look-up", "Look up", () => this.#lookUp(message)) : null,
         copyButton("Copy as curl", command),
         message.statusPath ? copyButton("Copy the look-up as curl", curl("GET", message.statusPath)) : null,
       ),
@@ -169,7 +168,6 @@ export class Details {
         "Payload, as it was sent",
         code(message.text.length > 4000 ? `${message.text.slice(0, 4000)}…` : message.text),
       ),
-      section("As curl", code(command.length > 4000 ? `${command.slice(0, 4000)}…` : command)),
     ].filter((part) => part !== null);
   }
 }

@@ -2,126 +2,90 @@
 
 import { Chart, roundUp } from "./chart.js";
 import { byId, count, duration, element, setText } from "./dom.js";
-import { WAYS, percentile } from "./messages.js";
+import { SHOWN_SECONDS, WAYS, WAY_NAMES, percentile } from "./messages.js";
+
+const NOT_ACCEPTED = [
+  { unit: "not accepted", kind: "bad", of: (c) => c["not accepted"] },
+  { unit: "in doubt", kind: "bad", of: (c) => c.inDoubt },
+];
+const CALLER = {
+  name: "caller",
+  unit: "sent",
+  of: (c) => c.offered - c.waiting,
+  sides: [{ unit: "waiting", of: (c) => c.waiting }],
+};
+const SETTLED_OTHERWISE = [
+  { unit: "rejected", kind: "odd", of: (c) => c.rejected },
+  { unit: "conflict", kind: "odd", of: (c) => c.conflict },
+];
+/** What an operator sees of a table. */
+const TABLE = { name: "table", unit: "stored", of: (c) => c.inTable, operator: [["requests", "requests"]] };
 
 /** Station: name, what is counted, the count. A side of a station is where messages leave the way. */
 const FLOWS = {
   sync: [
-    {
-      name: "caller",
-      unit: "sent",
-      of: (c) => c.offered - c.waiting,
-      sides: [{ unit: "waiting", of: (c) => c.waiting }],
-    },
-    {
-      name: "API Gateway",
-      unit: "in flight",
-      of: (c) => c.sent,
-      sides: [
-        { unit: "error", kind: "bad", of: (c) => c.error },
-        { unit: "no response", kind: "bad", of: (c) => c.unknown },
-      ],
-    },
-    {
-      name: "sync-insert",
-      unit: "accepted",
-      of: (c) => c.accepted,
-      sides: [{ unit: "conflict", kind: "odd", of: (c) => c.conflict }],
-    },
-    { name: "table", unit: "stored", kind: "good", of: (c) => c.stored },
+    CALLER,
+    { name: "API Gateway", unit: "in flight", of: (c) => c.sent, sides: NOT_ACCEPTED },
+    { name: "sync-insert", unit: "accepted", of: (c) => c.accepted, sides: SETTLED_OTHERWISE },
+    TABLE,
   ],
   queue: [
-    {
-      name: "caller",
-      unit: "sent",
-      of: (c) => c.offered - c.waiting,
-      sides: [{ unit: "waiting", of: (c) => c.waiting }],
-    },
-    {
-      name: "API Gateway",
-      unit: "accepted",
-      of: (c) => c.accepted,
-      sides: [
-        { unit: "error", kind: "bad", of: (c) => c.error },
-        { unit: "no response", kind: "bad", of: (c) => c.unknown },
-      ],
-    },
+    CALLER,
+    { name: "API Gateway", unit: "accepted", of: (c) => c.accepted, sides: NOT_ACCEPTED },
     {
       name: "SQS queue",
-      unit: "without an outcome",
+      unit: "no outcome yet",
       of: (c) => c.queued,
-      sides: [{ unit: "dead-lettered", kind: "bad", of: (c) => c.failed }],
+      sides: [{ unit: "failed", kind: "bad", of: (c) => c.failed }],
+      operator: [
+        ["waiting", "in queue"],
+        ["delivered", "in delivery"],
+      ],
     },
     {
       name: "queue-consumer",
-      unit: "with an outcome",
+      unit: "settled",
       of: (c) => c.accepted - c.queued,
-      sides: [
-        { unit: "rejected", kind: "odd", of: (c) => c.rejected },
-        { unit: "conflict", kind: "odd", of: (c) => c.conflict },
-      ],
+      sides: [...SETTLED_OTHERWISE, { unit: "notified", of: (c) => c.notified }],
     },
-    { name: "table", unit: "stored", kind: "good", of: (c) => c.stored },
-    { name: "WebSocket", unit: "notified", of: (c) => c.notified },
+    TABLE,
   ],
 };
 
-const of = (way, value) => (column) => value(column[way]);
-const responses = (way, test) =>
-  of(way, (numbers) => {
-    const matching = Object.entries(numbers.responses).filter(([status]) => test(status));
-    return matching.reduce((sum, [, number]) => sum + number, 0);
-  });
 const rate = (value) => `${value < 10 && value % 1 ? value.toFixed(1) : count(Math.round(value))}/s`;
 const number = (value) => count(Math.round(value));
+const times = (of) => [
+  { name: "p50", kind: "line", look: "design", of: (numbers) => percentile(of(numbers), 0.5) },
+  { name: "p99", kind: "line", look: "design faint", of: (numbers) => percentile(of(numbers), 0.99) },
+];
 
+/** `of`: the value of a way in a column. */
 const CHARTS = [
   {
     title: "Messages a second",
     format: rate,
-    series: (way) => [
-      { name: "stored", kind: "area", of: of(way, (numbers) => numbers.stored) },
-      { name: "accepted", kind: "line", of: of(way, (numbers) => numbers.accepted) },
-      { name: "offered", kind: "line", of: of(way, (numbers) => numbers.offered) },
+    series: [
+      { name: "stored", kind: "area", look: "design", of: ({ stored }) => stored },
+      { name: "offered", kind: "line", look: "plain", of: ({ offered }) => offered },
+      { name: "capacity", kind: "line", look: "limit", of: (_, { capacity }) => capacity },
     ],
   },
   {
-    title: "Responses a second, by status",
+    title: "Responses a second",
     format: rate,
-    series: (way) => [
-      { name: "2xx", kind: "bar", of: responses(way, (status) => status[0] === "2") },
-      { name: "4xx", kind: "bar", of: responses(way, (status) => status[0] === "4" && status !== "429") },
-      { name: "429", kind: "bar", of: responses(way, (status) => status === "429") },
-      { name: "5xx", kind: "bar", of: responses(way, (status) => status[0] === "5") },
-      { name: "none", kind: "bar", of: responses(way, (status) => status === "none") },
+    series: [
+      { name: "accepted", kind: "bar", look: "design", of: ({ accepted }) => accepted },
+      { name: "4xx", kind: "bar", look: "bad faint", of: ({ notAccepted }) => notAccepted },
+      { name: "in doubt", kind: "bar", look: "bad", of: ({ inDoubt }) => inDoubt },
     ],
   },
   {
-    title: "In flight: no outcome yet",
+    title: "Without an outcome",
     format: number,
-    series: (way) => [{ name: "messages", kind: "area", of: of(way, (numbers) => numbers.open) }],
+    series: [{ name: "messages", kind: "area", look: "design", of: ({ open }) => open }],
   },
-  {
-    title: "Oldest in flight",
-    format: duration,
-    series: (way) => [{ name: "age", kind: "area", of: of(way, (numbers) => numbers.oldestMs) }],
-  },
-  {
-    title: "Time to response",
-    format: duration,
-    series: (way) => [
-      { name: "p50", kind: "line", of: of(way, (numbers) => percentile(numbers.responseMs, 0.5)) },
-      { name: "p99", kind: "line", of: of(way, (numbers) => percentile(numbers.responseMs, 0.99)) },
-    ],
-  },
-  {
-    title: "Time to stored",
-    format: duration,
-    series: (way) => [
-      { name: "p50", kind: "line", of: of(way, (numbers) => percentile(numbers.storedMs, 0.5)) },
-      { name: "p99", kind: "line", of: of(way, (numbers) => percentile(numbers.storedMs, 0.99)) },
-    ],
-  },
+  { title: "Time to response", format: duration, series: times(({ responseMs }) => responseMs) },
+  { title: "Time to stored", format: duration, series: times(({ storedMs }) => storedMs) },
 ];
 
 export class Flow {
@@ -135,13 +99,19 @@ export class Flow {
       const section = byId(`way-${way}`);
       section.querySelector(".flow").append(...FLOWS[way].map((station) => this.#station(way, station)));
     }
-    this.#charts = CHARTS.map(({ title, format, series }) =>
-      WAYS.map((way) => {
-        const figure = element("figure");
+    this.#charts = CHARTS.map(({ title, format, series }, index) =>
+      WAYS.map((way, place) => {
+        const figure = element("figure", { class: way });
+        // On a narrow screen the two designs stand below each other, chart by chart.
+        figure.style.order = 2 * index + place;
         byId(`way-${way}`).querySelector(".charts").append(figure);
-        return new Chart(figure, { title, format, series: series(way) });
+        const ofWay = series.map((one) => ({ ...one, of: (column) => one.of(column[way], column) }));
+        return new Chart(figure, { title, way: WAY_NAMES[way], format, series: ofWay });
       }),
     );
+    const history = byId("history");
+    history.min = 1 - SHOWN_SECONDS;
+    history.addEventListener("input", () => this.#showSecond(history));
   }
 
   showCounts() {
@@ -157,11 +127,23 @@ export class Flow {
     for (const pair of this.#charts) {
       // One scale for both designs: what looks higher is higher.
       const max = roundUp(Math.max(...pair.map((chart) => Chart.peak(chart.series, columns))));
-      for (const chart of pair) chart.show(columns, max);
+      for (const chart of pair) chart.show(columns, max, this.#messages.marks);
     }
   }
 
-  #station(way, { name, unit, kind = "", of: value, sides = [] }) {
+  /** The charts by keyboard, or by a screen reader. */
+  #showSecond(history) {
+    const ago = -history.valueAsNumber;
+    Chart.moveCursor(ago === 0 ? null : SHOWN_SECONDS - 1 - ago);
+    const when = ago === 0 ? "now" : `${ago} s ago`;
+    const texts = this.#charts.flatMap((pair) =>
+      pair.map((chart, place) => `${WAY_NAMES[WAYS[place]]}, ${chart.title}: ${chart.text}`),
+    );
+    setText(byId("history-value"), when);
+    history.setAttribute("aria-valuetext", `${when}. ${texts.join(". ")}`);
+  }
+
+  #station(way, { name, unit, of: value, sides = [], operator = [] }) {
     const counts = this.#messages.counts[way];
     const figure = (unit, kind, value) => {
       const target = element("b", { "data-count": `${way} ${unit}` }, "0");
@@ -169,6 +151,10 @@ export class Flow {
       return element("span", { class: `figure ${kind}` }, target, ` ${unit}`);
     };
     const exits = sides.map(({ unit, kind = "", of: value }) => figure(unit, `side ${kind}`, value));
-    return element("li", {}, element("span", { class: "name" }, name), figure(unit, kind, value), ...exits);
+    // Only a local stack has these.
+    const seen = operator.map(([id, unit]) =>
+      element("span", { class: "figure side operated" }, element("b", { id: `${way}-${id}` }, "–"), ` ${unit}`),
+    );
+    return element("li", {}, element("span", { class: "name" }, name), figure(unit, "", value), exits, seen);
   }
 }

@@ -1,12 +1,13 @@
 // The page: what the parts have to do with each other.
 
-import { isLegalId, ownerOf, payloadFault } from "./api.js";
-import { Details, responseView } from "./details.js";
-import { announce, byId, count, element, now, setText, size } from "./dom.js";
+import { ownerOf } from "./api.js";
+import { Details, outcomeView, responseView } from "./details.js";
+import { announce, byId, count, element, now, setText } from "./dom.js";
 import { Flow } from "./flow.js";
+import { Guide } from "./guide.js";
 import { Intake } from "./intake.js";
-import { List, shownText } from "./list.js";
-import { Messages, STATUSES, WAYS, WAY_NAMES } from "./messages.js";
+import { List } from "./list.js";
+import { Messages, WAYS, isOpen } from "./messages.js";
 import { Operator, call } from "./operator.js";
 import { Burst, Sender } from "./sending.js";
 
@@ -14,32 +15,39 @@ const LOOK_UP_INTERVAL_MS = 5_000;
 
 // In the fragment, which no request and no log shows.
 const key = new URLSearchParams(location.hash.slice(1)).get("key");
-const messages = new Messages();
-/** By owner: the client, and whether its token was denied. */
+/** The clients, by owner. */
 const sessions = new Map();
 let owner = null;
 let burst = null;
+/** What the page says at its top while all is well. */
+let advice = null;
 
 const config = await (await fetch("config.json", { cache: "no-store" })).json();
+const messages = new Messages(config.clockToleranceMs);
 const canMint = config.canMint && key !== null;
-const sender = new Sender(messages, config, (name) => sessions.get(name).intake, noteDenied);
+const sender = new Sender(messages, config, (name) => sessions.get(name));
 const flow = new Flow(messages);
-const details = new Details({
-  lookUp: async (message) => sender.lookUp(message),
-  edit: (message) => {
-    fill(message.id, message.text, message.way);
-    byId("payload").focus();
-  },
-});
-const list = new List(byId("list"), (message) => details.open(message));
+const details = new Details((message) => sender.lookUp(message));
+const list = new List(messages, (message) => details.open(message));
+
+const tokenOf = async (name) => (await call(key, "token", { owner: name })).token;
+
+/** Why a message failed, as its owner learns it. */
+async function reasonOf(name, id, receipt) {
+  // Without a socket: it may be any owner.
+  const intake = sessions.get(name) ?? new Intake({ url: config.httpUrl, token: await tokenOf(name) });
+  const path = receipt.startsWith("bulk-") ? `/receipts/${receipt}` : `/messages/${id}?receipt=${receipt}`;
+  const found = (await intake.attempt("GET", path)).json;
+  return [found, ...(found?.outcomes ?? [])].find((one) => one?.reason)?.reason;
+}
 
 // Owners and their clients
 
 /** Begins to send and to be notified as an owner. `token` is one, or a function that returns one. */
 function begin(name, token) {
-  sessions.get(name)?.intake.close();
+  sessions.get(name)?.close();
   const intake = new Intake({
-    url: config.httpUrls.queue[0],
+    url: config.httpUrl,
     webSocketUrl: config.webSocketUrl,
     token,
     onEvents: (events) => events.forEach((event) => messages.notify(event)),
@@ -49,15 +57,14 @@ function begin(name, token) {
       queueMicrotask(showConnections);
     },
   });
-  sessions.set(name, { intake, denied: false });
+  sessions.set(name, intake);
   intake.connect();
   return name;
 }
 
 async function mint(name) {
-  const newToken = async () => (await call(key, "POST", "token", { owner: name })).token;
-  const first = await newToken();
-  return begin(name, (denied) => (denied ? newToken() : first));
+  const first = await tokenOf(name);
+  return begin(name, (denied) => (denied ? tokenOf(name) : first));
 }
 
 /** A session for each of these owners; those that cannot have one are named in the error. */
@@ -78,54 +85,19 @@ const STATE_TEXTS = {
 };
 
 function showConnections() {
-  const items = [...sessions].map(([name, { intake, denied }]) => {
-    const state = denied ? "denied" : intake.connection.state;
-    return { name, state, text: STATE_TEXTS[state](intake.connection) };
+  const items = [...sessions].map(([name, { connection }]) => {
+    return { name, state: connection.state, text: STATE_TEXTS[connection.state](connection) };
   });
-  const box = byId("connections");
-  while (box.children.length > items.length) box.lastChild.remove();
-  items.forEach(({ name, state, text }, place) => {
-    const item =
-      box.children[place] ?? box.appendChild(element("li", {}, element("i"), element("b"), element("span")));
-    item.className = state;
-    setText(item.children[1], name);
-    setText(item.children[2], text);
-  });
-  const bad = items.find(({ state }) => state === "denied");
-  const banner = byId("banner");
-  if (bad) {
-    const advice = canMint ? "" : ' Paste a new one under "Token".';
-    setText(
-      byId("banner-text") ?? banner.appendChild(element("span", { id: "banner-text" })),
-      `${bad.name}: ${bad.text}. Nothing is notified, and requests get 401.${advice}`,
-    );
-    if (canMint && !byId("renew")) {
-      const button = element("button", { type: "button", id: "renew" }, "Get a new token");
-      button.addEventListener("click", () => renewAll());
-      banner.append(" ", button);
-    }
-  }
-  banner.hidden = !bad;
+  const item = ({ name, state, text }) =>
+    element("li", { class: state }, element("i"), element("b", {}, name), element("span", {}, text));
+  byId("connections").replaceChildren(...items.map(item));
+  const denied = items.find(({ state }) => state === "denied");
+  advise(denied ? `${denied.name}: ${denied.text}. Requests get 401. Get or paste a new one under "Token".` : advice);
 }
 
-async function renewAll() {
-  const isDenied = ({ intake, denied }) => denied || intake.connection.state === "denied";
-  try {
-    for (const [name, session] of sessions) if (isDenied(session)) await mint(name);
-    announce("The token is new.");
-  } catch (error) {
-    announce(error.message);
-  }
-}
-
-/** A token may be denied before its time: its key was removed. */
-function noteDenied(name, response) {
-  const session = sessions.get(name);
-  const denied = response.status === 401;
-  if (session && session.denied !== denied) {
-    session.denied = denied;
-    showConnections();
-  }
+function advise(text) {
+  setText(byId("advice"), text ?? "");
+  byId("advice").hidden = !text;
 }
 
 byId("access-form").addEventListener("submit", (event) => {
@@ -145,15 +117,18 @@ byId("mint").addEventListener("click", async () => {
   byId("access").open = false;
 });
 
-// One message
+// One message, or a bulk
 
-const newId = () => `order-${crypto.randomUUID().slice(0, 8)}`;
+/** What the examples start from: the message as a person wrote it, how it was sent, and its requests. */
+let original = null;
+/** The requests of which the responses are shown. */
+let shownBulks = [];
 
-function fill(id, text, way = null) {
-  byId("id").value = id;
-  byId("payload").value = text;
-  if (way) document.querySelector(`#one [name=way][value=${way}]`).checked = true;
-  check();
+const written = () => ({ id: byId("id").value, text: byId("payload").value, number: byId("one-bulk").valueAsNumber });
+
+function renew() {
+  byId("id").value = `order-${crypto.randomUUID().slice(0, 8)}`;
+  original = null;
 }
 
 /** What is chosen between the designs. */
@@ -163,45 +138,17 @@ function waysOf(name) {
 }
 
 /** Ids belong to the owner, not to a design: sent by both, one message would be the other's duplicate. */
-const idFor = (way, ways) => byId("id").value + (ways.length > 1 && way === "queue" ? "-q" : "");
+const idFor = (id, way, ways) => id + (ways.length > 1 && way === "queue" ? "-q" : "");
 
-function check() {
-  const id = byId("id").value;
-  const text = byId("payload").value;
-  const fault = payloadFault(text);
-  show(
-    "id-check",
-    isLegalId(id) ? null : "Not legal: an id is 1 to 64 of A–Z a–z 0–9 _ -",
-    waysOf("way").length > 1
-      ? `Through the queue: ${idFor("queue", WAYS)}`
-      : "Both designs share your ids: the same id is the same message.",
-  );
-  show("payload-check", fault, `A JSON object of ${size(new TextEncoder().encode(text).length)}.`);
-  function show(id, wrong, fine) {
-    setText(byId(id), wrong ?? fine);
-    byId(id).classList.toggle("fault", wrong !== null);
-  }
-}
-
-async function sendOne() {
+/** Sends a message by the chosen designs, and resolves to the requests once each has a response. */
+async function sendOne({ id, text, number }) {
   const ways = waysOf("way");
-  const text = byId("payload").value;
-  if (byId("id").value === "") return byId("id").focus();
-  if (!(await hasSession())) return;
-  const sent = await Promise.all(ways.map((way) => sender.send(way, owner, idFor(way, ways), text)));
-  showResponses(
-    sent.map((message) => {
-      const { response } = message.attempts.at(-1);
-      const button = element("button", { type: "button", class: "link" }, "Open");
-      button.addEventListener("click", () => details.open(message));
-      return element(
-        "div",
-        {},
-        element("h3", {}, `${WAY_NAMES[message.way]}: ${message.id} `, button),
-        responseView(response),
-      );
-    }),
-  );
+  if (!(await hasSession())) return [];
+  const entries = (id) =>
+    number === 1 ? [{ id, text }] : Array.from({ length: number }, (_, at) => ({ id: `${id}-${at + 1}`, text }));
+  shownBulks = await Promise.all(ways.map((way) => sender.send(way, owner, entries(idFor(id, way, ways)))));
+  showOutcomes();
+  return shownBulks;
 }
 
 /** Whether there is a client of the owner; if not, the page says why. */
@@ -210,79 +157,95 @@ async function hasSession() {
     await ensureSessions([owner]);
     return true;
   } catch (error) {
-    showResponses([element("p", { class: "fault" }, error.message)]);
+    shownBulks = [];
+    byId("responses").replaceChildren(element("p", { class: "fault" }, error.message));
     return false;
   }
 }
 
-function showResponses(parts) {
-  byId("responses").replaceChildren(...parts);
+/** What was sent last: the responses, and what became of them. */
+function showOutcomes() {
+  const version = JSON.stringify(shownBulks.flat().map(({ number, status, notifiedAt }) => [number, status, notifiedAt]));
+  if (shownBulks.length === 0 || shownBulks.version === version) return;
+  shownBulks.version = version;
+  byId("responses").replaceChildren(...shownBulks.map((bulk) => outcomeView(bulk, (message) => details.open(message))));
 }
 
 const EXAMPLES = {
-  same: () => {},
-  other: () => (byId("payload").value = JSON.stringify({ item: "another", at: Date.now() })),
-  invalid: () => (byId("payload").value = "[1, 2]"),
-  illegal: () => (byId("id").value = "not legal!"),
+  same: {},
+  other: { text: () => JSON.stringify({ item: "another", at: now() }) },
+  invalid: { text: () => "[1, 2]" },
+  illegal: { id: () => "not legal!" },
 };
+
+function sendOriginal() {
+  original = { ...written(), way: waysOf("way").join() };
+  original.sent = sendOne(original);
+}
+
+/** Each example starts from the message as it was written, which is settled before. */
+async function tryExample({ id, text }) {
+  if (!byId("one").reportValidity()) return;
+  if (original?.way !== waysOf("way").join()) sendOriginal();
+  const start = original;
+  const sent = (await start.sent).flat();
+  while (start === original && sent.some(isOpen)) await new Promise((resolve) => setTimeout(resolve, 50));
+  byId("id").value = id?.() ?? start.id;
+  byId("payload").value = text?.() ?? start.text;
+  await sendOne(written());
+}
 
 byId("one").addEventListener("submit", (event) => {
   event.preventDefault();
-  sendOne();
+  sendOriginal();
 });
-byId("one").addEventListener("input", check);
-byId("new-id").addEventListener("click", () => fill(newId(), byId("payload").value));
+byId("one").addEventListener("input", () => (original = null));
+byId("new-id").addEventListener("click", renew);
 byId("look-up").addEventListener("click", async () => {
   if (!(await hasSession())) return;
   const response = await sender.get(owner, `/messages/${encodeURIComponent(byId("id").value)}`);
-  showResponses([element("div", {}, element("h3", {}, "The message under this id"), responseView(response))]);
+  shownBulks = [];
+  byId("responses").replaceChildren(element("h3", {}, "The message under this id"), responseView(response));
 });
-for (const button of document.querySelectorAll("[data-example]")) {
-  button.addEventListener("click", () => {
-    EXAMPLES[button.dataset.example]();
-    check();
-    sendOne();
-  });
-}
+for (const button of document.querySelectorAll("[data-example]"))
+  button.addEventListener("click", () => tryExample(EXAMPLES[button.dataset.example]));
 
 // A burst
 
-byId("burst").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const owners = [
-    ...new Set(
-      byId("burst-owners")
-        .value.split(/[\s,]+/)
-        .filter(Boolean),
-    ),
-  ];
-  try {
-    await ensureSessions(owners);
-  } catch (error) {
-    return setText(byId("burst-state"), error.message);
-  }
+/** Begins a burst as the form says, with `plan` filled in first. Rejects if an owner has no token. */
+async function startBurst(plan = {}) {
+  for (const [name, value] of Object.entries(plan)) byId(`burst-${name}`).value = value;
+  const owners = [...new Set(byId("burst-owners").value.split(/[\s,]+/).filter(Boolean))];
+  await ensureSessions(owners);
   burst?.stop();
-  burst = new Burst(
-    {
-      ways: waysOf("burst-way"),
-      number: byId("burst-number").valueAsNumber,
-      rate: byId("burst-rate").valueAsNumber,
-      bytes: byId("burst-bytes").valueAsNumber,
-      retry: byId("burst-retry").checked,
-      owners,
-    },
-    sender,
-  );
+  const valueOf = (name) => byId(`burst-${name}`).valueAsNumber;
+  const [number, rate, bulk, bytes] = ["number", "rate", "bulk", "bytes"].map(valueOf);
+  const retry = byId("burst-retry").checked;
+  return (burst = new Burst({ ways: waysOf("burst-way"), number, rate, bulk, bytes, retry, owners }, sender));
+}
+
+byId("burst").addEventListener("submit", (event) => {
+  event.preventDefault();
+  startBurst().catch((error) => setText(byId("burst-state"), error.message));
 });
 byId("burst-stop").addEventListener("click", () => burst?.stop());
 
+/** What the guided demo sends is what the form says, so that a person can go on from there. */
+async function startDemo(plan) {
+  byId("burst").parentElement.open = true;
+  document.querySelector("[name=burst-way][value=both]").checked = true;
+  byId("burst-retry").checked = false;
+  return startBurst({ ...plan, bytes: 200, owners: byId("burst-owners").value || owner || "" });
+}
+
 function showBurst() {
   if (!burst) return;
-  const { offered, responded, total, sending } = burst;
+  const { offered, total, sending } = burst;
+  const responded = burst.messages.length;
   byId("burst-progress").value = offered / total;
   byId("burst-stop").disabled = !sending;
   const state = sending ? "sending" : responded < offered ? "waiting" : offered < total ? "stopped" : "done";
-  const text = `${count(offered)} of ${count(total)} offered, ${count(responded)} with a response: ${state}.`;
+  const text = `${count(offered)} of ${count(total)} due, ${count(responded)} with a response: ${state}.`;
   setText(byId("burst-state"), text);
   if (state === "done" && !burst.announced) {
     burst.announced = true;
@@ -290,46 +253,16 @@ function showBurst() {
   }
 }
 
-// The list
-
-byId("filter-status").append(...STATUSES.map((status) => element("option", { value: status }, status)));
-let shownVersion = -1;
-for (const name of ["filter-id", "filter-status", "filter-way"]) {
-  byId(name).addEventListener("input", () => (shownVersion = -1));
-}
-
-function showList() {
-  const id = byId("filter-id").value.toLowerCase();
-  const status = byId("filter-status").value;
-  const way = byId("filter-way").value;
-  const isShown = (message) =>
-    (!id || message.id.toLowerCase().includes(id)) &&
-    (!status || message.status === status) &&
-    (!way || message.way === way);
-  const shown = (id || status || way ? messages.all.filter(isShown) : messages.all).toReversed();
-  list.show(shown);
-  setText(byId("shown"), shownText(shown.length, messages.all.length));
-}
-
-byId("download").addEventListener("click", () => {
-  const url = URL.createObjectURL(
-    new Blob([JSON.stringify(messages.record(), null, 1)], { type: "application/json" }),
-  );
-  element("a", {
-    href: url,
-    download: `intake-console-${new Date().toISOString().replaceAll(":", "-")}.json`,
-  }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-});
-
 // What changes by itself
 
 let second = 0;
+let shownVersion = -1;
 function frame() {
   if (messages.version !== shownVersion) {
     shownVersion = messages.version;
     flow.showCounts();
-    showList();
+    list.show();
+    showOutcomes();
     details.update();
   }
   showBurst();
@@ -351,21 +284,22 @@ setText(byId("stack"), config.stack);
 document.title = `Intake – ${config.stack}`;
 setText(byId("access-help"), config.tokenHelp);
 byId("mint").hidden = !canMint;
-fill(newId(), JSON.stringify({ item: "book" }));
-if (config.operator && key !== null) {
-  new Operator(messages, key);
-} else {
-  byId("operator-absent").hidden = false;
-  setText(
-    byId("operator-absent"),
-    config.operator
-      ? "Open the address that `cargo xtask up` printed: its end lets this page operate the stack."
-      : config.operatorAbsent,
-  );
-}
+renew();
+const operator = config.operator && key !== null ? new Operator(messages, key, reasonOf) : null;
+const withoutKey =
+  "This page can neither send nor operate: it lacks its key. Open the whole address that the terminal shows, with its end #key=….";
+advice = key === null && config.needsKey ? withoutKey : config.advice;
+advise(advice);
 if (canMint) owner = await mint(config.owner);
 else byId("access").open = true;
 byId("burst-owners").value = owner ?? "";
+new Guide({
+  operator,
+  start: startDemo,
+  complete: async (sent) => {
+    for (const message of sent) if (message.status === "stored" && message.storedAt === null) await sender.lookUp(message);
+  },
+});
 document.body.dataset.ready = "true";
 // For whoever wants to look closer, and for the tests.
 window.intake = { messages, sessions };

@@ -1,19 +1,28 @@
-// Sends messages, one or a burst, and looks up what was not notified.
+// Sends messages, one, a bulk or a burst, and looks up what was not notified.
 
 import { now } from "./dom.js";
-import { isTemporary, retryDelay } from "./intake.js";
+import { retryDelay } from "./intake.js";
 import { mayHaveChanged } from "./messages.js";
 
 /** A caller that retries well gives up after this long. */
 const RETRY_LIMIT_MS = 30_000;
-/** How many look-ups are under way at once. */
-const MAX_LOOK_UPS = 4;
+/** How many look-ups are under way at once: few, because they take time from what is measured. */
+const MAX_LOOK_UPS = 2;
 /** How long a message is left alone before it is looked up though its socket is open. */
 const LOOK_UP_AFTER_MS = 60_000;
 
-const PATHS = { sync: "messages", queue: "queue" };
+const PATHS = { sync: "/messages", queue: "/queue" };
 
-export const pathOf = ({ way, id }) => `/${PATHS[way]}/${encodeURIComponent(id)}`;
+/** The request that carries messages, which may be all of a bulk or what is left of it. */
+export function requestOf(messages) {
+  const [{ way, id, text, bulk }] = messages;
+  if (bulk.length === 1) return { method: "PUT", path: `${PATHS[way]}/${encodeURIComponent(id)}`, body: text };
+  const entries = messages.map(({ id, text }) => `{"id":${JSON.stringify(id)},"payload":${text}}`);
+  return { method: "POST", path: PATHS[way], body: `{"messages":[${entries.join()}]}` };
+}
+
+/** What a look-up of a message is about: all messages of a receipt have one. */
+const subjectOf = (message) => (message.receipt ? message.bulk : message);
 
 export class Sender {
   #messages;
@@ -24,26 +33,29 @@ export class Sender {
   #lookUps = [];
   #lookingUp = new Set();
 
-  /** `intakeOf` returns the client of an owner; `onResponse` learns each response to one. */
-  constructor(messages, config, intakeOf, onResponse) {
-    this.onResponse = onResponse;
+  /** `intakeOf` returns the client of an owner. */
+  constructor(messages, config, intakeOf) {
     this.#messages = messages;
     this.#intakeOf = intakeOf;
     const free = (urls) => Array.from({ length: config.requestsAtOnce }, () => urls).flat();
     this.#free = { sync: free(config.httpUrls.sync), queue: free(config.httpUrls.queue) };
   }
 
-  /** Sends a message, and resolves to it once there is a response that is not followed by a retry. */
-  send(way, owner, id, text, retry = false) {
-    const message = this.#messages.offer(way, owner, id, text);
-    return new Promise((resolve) => this.#enqueue({ message, retry, resolve }));
+  /**
+   * Sends messages in one request, and resolves to them once there is a response that is not followed by a retry.
+   * `entries`: `id` and `text` of each.
+   */
+  send(way, owner, entries, { retry = false, dueAt } = {}) {
+    const messages = this.#messages.offer(way, owner, entries, dueAt);
+    return new Promise((resolve) => this.#enqueue({ messages, retry, resolve }));
   }
 
   /** Looks up messages, a few at a time. Those that were settled meanwhile are left out. */
   lookUpAll(messages) {
     for (const message of messages) {
-      if (!this.#lookingUp.has(message)) {
-        this.#lookingUp.add(message);
+      const subject = subjectOf(message);
+      if (!this.#lookingUp.has(subject)) {
+        this.#lookingUp.add(subject);
         this.#lookUps.push(message);
       }
     }
@@ -67,27 +79,20 @@ export class Sender {
   }
 
   get(owner, path) {
-    return this.#request(owner, "GET", path);
-  }
-
-  /** One attempt: the page shows what a caller sees that does not retry. */
-  async #request(owner, method, path, body, url) {
-    const response = await this.#intakeOf(owner).attempt(method, path, body, { url });
-    this.onResponse(owner, response);
-    return response;
+    return this.#intakeOf(owner).attempt("GET", path);
   }
 
   async #nextLookUp() {
     const message = this.#lookUps.shift();
     if (!message) return;
-    if (mayHaveChanged(message)) await this.lookUp(message);
-    this.#lookingUp.delete(message);
+    if (mayHaveChanged(message) || message.bulk.some(mayHaveChanged)) await this.lookUp(message);
+    this.#lookingUp.delete(subjectOf(message));
     this.#nextLookUp();
   }
 
   /** Browsers send only so many requests at once to a host; those beyond wait here, where they can be counted. */
   #enqueue(job) {
-    const { way } = job.message;
+    const { way } = job.messages[0];
     this.#waiting[way].push(job);
     this.#fill(way);
   }
@@ -101,24 +106,24 @@ export class Sender {
   }
 
   async #attempt(job, url) {
-    const { message, retry, resolve } = job;
-    const attempt = this.#messages.begin(message);
-    const response = await this.#request(message.owner, "PUT", pathOf(message), message.text, url);
-    const pause = retry ? this.#pause(message, response) : null;
-    this.#messages.respond(message, attempt, response, pause === null ? null : now() + pause);
-    if (pause === null) resolve(message);
-    else setTimeout(() => this.#enqueue(job), pause);
-  }
-
-  /** How long to wait before the request is repeated; null if it is not. */
-  #pause(message, response) {
-    if (!isTemporary(response) || now() - message.offeredAt > RETRY_LIMIT_MS) return null;
-    return retryDelay(response, message.attempts.length - 1);
+    const { messages, retry, resolve } = job;
+    const [{ owner, bulk, attempts, dueAt }] = messages;
+    const attempt = this.#messages.begin(messages);
+    const { method, path, body } = requestOf(messages);
+    // One attempt: the page shows what a caller sees that does not retry.
+    const response = await this.#intakeOf(owner).attempt(method, path, body, { url });
+    const mayRetry = retry && now() - dueAt <= RETRY_LIMIT_MS;
+    const pause = mayRetry ? retryDelay(response, attempts.length - 1) : null;
+    const again = this.#messages.respond(messages, attempt, response, mayRetry ? now() + pause : null);
+    if (again.length === 0) resolve(bulk);
+    else setTimeout(() => this.#enqueue({ ...job, messages: again }), pause);
+    // A response says that a message is stored. The item says when, which notifications do for the other design.
+    this.lookUpAll(messages.filter(({ way, status }) => way === "sync" && status === "stored"));
   }
 }
 
 /** A payload of about this many bytes. */
-export function payloadOf(bytes, number) {
+function payloadOf(bytes, number) {
   const text = JSON.stringify({ number, sentAt: new Date().toISOString() });
   const filler = bytes - text.length - ',"text":""'.length;
   return filler > 0 ? `${text.slice(0, -1)},"text":"${"x".repeat(filler)}"}` : text;
@@ -128,21 +133,27 @@ export function payloadOf(bytes, number) {
 export class Burst {
   #timer;
   offered = 0;
-  responded = 0;
+  /** Those with a response. */
+  messages = [];
 
-  /** `plan`: `ways`, `number` and `rate` of each way, `bytes`, `owners`, `retry`. */
+  /** `plan`: `ways`, `number` and `rate` of each way, how many in one request (`bulk`), `bytes`, `owners`, `retry`. */
   constructor(plan, sender) {
     this.plan = plan;
     this.total = plan.number * plan.ways.length;
-    const start = now();
-    const name = `burst-${Math.floor(start).toString(36).slice(-5)}`;
+    this.startedAt = now();
+    const name = `burst-${this.startedAt.toString(36).slice(-5)}`;
+    const dueAt = (number) => this.startedAt + Math.floor((number * 1000) / plan.rate);
     let sent = 0;
     this.#timer = setInterval(() => {
-      const due = Math.min(Math.floor(((now() - start) / 1000) * plan.rate) + 1, plan.number);
-      for (; sent < due; sent += 1) {
-        const text = payloadOf(plan.bytes, sent + 1);
-        const owner = plan.owners[sent % plan.owners.length];
-        for (const way of plan.ways) this.#send(sender, way, owner, `${name}-${way}-${sent + 1}`, text);
+      while (sent < plan.number && dueAt(sent) <= now()) {
+        const numbers = Array.from({ length: Math.min(plan.bulk, plan.number - sent) }, (_, at) => sent + at + 1);
+        const texts = numbers.map((number) => payloadOf(plan.bytes, number));
+        const owner = plan.owners[(sent / plan.bulk) % plan.owners.length];
+        for (const way of plan.ways) {
+          const entries = numbers.map((number, at) => ({ id: `${name}-${way}-${number}`, text: texts[at] }));
+          this.#send(sender, way, owner, entries, dueAt(sent));
+        }
+        sent += numbers.length;
       }
       if (sent === plan.number) this.stop();
     }, 20);
@@ -157,8 +168,8 @@ export class Burst {
     this.#timer = null;
   }
 
-  #send(sender, way, owner, id, text) {
-    this.offered += 1;
-    sender.send(way, owner, id, text, this.plan.retry).then(() => (this.responded += 1));
+  async #send(sender, way, owner, entries, dueAt) {
+    this.offered += entries.length;
+    this.messages.push(...(await sender.send(way, owner, entries, { retry: this.plan.retry, dueAt })));
   }
 }

@@ -26,45 +26,36 @@ use crate::operator::Operator;
 /// Where a stack is, as `cargo xtask` writes it down. Members that the console does not need are left out.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Description {
-    /// Its name in CloudFormation.
-    pub name: String,
+    pub(crate) name: String,
     /// The address of the HTTP API.
-    pub http_url: String,
+    pub(crate) http_url: String,
     /// The address of the WebSocket API.
     pub websocket_url: String,
-    /// The issuer of the tokens that the stack accepts.
-    pub token_issuer: Option<String>,
-    /// Their audience.
-    pub token_audience: Option<String>,
+    pub(crate) token_issuer: Option<String>,
+    pub(crate) token_audience: Option<String>,
     /// The file of the development key, if the stack trusts it.
-    pub key_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
     /// What only a local stack has.
     #[serde(flatten)]
-    pub local: Option<Local>,
+    pub(crate) local: Option<Local>,
 }
 
 /// What an operator of a local stack needs.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Local {
-    /// The emulator that it is deployed to.
-    pub emulator: Emulator,
-    /// Its region.
-    pub region: String,
-    /// The queue.
-    pub queue_url: String,
-    /// Its dead-letter queue.
-    pub dead_letter_queue_url: String,
-    /// The table of messages.
-    pub messages_table: String,
+pub(crate) struct Local {
+    pub(crate) emulator: Emulator,
+    pub(crate) region: String,
+    pub(crate) queue_url: String,
+    pub(crate) dead_letter_queue_url: String,
+    pub(crate) messages_table: String,
     /// The names of all resources, by their names in the template.
-    pub resources: BTreeMap<String, String>,
+    pub(crate) resources: BTreeMap<String, String>,
 }
 
-/// The emulator of a local stack.
+/// The emulator that a local stack is deployed to.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Emulator {
-    /// Its address.
-    pub endpoint: String,
+pub(crate) struct Emulator {
+    pub(crate) endpoint: String,
 }
 
 /// Why there is no console, or why it did not do something.
@@ -82,9 +73,9 @@ pub enum Error {
     /// The emulator did not do what it was asked for.
     #[error("the emulator did not respond as expected: {0}")]
     Emulator(String),
-    /// A redrive ended with a problem.
-    #[error("redrive: {0}")]
-    Redrive(String),
+    /// A command with a number that it cannot have.
+    #[error("{0}")]
+    Command(&'static str),
 }
 
 impl Description {
@@ -188,7 +179,7 @@ mod tests {
             let response = http.get(format!("{origin}{path}")).bearer_auth(&key).send().await.unwrap();
             (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())
         };
-        assert_eq!(get("/operator/state").await.0, 404);
+        assert_eq!(get("/operator").await.0, 404);
         let (status, _, config) = get("/config.json").await;
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!((status, &config["operator"], &config["canMint"]), (200, &json!(false), &json!(false)));

@@ -4,57 +4,103 @@ use std::{
     fs,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use fault_proxy::{Capacity, Fault, FaultProxy};
-use jiff::Timestamp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use reqwest::{Method, RequestBuilder};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{Error, Local};
 
-/// The logical id of the consumer in template.yaml, which CloudFormation puts into its name.
+/// Logical ids in template.yaml, which CloudFormation puts into the names of functions.
 const CONSUMER: &str = "QueueConsumerFunction";
+const SYNC_INSERT: &str = "SyncInsertFunction";
 
 /// The logical id of the function that redrives.
 const REDRIVE: &str = "RedriveFunction";
 
+/// What the page may ask for.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Command {
+    State,
+    Limit { units_per_second: Option<f64> },
+    StopDatabase { seconds: u64 },
+    EndOutage,
+    KillConsumer,
+    DeadLetters,
+    Redrive,
+}
+
+/// The operations that write messages.
+const WRITES: [&str; 2] = ["PutItem", "BatchExecuteStatement"];
+
 pub(crate) struct Operator {
     local: Local,
     http: reqwest::Client,
-    proxy: Arc<FaultProxy>,
+    databases: Arc<Databases>,
     switches: Arc<Mutex<Switches>>,
+}
+
+/// Proxies before the one database, of the synchronous design and of the queue with what serves both: each design has a
+/// database of the chosen capacity to itself. If they shared it, the one that asks more often would take it from the
+/// other.
+type Databases = [FaultProxy; 2];
+
+fn set(databases: &Databases, fault: Fault) {
+    databases.iter().for_each(|database| database.always(fault));
 }
 
 #[derive(Debug, Default)]
 struct Switches {
     units_per_second: Option<f64>,
     outage_until: Option<Instant>,
-    /// Since the start.
-    requests: usize,
-    throttled: usize,
+    /// Since the start, of each design.
+    write_requests: [usize; 2],
 }
 
 impl Operator {
-    /// Puts a proxy between the functions of a stack and its database.
+    /// Puts the proxies between the functions of a stack and its database.
     pub(crate) async fn of(local: &Local, database: SocketAddr) -> Result<Self, Error> {
         let operator = Self {
             local: local.clone(),
             http: fault_proxy::http_client(),
-            proxy: Arc::new(FaultProxy::before(database).await),
+            databases: Arc::new([FaultProxy::before(database).await, FaultProxy::before(database).await]),
             switches: Arc::default(),
         };
         operator.redirect().await?;
         Ok(operator)
     }
 
-    /// Makes every function that uses the tables reach them through the proxy.
+    pub(crate) async fn run(&self, command: Command) -> Result<Value, Error> {
+        match command {
+            Command::State => return self.state().await,
+            Command::Limit { units_per_second: Some(units) } if !(1.0..=40_000.0).contains(&units) => {
+                return Err(Error::Command(
+                    "A capacity is 1 to 40,000 units a second, or null for no limit.",
+                ));
+            }
+            Command::Limit { units_per_second } => self.limit(units_per_second),
+            Command::StopDatabase { seconds } if !(1..=600).contains(&seconds) => {
+                return Err(Error::Command("An outage takes 1 to 600 seconds."));
+            }
+            Command::StopDatabase { seconds } => self.begin_outage(Duration::from_secs(seconds)),
+            Command::EndOutage => self.end_outage(),
+            Command::KillConsumer => return self.kill_consumer().await,
+            Command::DeadLetters => return self.dead_letters().await,
+            Command::Redrive => return self.redrive().await,
+        }
+        Ok(Value::Null)
+    }
+
+    /// Makes every function that uses the tables reach them through its proxy.
     async fn redirect(&self) -> Result<(), Error> {
         let functions = self.lambda(Method::GET, "/2015-03-31/functions/", None).await?;
         for function in functions["Functions"].as_array().into_iter().flatten() {
@@ -62,7 +108,9 @@ impl Operator {
             let uses_tables =
                 ["MESSAGES_TABLE", "CONNECTIONS_TABLE"].iter().any(|name| variables.get(name).is_some());
             let Some(name) = function["FunctionName"].as_str().filter(|_| uses_tables) else { continue };
-            variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(self.proxy.url());
+            let [sync, queue] = &*self.databases;
+            let database = if name.contains(SYNC_INSERT) { sync } else { queue };
+            variables["AWS_ENDPOINT_URL_DYNAMODB"] = json!(database.url());
             let path = format!("/2015-03-31/functions/{name}/configuration");
             let change = json!({ "Environment": { "Variables": variables } });
             self.lambda(Method::PUT, &path, Some(&change)).await?;
@@ -71,58 +119,59 @@ impl Operator {
     }
 
     /// What the page shows, as of now.
-    pub(crate) async fn state(&self) -> Result<Value, Error> {
+    async fn state(&self) -> Result<Value, Error> {
         let [waiting, delivered, _] = self.attributes(&self.local.queue_url).await?;
         let [dead, hidden, _] = self.attributes(&self.local.dead_letter_queue_url).await?;
-        let usage = self.proxy.take_usage();
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
-        switches.requests += usage.requests.values().sum::<usize>();
-        switches.throttled += usage.throttled_requests + usage.throttled_statements;
+        for (database, requests) in self.databases.iter().zip(&mut switches.write_requests) {
+            let usage = database.take_usage();
+            *requests += WRITES.iter().filter_map(|operation| usage.requests.get(*operation)).sum::<usize>();
+        }
+        let [sync, queue] = switches.write_requests;
         let outage = switches.outage_until.map(|until| until.saturating_duration_since(Instant::now()));
         Ok(json!({
-            "at": u64::try_from(at).unwrap_or(u64::MAX),
             "queue": { "waiting": waiting, "delivered": delivered },
             // The recorder hides dead letters while it looks at them.
             "deadLetters": dead + hidden,
-            "databaseRequests": switches.requests,
-            "databaseThrottled": switches.throttled,
+            "writeRequests": { "sync": sync, "queue": queue },
             "unitsPerSecond": switches.units_per_second,
             "outageMs": outage.map_or(0, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         }))
     }
 
-    /// From now on, the table of messages has this capacity, in write and in read units; or no limit.
-    pub(crate) fn limit(&self, units_per_second: Option<f64>) {
-        self.proxy.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
+    /// From now on, the table of messages has this capacity for each design, in write units; or no limit.
+    fn limit(&self, units_per_second: Option<f64>) {
+        for database in &*self.databases {
+            database.limit(units_per_second.map(|units| Capacity::of(&self.local.messages_table, units)));
+        }
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).units_per_second = units_per_second;
     }
 
     /// The database responds to everything with an error, for so long.
-    pub(crate) fn begin_outage(&self, length: Duration) {
+    fn begin_outage(&self, length: Duration) {
         let until = Instant::now() + length;
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = Some(until);
-        self.proxy.always(Fault::ServerError);
-        let (proxy, switches) = (Arc::clone(&self.proxy), Arc::clone(&self.switches));
+        set(&self.databases, Fault::ServerError);
+        let (databases, switches) = (Arc::clone(&self.databases), Arc::clone(&self.switches));
         tokio::spawn(async move {
             sleep(length).await;
             let mut switches = switches.lock().unwrap_or_else(PoisonError::into_inner);
             // Unless another one has begun meanwhile.
             if switches.outage_until == Some(until) {
                 switches.outage_until = None;
-                proxy.always(Fault::None);
+                set(&databases, Fault::None);
             }
         });
     }
 
-    pub(crate) fn end_outage(&self) {
+    fn end_outage(&self) {
         self.switches.lock().unwrap_or_else(PoisonError::into_inner).outage_until = None;
-        self.proxy.always(Fault::None);
+        set(&self.databases, Fault::None);
     }
 
     /// Kills a process of the consumer, at random, as if its machine was lost.
-    pub(crate) async fn kill_consumer(&self) -> Result<Value, Error> {
-        let consumers = consumers(&self.proxy.url());
+    async fn kill_consumer(&self) -> Result<Value, Error> {
+        let consumers = consumers(&self.databases[1].url());
         let killed =
             fastrand::choice(consumers).filter(|id| kill(Pid::from_raw(*id), Signal::SIGKILL).is_ok());
         let [_, _, visibility] = self.attributes(&self.local.queue_url).await?;
@@ -130,24 +179,14 @@ impl Operator {
     }
 
     /// The messages in the dead-letter queue. Their receive counts change by this.
-    pub(crate) async fn dead_letters(&self) -> Result<Value, Error> {
+    async fn dead_letters(&self) -> Result<Value, Error> {
         let report = self.invoke_redrive(&json!({ "dryRun": true })).await?;
         let letters = ["moved", "left"].into_iter().filter_map(|list| report[list].as_array()).flatten();
-        let now = Timestamp::now().as_millisecond();
-        let line = |letter: &Value| {
-            let received_at: Option<Timestamp> = letter["receivedAt"].as_str().and_then(|at| at.parse().ok());
-            json!({
-                "id": letter["id"],
-                "owner": letter["owner"],
-                "receipt": letter["receipt"],
-                "ageMs": received_at.map(|at| (now - at.as_millisecond()).max(0)),
-            })
-        };
-        Ok(letters.map(line).collect())
+        Ok(letters.cloned().collect())
     }
 
     /// Moves the dead letters back into the queue.
-    pub(crate) async fn redrive(&self) -> Result<Value, Error> {
+    async fn redrive(&self) -> Result<Value, Error> {
         let report = self.invoke_redrive(&json!({})).await?;
         let count = |list: &str| report[list].as_array().map_or(0, Vec::len);
         Ok(json!({ "moved": count("moved"), "left": count("left") + count("failed") }))
@@ -159,7 +198,7 @@ impl Operator {
         let path = format!("/2015-03-31/functions/{name}/invocations");
         let report = self.lambda(Method::POST, &path, Some(event)).await?;
         match report["error"].as_str().or(report["errorMessage"].as_str()) {
-            Some(error) => Err(Error::Redrive(error.to_owned())),
+            Some(error) => Err(Error::Emulator(format!("redrive: {error}"))),
             None => Ok(report),
         }
     }

@@ -8,41 +8,25 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Path as UrlPath, Request, State},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{get, post},
 };
 use development_key::DevelopmentKey;
 use intake_domain::message::Owner;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Description, Error, operator::Operator, relay};
-
-/// The files of the page, from its folder, with their types. Nothing else is served.
-const FILES: [(&str, &str); 14] = [
-    // The client of the API: the page is one of its users.
-    ("../../client/intake.js", JAVASCRIPT),
-    ("index.html", "text/html; charset=utf-8"),
-    ("style.css", "text/css; charset=utf-8"),
-    ("icon.svg", "image/svg+xml"),
-    ("api.js", JAVASCRIPT),
-    ("chart.js", JAVASCRIPT),
-    ("details.js", JAVASCRIPT),
-    ("dom.js", JAVASCRIPT),
-    ("flow.js", JAVASCRIPT),
-    ("list.js", JAVASCRIPT),
-    ("main.js", JAVASCRIPT),
-    ("messages.js", JAVASCRIPT),
-    ("operator.js", JAVASCRIPT),
-    ("sending.js", JAVASCRIPT),
-];
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+use crate::{
+    Description, Error,
+    operator::{Command, Operator},
+    relay,
+};
 
 /// How long a token is good for: a day's work.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -72,7 +56,12 @@ impl IntoResponse for ErrorResponse {
 
 impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
-        Self(StatusCode::BAD_GATEWAY, error.to_string())
+        let status = if matches!(error, Error::Command(_)) {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::BAD_GATEWAY
+        };
+        Self(status, error.to_string())
     }
 }
 
@@ -93,25 +82,16 @@ impl Server {
     }
 
     pub(crate) fn router(self) -> Router {
-        let acting = Router::new().route("/token", post(token));
-        let acting = match self.operator {
-            None => acting,
-            Some(_) => acting
-                .route("/operator/state", get(state))
-                .route("/operator/capacity", put(capacity))
-                .route("/operator/outage", put(outage).delete(end_outage))
-                .route("/operator/kill-consumer", post(kill_consumer))
-                .route("/operator/dead-letters", get(dead_letters))
-                .route("/operator/redrive", post(redrive)),
-        };
+        let mut acting = Router::new().route("/token", post(token));
+        if self.operator.is_some() {
+            acting = acting.route("/operator", post(operate));
+        }
         let shared = Arc::new(self);
         let acting = acting.route_layer(middleware::from_fn_with_state(Arc::clone(&shared), require_key));
-        let mut router = acting.route("/config.json", get(config));
-        for (name, kind) in FILES {
-            let file_name = name.rsplit('/').next().unwrap_or(name);
-            let path = if name == "index.html" { "/".to_owned() } else { format!("/{file_name}") };
-            router = router.route(&path, get(async move || file(name, kind)));
-        }
+        let router = acting
+            .route("/config.json", get(config))
+            .route("/", get(async || file("index.html")))
+            .route("/{name}", get(async |UrlPath(name): UrlPath<String>| file(&name)));
         router.layer(middleware::from_fn_with_state(Arc::clone(&shared), guard)).with_state(shared)
     }
 
@@ -127,7 +107,8 @@ impl Server {
 
     /// Only the page's own scripts and styles, and only the stack's own addresses.
     fn policy(&self) -> String {
-        let urls = self.http_urls.iter().flatten().chain([&self.description.websocket_url]);
+        let Description { http_url, websocket_url, .. } = &self.description;
+        let urls = self.http_urls.iter().flatten().chain([http_url, websocket_url]);
         let origins: Vec<_> =
             urls.map(|url| url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")).collect();
         format!(
@@ -138,7 +119,7 @@ impl Server {
     }
 
     fn config(&self) -> Value {
-        let Description { name, websocket_url, .. } = &self.description;
+        let Description { name, http_url, websocket_url, .. } = &self.description;
         let is_local = self.operator.is_some();
         let can_mint = self.development_key.is_some();
         let token_help = if can_mint {
@@ -149,17 +130,24 @@ impl Server {
         };
         json!({
             "stack": if is_local { "local stack" } else { name },
+            // For look-ups, so that they take no connection from what is measured.
+            "httpUrl": http_url,
             "httpUrls": { "sync": self.http_urls[0], "queue": self.http_urls[1] },
             "webSocketUrl": websocket_url,
             // API Gateway speaks HTTP/2, over which browsers send as many as they like.
             "requestsAtOnce": if is_local { relay::REQUESTS_AT_ONCE } else { 50 },
+            // The functions of a local stack read the same clock as the page.
+            "clockToleranceMs": if is_local { 0 } else { 2_000 },
             "canMint": can_mint,
             "owner": can_mint.then_some(OWNER),
             "tokenHelp": token_help,
             "operator": is_local,
-            "operatorAbsent": "Only a local stack can be operated from here. For a deployed one use the AWS console, \
-                               its dashboard and its redrive function: a page in a browser has no AWS credentials, \
-                               and should have none.",
+            "needsKey": is_local || can_mint,
+            "advice": (!is_local).then_some(
+                "Only a local stack can be operated from here: a page in a browser should have no AWS credentials. \
+                 Times to stored are off by the difference between the clock of this machine and that of AWS, in both \
+                 designs alike."
+            ),
         })
     }
 }
@@ -202,12 +190,22 @@ async fn require_key(
     }
 }
 
-/// Reads a file of the page anew each time: whoever changes the page reloads it.
-fn file(name: &str, kind: &'static str) -> Response {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("page").join(name);
-    match std::fs::read(path) {
-        Ok(content) => ([(CONTENT_TYPE, kind)], content).into_response(),
-        Err(error) => ErrorResponse(StatusCode::NOT_FOUND, error.to_string()).into_response(),
+/// Reads a file of the page's folder, or the client, which the page uses. It does so anew each time: whoever changes the
+/// page reloads it.
+fn file(name: &str) -> Response {
+    let kind = match name.rsplit_once('.') {
+        Some((stem, _)) if !stem.bytes().all(|byte| byte.is_ascii_lowercase()) => None,
+        Some((_, "html")) => Some("text/html; charset=utf-8"),
+        Some((_, "css")) => Some("text/css; charset=utf-8"),
+        Some((_, "js")) => Some("text/javascript; charset=utf-8"),
+        Some((_, "svg")) => Some("image/svg+xml"),
+        _ => None,
+    };
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(if name == "intake.js" { "../client" } else { "page" });
+    match (kind, std::fs::read(folder.join(name))) {
+        (Some(kind), Ok(content)) => ([(CONTENT_TYPE, kind)], content).into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
@@ -236,63 +234,11 @@ async fn token(
     Ok(Json(json!({ "token": key.mint(issuer, audience, owner.as_str(), TOKEN_LIFETIME) })))
 }
 
-impl Server {
-    fn operator(&self) -> Result<&Operator, ErrorResponse> {
-        // Without one, its routes do not exist.
-        self.operator.as_ref().ok_or_else(|| wrong("Only a local stack can be operated."))
-    }
-}
-
-async fn state(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
-    Ok(Json(server.operator()?.state().await?))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UnitsPerSecond {
-    units_per_second: Option<f64>,
-}
-
-async fn capacity(
+async fn operate(
     State(server): State<Shared>,
-    Json(UnitsPerSecond { units_per_second }): Json<UnitsPerSecond>,
-) -> Result<StatusCode, ErrorResponse> {
-    if units_per_second.is_some_and(|units| !(1.0..=40_000.0).contains(&units)) {
-        return Err(wrong("A capacity is 1 to 40,000 units a second, or null for no limit."));
-    }
-    server.operator()?.limit(units_per_second);
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize)]
-struct Seconds {
-    seconds: u64,
-}
-
-async fn outage(
-    State(server): State<Shared>,
-    Json(Seconds { seconds }): Json<Seconds>,
-) -> Result<StatusCode, ErrorResponse> {
-    if !(1..=600).contains(&seconds) {
-        return Err(wrong("An outage takes 1 to 600 seconds."));
-    }
-    server.operator()?.begin_outage(Duration::from_secs(seconds));
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn end_outage(State(server): State<Shared>) -> Result<StatusCode, ErrorResponse> {
-    server.operator()?.end_outage();
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn kill_consumer(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
-    Ok(Json(server.operator()?.kill_consumer().await?))
-}
-
-async fn dead_letters(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
-    Ok(Json(server.operator()?.dead_letters().await?))
-}
-
-async fn redrive(State(server): State<Shared>) -> Result<Json<Value>, ErrorResponse> {
-    Ok(Json(server.operator()?.redrive().await?))
+    Json(command): Json<Command>,
+) -> Result<Json<Value>, ErrorResponse> {
+    // Without an operator, its route does not exist.
+    let operator = server.operator.as_ref().ok_or_else(|| wrong("Only a local stack can be operated."))?;
+    Ok(Json(operator.run(command).await?))
 }

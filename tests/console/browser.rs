@@ -110,6 +110,7 @@ impl Browser {
             "Tab" => 9,
             "Enter" => 13,
             "Escape" => 27,
+            "ArrowLeft" => 37,
             "ArrowDown" => 40,
             _ => panic!("no such key: {key}"),
         };

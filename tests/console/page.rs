@@ -77,6 +77,16 @@ impl Page {
         self.until("all.length > 0 && all.every(({ respondedAt }) => respondedAt !== null)").await;
     }
 
+    /// Gives the window a size and a colour scheme, and waits until the page is drawn.
+    pub(crate) async fn resize(&mut self, width: u32, height: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.browser.call("Emulation.setDeviceMetricsOverride", size).await;
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.browser.call("Emulation.setEmulatedMedia", scheme).await;
+        // A frame to lay it out, one for the charts, which are drawn once their size is known.
+        self.get("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(drawn))))").await;
+    }
+
     /// The memory that the page's scripts use, in bytes, without what is not used any more.
     pub(crate) async fn heap(&mut self) -> Value {
         self.browser.call("HeapProfiler.collectGarbage", json!({})).await;
@@ -118,7 +128,7 @@ fn check_host(url: &Value) {
 fn with_names(expression: &str) -> String {
     format!(
         "(() => {{ const $ = (selector) => document.querySelector(selector); const all = window.intake.messages.all; \
-         const state = () => window.intake.sessions.get('alice')?.intake.connection.state; return ({expression}); }})()"
+         const state = () => window.intake.sessions.get('alice')?.connection.state; return ({expression}); }})()"
     )
 }
 
