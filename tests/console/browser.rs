@@ -98,7 +98,7 @@ impl Browser {
     pub(crate) async fn until(&mut self, expression: &str) {
         eventually(expression, async || match self.evaluate(&format!("({expression}) === true")).await {
             Value::Bool(true) => Ok(()),
-            _ => Err(self.evaluate("document.body.innerText.slice(0, 1500)").await),
+            _ => Err(self.evaluate("(document.body?.innerText ?? '').slice(0, 1500)").await),
         })
         .await;
     }
