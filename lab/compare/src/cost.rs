@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     burst,
     callers::Caller,
-    chart::{Axis, Mark, Panel, Picture, QUEUE, SYNCHRONOUS, Strip, dashed_key, key, round_up, top},
+    chart::{Axis, GREY, Mark, Panel, Picture, QUEUE, SYNCHRONOUS, Strip, dashed_key, key, round_up, top},
     flow,
     options::Options,
     output::{Files, Rows, csv, header, number, table},
@@ -274,12 +274,17 @@ fn picture(bills: &[Bill], hourly: &ByTheHour<'_>) -> Picture {
     ];
     let top = top(&marks).max(round_up(hourly.queue(DRAWN[0])));
     // The text of the first is above the lines, that of the other below them.
-    for (rate, height, side, x) in [(DRAWN[0], 0.88, HPos::Left, 2.0), (DRAWN[1], 0.17, HPos::Right, end)] {
+    for (rate, side, [line, text]) in
+        [(DRAWN[0], HPos::Center, [0.84, 0.97]), (DRAWN[1], HPos::Left, [0.29, 0.25])]
+    {
         let (from, usd) = (hourly.break_even(rate), hourly.queue(rate));
         marks.push(Mark::Line(vec![(1.0, usd), (end, usd)], QUEUE));
-        marks.push(Mark::Dots(vec![(from, usd)], QUEUE, 5));
-        let text = format!("{rate} a second: queue cheaper from\na peak of {from:.1} × the average on");
-        marks.push(Mark::Text((x, height * top), text, side));
+        if from < end {
+            marks.push(Mark::Line(vec![(from, usd), (from, line * top)], GREY));
+            marks.push(Mark::Dots(vec![(from, usd)], QUEUE, 5));
+            let name = format!("{rate} a second:\nqueue cheaper from a peak\nof {from:.1} × the average on");
+            marks.push(Mark::Text((from, text * top), name, side));
+        }
     }
     let keys = vec![
         key("synchronous", [SYNCHRONOUS]),
