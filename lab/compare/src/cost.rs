@@ -321,6 +321,18 @@ mod tests {
         assert!((bill.total_without(&[WRITE_UNITS]) - 7.0).abs() < 1e-9);
     }
 
+    /// 200 messages of 0.5 KB have more than 64 KB and less than 128.
+    #[test]
+    fn a_bulk_is_one_request_to_the_gateway_and_one_for_each_64_kb_to_the_queue() {
+        let load = Load { rate: 1.0, seconds: 1.0, seed: 1 };
+        let bill = Bill::of(&crate::tests::run(Plan { bulk: 200, ..Plan::new("bulk", Caller::Queue, load) }));
+        let counted = |name| bill.lines.iter().find(|line| line.name == name).expect("a line").counted;
+        // Each was sent twice, and accepted the second time. There were nine invocations.
+        let names =
+            ["API Gateway: requests", "SQS: send", "SQS: receive", "SQS: delete", "SQS: message groups"];
+        assert_eq!(names.map(counted), [2.0, 2.0, 2.0, 9.0, 13.0]);
+    }
+
     #[test]
     fn the_price_list_has_every_price_with_its_page() {
         for (name, entry) in PRICES["prices"].as_object().unwrap() {

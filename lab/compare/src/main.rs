@@ -174,15 +174,15 @@ mod tests {
     use crate::{callers::Request, rig::Counted, run::Message};
 
     /// A run as it was planned: some messages are stored, each a little later than the one before.
-    fn run(plan: Plan) -> Run {
+    pub(crate) fn run(plan: Plan) -> Run {
         let request = Request { sent: 0.0, responded: 20.0, status: Some(202) };
         let message = |number: usize| Message {
             id: format!("m-{number}"),
             owner: number % 2,
             due: 0.0,
-            requests: vec![request, Request { status: Some(429), ..request }],
+            requests: vec![Request { status: Some(429), ..request }, request],
             outcome: Some("stored"),
-            stored: (number % 7 > 0).then_some(30.0 * number as f64),
+            stored: (!number.is_multiple_of(7)).then_some(30.0 * number as f64),
             notified: Some(40.0 * number as f64),
         };
         let (usage, memory_mb, consumers) = (Usage::default(), 512.0, 5.0);
