@@ -109,7 +109,7 @@ fn goodput_picture(runs: &[&Run], capacity: f64) -> Picture {
     let panels = vec![
         panel("stored a second, while it lasts", stored, Axis::numbers(0.0, round_up(2.0 * capacity))),
         panel("stored in the end, %", curves(&share), Axis::numbers(0.0, 110.0)),
-        panel("time to stored, p99", curves(&late), Axis::logarithms(5.0)),
+        panel("time to stored, if stored, p99", curves(&late), Axis::logarithms(5.0)),
     ];
     let strips = vec![Strip::Legend("", entries), Strip::Panels(230, panels)];
     Picture { title: "What a burst of a given load ends as".to_owned(), strips }

@@ -47,8 +47,9 @@ const LINE_HEIGHT: u32 = 22;
 /// Between the left edge and where text begins.
 const MARGIN: i32 = 8;
 
-/// The axes' labels: left of a panel, below it, and below it with a name.
+/// The axes' labels: left of a panel, or room for half of one below it; below it, and below it with a name.
 const LEFT: u32 = 52;
+const LEFT_BARE: u32 = 18;
 const BELOW: u32 = 20;
 const BELOW_NAMED: u32 = 38;
 
@@ -286,7 +287,7 @@ impl Panel {
                 .margin_right(14)
                 .margin_top(4)
                 .x_label_area_size(if x.name.is_empty() { BELOW } else { BELOW_NAMED })
-                .y_label_area_size(if y.is_bare { MARGIN.cast_unsigned() } else { LEFT })
+                .y_label_area_size(if y.is_bare { LEFT_BARE } else { LEFT })
                 .build_cartesian_2d(x.from..x.to, y.from..y.to),
         );
         let mut mesh = chart.configure_mesh();

@@ -33,7 +33,7 @@ const DRAIN: f64 = 1.25;
 const RATES: [f64; 4] = [1.0, 10.0, 100.0, 1_000.0];
 
 /// Which of them are drawn.
-const DRAWN: [f64; 2] = [RATES[1], RATES[3]];
+const DRAWN: [(f64, &str); 2] = [(RATES[1], "10 a second"), (RATES[3], "1,000 a second")];
 
 /// The messages in a bulk, as many as there may be, and bulks a second.
 const BULK: usize = 100;
@@ -256,7 +256,7 @@ fn bill_rows(bills: &[Bill]) -> Rows {
         }
         rows.push(row);
     }
-    let mut last = vec!["messages stored, total".to_owned(), String::new()];
+    let mut last = vec!["messages stored: total".to_owned(), String::new()];
     for bill in bills {
         last.extend([bill.stored.to_string(), format!("{:.3}", bill.total_without(&[]))]);
     }
@@ -272,9 +272,9 @@ fn picture(bills: &[Bill], hourly: &ByTheHour<'_>) -> Picture {
         Mark::Level(bills[1].total_without(&[]), QUEUE),
         Mark::Line(vec![(1.0, hourly.sync(1.0)), (end, hourly.sync(end))], SYNCHRONOUS),
     ];
-    let top = top(&marks).max(round_up(hourly.queue(DRAWN[0])));
+    let top = top(&marks).max(round_up(hourly.queue(DRAWN[0].0)));
     // The text of the first is above the lines, that of the other below them.
-    for (rate, side, [line, text]) in
+    for ((rate, name), side, [line, text]) in
         [(DRAWN[0], HPos::Center, [0.84, 0.97]), (DRAWN[1], HPos::Left, [0.29, 0.25])]
     {
         let (from, usd) = (hourly.break_even(rate), hourly.queue(rate));
@@ -282,7 +282,7 @@ fn picture(bills: &[Bill], hourly: &ByTheHour<'_>) -> Picture {
         if from < end {
             marks.push(Mark::Line(vec![(from, usd), (from, line * top)], GREY));
             marks.push(Mark::Dots(vec![(from, usd)], QUEUE, 5));
-            let name = format!("{rate} a second:\nqueue cheaper from a peak\nof {from:.1} × the average on");
+            let name = format!("{name}:\nqueue cheaper from a peak\nof {from:.1} × the average on");
             marks.push(Mark::Text((from, text * top), name, side));
         }
     }
