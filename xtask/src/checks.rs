@@ -149,7 +149,9 @@ mod tests {
         let mut broken = Vec::new();
         for page in pages {
             let text = fs::read_to_string(&page).unwrap();
-            for link in prose(&text).split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
+            let prose = prose(&text);
+            let links = ["](", "src=\"", "srcset=\""].iter().flat_map(|begin| prose.split(begin).skip(1));
+            for link in links.filter_map(|rest| rest.split([')', ' ', '"']).next()) {
                 let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
                 if path.contains("://") || path.starts_with("mailto:") {
                     continue;

@@ -74,7 +74,7 @@ pub(crate) struct CompareArguments {
     /// Messages a second for the flow
     #[arg(long, default_value = "10", value_parser = |text: &str| number(text, MAX_RATE))]
     rate: f64,
-    /// Fewer loads and shorter ones: three minutes
+    /// Fewer loads and shorter ones, and nothing is killed: four minutes
     #[arg(long)]
     quick: bool,
     /// Where the tables, data and pictures go [default: target/compare]

@@ -47,7 +47,7 @@ pub(crate) struct Case {
 }
 
 /// Everything that is measured.
-pub(crate) const CASES: [Case; 21] = {
+pub(crate) const CASES: [Case; 23] = {
     use Contestant::{HandSigned, Intake, Node, Python, RustDefault};
     use Function::{Authorizer, QueueConsumer, StatusLookup, SyncInsert, Websocket};
     [
@@ -58,6 +58,8 @@ pub(crate) const CASES: [Case; 21] = {
         Case { function: SyncInsert, contestant: Node, batch: 1, bulk: 1, bytes: KB, warm: 40 },
         Case { function: SyncInsert, contestant: Intake, batch: 1, bulk: 1, bytes: 100 * KB, warm: 20 },
         Case { function: SyncInsert, contestant: Intake, batch: 1, bulk: 100, bytes: KB, warm: 8 },
+        Case { function: SyncInsert, contestant: RustDefault, batch: 1, bulk: 100, bytes: KB, warm: 8 },
+        Case { function: SyncInsert, contestant: Node, batch: 1, bulk: 100, bytes: KB, warm: 8 },
         Case { function: StatusLookup, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 40 },
         Case { function: Websocket, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 10 },
         Case { function: Authorizer, contestant: Intake, batch: 1, bulk: 1, bytes: KB, warm: 40 },

@@ -20,7 +20,7 @@ pub(crate) fn text(options: &Options, plans: &[Plan]) -> String {
     let capacity = if changes_table { options.capacity.ceil() } else { 0.0 };
     let usd = requests as f64 * (price("rest_request") + price("lambda_request"))
         // A batch may have one message: sent, received, deleted, and its owner notified.
-        + queued as f64 * (3.0 * price("sqs_request") + price("websocket_message"))
+        + queued as f64 * (3.0 * (price("sqs_request") + price("sqs_group_request")) + price("websocket_message"))
         // In the end they are removed.
         + messages as f64 * 2.0 * price("dynamodb_write_unit")
         // For an hour.

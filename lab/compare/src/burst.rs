@@ -6,7 +6,7 @@ use fault_proxy::Fault;
 
 use crate::{
     callers::Caller,
-    chart::{Axis, BLUE, GREEN, Mark, ORANGE, Panel, RED, Strip, log, round_up, svg},
+    chart::{Axis, INK, Key, Mark, Panel, Picture, Strip, colour, dashed_key, key, log, round_up},
     figures::{self, goodput, percentiles},
     options::Options,
     output::{Files, csv},
@@ -69,53 +69,48 @@ pub(crate) fn files(runs: &[&Run]) -> Files {
     let title = format!(
         "{HIGHEST} × capacity for {seconds} s: {rate} messages a second, a table of {capacity} write units a second"
     );
-    let mut files = vec![
-        ("burst.csv", csv(&figures::rows(runs))),
-        ("burst.svg", timeline::draw(&title, highest)),
-        ("goodput.svg", draw_goodput(&limited, capacity)),
-    ];
+    let mut files = vec![("burst.csv".to_owned(), csv(&figures::rows(runs)))];
+    files.extend(timeline::picture(&title, highest, f64::INFINITY).files("burst"));
+    files.extend(goodput_picture(&limited, capacity).files("goodput"));
     let concurrency: Vec<_> = others.into_iter().filter(|run| run.plan.concurrency.is_some()).collect();
     if let Some(first) = concurrency.first() {
         let (rate, slow) = (first.plan.load.rate, SLOW_DATABASE.as_millis());
         let title = format!(
             "{AT_ONCE} at once, and a database that takes {slow} ms a request: {rate} messages a second for {seconds} s"
         );
-        files.push(("concurrency.svg", timeline::draw(&title, &concurrency)));
+        files.extend(timeline::picture(&title, &concurrency, f64::INFINITY).files("concurrency"));
     }
     files
 }
 
 /// Three panels over the load: stored a second while it lasts, stored in the end, and how late.
-fn draw_goodput(runs: &[&Run], capacity: f64) -> String {
-    let callers = Caller::ALL.into_iter().zip([RED, GREEN, BLUE]);
+fn goodput_picture(runs: &[&Run], capacity: f64) -> Picture {
     let curves = |of: &dyn Fn(&Run) -> f64| {
-        let marks = callers.clone().flat_map(|(caller, colour)| {
+        let marks = Caller::ALL.into_iter().flat_map(|caller| {
             let runs = runs.iter().filter(|run| run.plan.caller == caller);
             let points: Vec<_> = runs.map(|run| (run.plan.load.rate / capacity, of(run))).collect();
-            [Mark::Line(points.clone(), colour), Mark::Dots(points, colour, 4)]
+            let line = if caller == Caller::Once { Mark::Dashed } else { Mark::Line };
+            [line(points.clone(), colour(caller)), Mark::Dots(points, colour(caller), 4)]
         });
         marks.collect::<Vec<_>>()
     };
     let share = |run: &Run| 100.0 * run.count(Message::is_stored) as f64 / run.messages.len().max(1) as f64;
     let late = |run: &Run| log(percentiles(run, Message::to_stored)[1].unwrap_or(1.0));
-    let panel = |marks, y| Panel { x: Axis::numbers(0.0, 4.2).named("load, × capacity"), y, marks };
+    let panel = |caption, marks, y| {
+        let x = Axis::numbers(0.0, 4.2).named("load, × capacity");
+        Panel { caption: Some((caption, None)), x, y, marks }
+    };
     let mut stored = curves(&goodput);
-    stored.push(Mark::Level(capacity, ORANGE));
-    let mut entries: Vec<_> = callers.clone().map(|(caller, colour)| (caller.title(), colour)).collect();
-    entries.push(("capacity", ORANGE));
+    stored.push(Mark::Level(capacity, INK));
+    let entry =
+        |caller: Caller| Key { is_dashed: caller == Caller::Once, ..key(caller.title(), [colour(caller)]) };
+    let mut entries: Vec<_> = Caller::ALL.into_iter().map(entry).collect();
+    entries.push(dashed_key("capacity of the table", INK));
     let panels = vec![
-        panel(stored, Axis::numbers(0.0, round_up(2.0 * capacity))),
-        panel(curves(&share), Axis::numbers(0.0, 110.0)),
-        panel(curves(&late), Axis::logarithms(5.0)),
+        panel("stored a second, while it lasts", stored, Axis::numbers(0.0, round_up(2.0 * capacity))),
+        panel("stored in the end, %", curves(&share), Axis::numbers(0.0, 110.0)),
+        panel("time to stored, if stored, p99", curves(&late), Axis::logarithms(5.0)),
     ];
-    let strips = [
-        Strip::Legend("", entries),
-        Strip::Captions(vec![
-            "stored a second, while it lasts",
-            "stored in the end, %",
-            "time to stored, p99",
-        ]),
-        Strip::Panels(panels),
-    ];
-    svg(380, "What a burst of a given load ends as", &strips)
+    let strips = vec![Strip::Legend("", entries), Strip::Panels(230, panels)];
+    Picture { title: "What a burst of a given load ends as".to_owned(), strips }
 }

@@ -6,17 +6,19 @@
 
 use std::sync::LazyLock;
 
-use plotters::style::{RGBColor, text_anchor::HPos};
+use plotters::style::text_anchor::HPos;
 use serde_json::Value;
 
 use crate::{
     burst,
     callers::Caller,
-    chart::{Axis, BLUE, GREEN, GREY, INK, Mark, ORANGE, PURPLE, Panel, RED, Strip, round_up, svg, top},
+    chart::{Axis, GREY, Mark, Panel, Picture, QUEUE, SYNCHRONOUS, Strip, dashed_key, key, round_up, top},
     flow,
     options::Options,
-    output::{Files, Rows, csv, header, number, say, table},
+    output::{Files, Rows, csv, header, number, table},
+    rig::Counted,
     run::{Message, Plan, Run},
+    schedule::Load,
 };
 
 const MESSAGES: f64 = 1_000_000.0;
@@ -30,12 +32,15 @@ const DRAIN: f64 = 1.25;
 /// The loads of the comparison by the hour, in messages a second on average.
 const RATES: [f64; 4] = [1.0, 10.0, 100.0, 1_000.0];
 
-/// Which of them are drawn, and on which side of the break-even it is written.
-const DRAWN: [(f64, &str, RGBColor, HPos); 3] = [
-    (RATES[1], "queue, 10/s", PURPLE, HPos::Left),
-    (RATES[2], "queue, 100/s", ORANGE, HPos::Right),
-    (RATES[3], "queue, 1000/s", GREEN, HPos::Left),
-];
+/// Which of them are drawn.
+const DRAWN: [(f64, &str); 2] = [(RATES[1], "10 a second"), (RATES[3], "1,000 a second")];
+
+/// The messages in a bulk, as many as there may be, and bulks a second.
+const BULK: usize = 100;
+const BULKS_A_SECOND: f64 = 1.0;
+
+/// SQS counts a request for each of so many bytes ("Amazon SQS pricing").
+const SQS_REQUEST_BYTES: f64 = 65_536.0;
 
 const WRITE_UNITS: &str = "DynamoDB: write units";
 const GB_SECONDS: &str = "Lambda: GB-seconds";
@@ -73,6 +78,11 @@ impl Bill {
         let logged = counted.log_bytes as f64 + PLATFORM_LOG_BYTES * invocations;
         let line = |name, counted, price_of| Line { name, counted, price: price(price_of) };
         let queued = |count| if run.plan.caller == Caller::Queue { count } else { 0.0 };
+        let sent = queued(run.count(Message::is_accepted) as f64 / run.plan.bulk as f64);
+        let sent = sent * (run.body_bytes() / SQS_REQUEST_BYTES).ceil();
+        // A batch of at most 10 small messages is received in one request, and deleted in one.
+        let batches = queued(invocations);
+        let received = if run.plan.bulk > 1 { sent } else { batches };
         let lines = vec![
             line("API Gateway: requests", run.requests() as f64, "rest_request"),
             line("Lambda: invocations", invocations, "lambda_request"),
@@ -80,13 +90,13 @@ impl Bill {
             line(WRITE_UNITS, counted.usage.write_units, "dynamodb_write_unit"),
             line("DynamoDB: read units", counted.usage.read_units, "dynamodb_read_unit"),
             line("Logs: GB", logged / 1e9, "log_gb"),
-            line("SQS: send", queued(run.count(Message::is_accepted) as f64), "sqs_request"),
-            // A batch of at most 10 small messages is one request each.
-            line("SQS: receive", queued(invocations), "sqs_request"),
-            line("SQS: delete", queued(invocations), "sqs_request"),
+            line("SQS: send", sent, "sqs_request"),
+            line("SQS: receive", received, "sqs_request"),
+            line("SQS: delete", batches, "sqs_request"),
+            line("SQS: message groups", sent + received + batches, "sqs_group_request"),
             line("WebSocket: pushes", run.frames as f64, "websocket_message"),
         ];
-        Self { run: run.plan.name(), stored: run.count(Message::is_stored) as f64, lines }
+        Self { run: title(&run.plan), stored: run.count(Message::is_stored) as f64, lines }
     }
 
     /// US dollars for a million stored messages.
@@ -105,16 +115,27 @@ impl Bill {
     }
 }
 
+/// A run, as a column names it.
+fn title(plan: &Plan) -> String {
+    let design = if plan.caller == Caller::Queue { "queue" } else { "synchronous" };
+    let load = match (plan.bulk, plan.capacity) {
+        (1, None) => "even load",
+        (_, None) => "bulks",
+        (_, Some(_)) => "burst",
+    };
+    let retrying = if plan.caller == Caller::Retrying { " retrying" } else { "" };
+    format!("{design}{retrying}: {load}")
+}
+
 /// A write unit that is paid by the hour, for as long as a million messages take at one a second.
 fn hourly_write_unit() -> f64 {
     price("dynamodb_write_unit_hour") / 3_600.0 * MESSAGES
 }
 
-/// Both ways with a table whose capacity is paid by the hour, in US dollars for a million messages.
+/// Both designs with a table whose capacity is paid by the hour, in US dollars for a million messages.
 struct ByTheHour<'a> {
     sync: &'a Bill,
     queue: &'a Bill,
-    /// What the consumers cost that wait for the table, all of them and at one message a second.
     waiting: f64,
 }
 
@@ -165,39 +186,69 @@ impl ByTheHour<'_> {
     }
 }
 
-/// An even load and a burst, of each the synchronous way first.
+/// An even load of single messages, one of bulks, and a burst, of each the synchronous way first.
 pub(crate) fn plans(options: &Options) -> Vec<Plan> {
+    let seconds = if options.quick { 5.0 } else { 15.0 };
+    let load = Load { rate: BULKS_A_SECOND, seconds, seed: options.seed };
+    let bulks =
+        [Caller::Once, Caller::Queue].map(|caller| Plan { bulk: BULK, ..Plan::new("bulk", caller, load) });
     let bursts = [Caller::Retrying, Caller::Queue].map(|caller| burst::highest(options, caller));
-    flow::plans(options).into_iter().chain(bursts).collect()
+    flow::plans(options).into_iter().chain(bulks).chain(bursts).collect()
 }
 
-/// The bills of the runs that were planned. They are printed as well.
-pub(crate) fn files(runs: &[&Run]) -> Files {
-    let bills: Vec<_> = runs.iter().map(|run| Bill::of(run)).collect();
-    let counted = runs[3].counted.as_ref().expect("bills are made of runs on this machine");
-    let (consumers, memory_gb) = (counted.consumers, counted.memory_mb / 1_024.0);
-    let waiting = consumers * memory_gb / DRAIN * MESSAGES * price("lambda_gb_second");
-    let hourly = ByTheHour { sync: &bills[0], queue: &bills[3], waiting };
-    let (bill_rows, hourly_rows) = (bill_rows(&bills), hourly.rows());
-    let [region, date, source] =
-        ["region", "date", "source"].map(|name| PRICES[name].as_str().unwrap_or("unknown"));
-    say(&format!("Cost on demand, by the prices of {region}, {date}: {source}\n{}", table(&bill_rows)));
-    say(&format!(
-        "Capacity by the hour, US dollars for a million: the synchronous table holds the peak, the queue's {DRAIN} × \
-         the average, with {consumers} consumers that wait for it\n{}",
-        table(&hourly_rows)
-    ));
-    vec![
-        ("cost.csv", csv(&bill_rows)),
-        ("cost-by-the-hour.csv", csv(&hourly_rows)),
-        ("cost.svg", draw(&bills, &hourly)),
-    ]
+/// What the runs that were planned cost.
+pub(crate) struct Bills {
+    bills: Vec<Bill>,
+    consumers: f64,
+    /// What the consumers cost that wait for the table, all of them and at one message a second.
+    waiting: f64,
+}
+
+impl Bills {
+    pub(crate) fn of(runs: &[&Run]) -> Self {
+        let bills = runs.iter().map(|run| Bill::of(run)).collect();
+        // Of the queue's burst.
+        let counted = runs.last().and_then(|run| run.counted.as_ref());
+        let Counted { consumers, memory_mb, .. } = *counted.expect("bills are made of runs on this machine");
+        let waiting = consumers * memory_mb / 1_024.0 / DRAIN * MESSAGES * price("lambda_gb_second");
+        Self { bills, consumers, waiting }
+    }
+
+    fn by_the_hour(&self) -> ByTheHour<'_> {
+        let queue = self.bills.last().expect("there are some");
+        ByTheHour { sync: &self.bills[0], queue, waiting: self.waiting }
+    }
+
+    /// For people. The file has what was counted as well.
+    pub(crate) fn text(&self) -> String {
+        let dollars =
+            |row: &Vec<String>| row[..1].iter().chain(row[3..].iter().step_by(2)).cloned().collect();
+        let rows = bill_rows(&self.bills).iter().map(dollars).collect();
+        let [region, date, source] =
+            ["region", "date", "source"].map(|name| PRICES[name].as_str().unwrap_or("unknown"));
+        format!(
+            "Cost on demand, by the prices of {region}, {date}: {source}\n{}\n\
+             Capacity by the hour: the synchronous table holds the peak, the queue's {DRAIN} × the average, with {} \
+             consumers that wait for it\n{}",
+            table(&rows),
+            self.consumers,
+            table(&self.by_the_hour().rows())
+        )
+    }
+
+    pub(crate) fn files(&self) -> Files {
+        let hourly = self.by_the_hour();
+        let mut files = picture(&self.bills, &hourly).files("cost");
+        files.push(("cost.csv".to_owned(), csv(&bill_rows(&self.bills))));
+        files.push(("cost-by-the-hour.csv".to_owned(), csv(&hourly.rows())));
+        files
+    }
 }
 
 /// A row for each line, and columns for each bill: what was counted, and US dollars for a million stored messages.
 fn bill_rows(bills: &[Bill]) -> Rows {
-    let mut rows = header(&["line", "USD for one"]);
-    rows[0].extend(bills.iter().flat_map(|bill| [bill.run.clone(), "USD for a million".to_owned()]));
+    let mut rows = header(&["US dollars for a million messages", "for one"]);
+    rows[0].extend(bills.iter().flat_map(|bill| [format!("counted in {}", bill.run), bill.run.clone()]));
     for (index, Line { name, price, .. }) in bills[0].lines.iter().enumerate() {
         let mut row = vec![(*name).to_owned(), format!("{price:.10}")];
         for (bill, line) in bills.iter().map(|bill| (bill, &bill.lines[index])) {
@@ -205,7 +256,7 @@ fn bill_rows(bills: &[Bill]) -> Rows {
         }
         rows.push(row);
     }
-    let mut last = vec!["messages stored, total".to_owned(), String::new()];
+    let mut last = vec!["messages stored: total".to_owned(), String::new()];
     for bill in bills {
         last.extend([bill.stored.to_string(), format!("{:.3}", bill.total_without(&[]))]);
     }
@@ -214,33 +265,38 @@ fn bill_rows(bills: &[Bill]) -> Rows {
 }
 
 /// The bills by the hour over the ratio of peak and average, and those on demand.
-fn draw(bills: &[Bill], hourly: &ByTheHour<'_>) -> String {
+fn picture(bills: &[Bill], hourly: &ByTheHour<'_>) -> Picture {
     let end = 50.0;
     let mut marks = vec![
-        Mark::Level(bills[0].total_without(&[]), GREY),
-        Mark::Level(bills[1].total_without(&[]), BLUE),
-        Mark::Line(vec![(1.0, hourly.sync(1.0)), (end, hourly.sync(end))], RED),
+        Mark::Level(bills[0].total_without(&[]), SYNCHRONOUS),
+        Mark::Level(bills[1].total_without(&[]), QUEUE),
+        Mark::Line(vec![(1.0, hourly.sync(1.0)), (end, hourly.sync(end))], SYNCHRONOUS),
     ];
-    let top = top(&marks).max(round_up(hourly.queue(RATES[1])));
-    for (rate, _, colour, side) in DRAWN {
+    let top = top(&marks).max(round_up(hourly.queue(DRAWN[0].0)));
+    // The text of the first is above the lines, that of the other below them.
+    for ((rate, name), side, [line, text]) in
+        [(DRAWN[0], HPos::Center, [0.84, 0.97]), (DRAWN[1], HPos::Left, [0.29, 0.25])]
+    {
         let (from, usd) = (hourly.break_even(rate), hourly.queue(rate));
-        marks.push(Mark::Line(vec![(1.0, usd), (end, usd)], colour));
+        marks.push(Mark::Line(vec![(1.0, usd), (end, usd)], QUEUE));
         if from < end {
-            let up = if matches!(side, HPos::Right) { 0.04 } else { -0.04 };
-            marks.push(Mark::Dots(vec![(from, usd)], colour, 5));
-            marks.push(Mark::Text((from, usd + up * top), format!("from {from:.1}"), INK, side));
+            marks.push(Mark::Line(vec![(from, usd), (from, line * top)], GREY));
+            marks.push(Mark::Dots(vec![(from, usd)], QUEUE, 5));
+            let name = format!("{name}:\nqueue cheaper from a peak\nof {from:.1} × the average on");
+            marks.push(Mark::Text((from, text * top), name, side));
         }
     }
-    let mut entries = vec![("synchronous, for the peak", RED)];
-    entries.extend(DRAWN.map(|(_, name, colour, _)| (name, colour)));
+    let keys = vec![
+        key("synchronous", [SYNCHRONOUS]),
+        key("queue", [QUEUE]),
+        dashed_key("on demand, synchronous", SYNCHRONOUS),
+        dashed_key("on demand, queue", QUEUE),
+    ];
     let x = Axis::numbers(1.0, end).named("peak / average");
     let y = Axis { label: |usd| format!("${usd}"), ..Axis::numbers(0.0, top) };
-    let strips = [
-        Strip::Legend("On demand:", vec![("synchronous", GREY), ("queue", BLUE)]),
-        Strip::Legend("Capacity by the hour:", entries),
-        Strip::Panels(vec![Panel { x, y, marks }]),
-    ];
-    svg(460, "US dollars for a million messages, by how uneven the load is", &strips)
+    let panel = Panel { caption: None, x, y, marks };
+    let strips = vec![Strip::Legend("Capacity by the hour:", keys), Strip::Panels(340, vec![panel])];
+    Picture { title: "US dollars for a million messages, by how uneven the load is".to_owned(), strips }
 }
 
 #[cfg(test)]
@@ -263,6 +319,18 @@ mod tests {
         assert!((bill.usd(&bill.lines[0]) - 7.0).abs() < 1e-9);
         assert!((bill.total_without(&[]) - 7.625).abs() < 1e-9);
         assert!((bill.total_without(&[WRITE_UNITS]) - 7.0).abs() < 1e-9);
+    }
+
+    /// 200 messages of 0.5 KB have more than 64 KB and less than 128.
+    #[test]
+    fn a_bulk_is_one_request_to_the_gateway_and_one_for_each_64_kb_to_the_queue() {
+        let load = Load { rate: 1.0, seconds: 1.0, seed: 1 };
+        let bill = Bill::of(&crate::tests::run(Plan { bulk: 200, ..Plan::new("bulk", Caller::Queue, load) }));
+        let counted = |name| bill.lines.iter().find(|line| line.name == name).expect("a line").counted;
+        // Each was sent twice, and accepted the second time. There were nine invocations.
+        let names =
+            ["API Gateway: requests", "SQS: send", "SQS: receive", "SQS: delete", "SQS: message groups"];
+        assert_eq!(names.map(counted), [2.0, 2.0, 2.0, 9.0, 13.0]);
     }
 
     #[test]

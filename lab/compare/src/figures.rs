@@ -29,7 +29,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("offered", Messages(|_| true)),
     ("accepted", Messages(Message::is_accepted)),
     ("not accepted", Messages(|one| !one.is_accepted())),
-    ("sent again", Number(|run| Some((run.requests() - run.messages.len()) as f64))),
+    ("sent again", Number(|run| Some((run.requests() - run.messages.len() / run.plan.bulk) as f64))),
     ("stored", Messages(Message::is_stored)),
     ("failed or rejected", Messages(|one| one.outcome.is_some() && !one.is_stored())),
     ("lost", Messages(Message::is_lost)),

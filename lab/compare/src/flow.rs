@@ -1,11 +1,11 @@
 //! The first claim: the flow differs. At a rate that both ways sustain: when has the caller a response, when is the
 //! message stored, when does the owner know?
 
-use plotters::style::{RGBColor, text_anchor::HPos};
+use plotters::style::text_anchor::HPos;
 
 use crate::{
     callers::Caller,
-    chart::{Axis, BLUE, INK, Mark, ORANGE, Panel, Strip, log, svg},
+    chart::{Axis, INK, Mark, Panel, Picture, QUEUE, SYNCHRONOUS, Strip, colour, key, log},
     figures::{self, duration, percentiles},
     options::Options,
     output::{Files, csv},
@@ -20,35 +20,46 @@ pub(crate) fn plans(options: &Options) -> Vec<Plan> {
 }
 
 pub(crate) fn files(runs: &[&Run]) -> Files {
-    vec![("flow.csv", csv(&figures::rows(runs))), ("flow.svg", draw(runs))]
+    let mut files = picture(runs).files("flow");
+    files.push(("flow.csv".to_owned(), csv(&figures::rows(runs))));
+    files
 }
 
 type Time = fn(&Message) -> Option<f64>;
 
 /// A row of dots for each time, on one logarithmic axis.
-fn draw(runs: &[&Run]) -> String {
-    let lanes: [(&str, Caller, RGBColor, Time); 4] = [
-        ("synchronous: response, which says stored", Caller::Once, BLUE, Message::to_response),
-        ("queue: response, which says queued", Caller::Queue, ORANGE, Message::to_response),
-        ("queue: stored", Caller::Queue, ORANGE, Message::to_stored),
-        ("queue: owner notified", Caller::Queue, ORANGE, Message::to_notified),
+fn picture(runs: &[&Run]) -> Picture {
+    let lanes: [(&str, Caller, Time); 5] = [
+        ("response", Caller::Once, Message::to_response),
+        ("response", Caller::Queue, Message::to_response),
+        ("stored", Caller::Once, Message::to_stored),
+        ("stored", Caller::Queue, Message::to_stored),
+        ("owner notified", Caller::Queue, Message::to_notified),
     ];
     let mut marks = Vec::new();
-    for (lane, (name, caller, colour, time)) in lanes.into_iter().enumerate() {
-        let low = 3.0 - lane as f64;
+    for (lane, (name, caller, time)) in (1..).zip(lanes) {
+        let low = (lanes.len() - lane) as f64;
         let run = runs.iter().find(|run| run.plan.caller == caller).expect("both ways ran");
-        let height = |number: usize| low + 0.12 + 0.04 * ((number * 7) % 10) as f64;
+        let height = |number: usize| low + 0.05 + 0.035 * ((number * 7) % 10) as f64;
         let times = run.messages.iter().filter_map(time).enumerate();
-        marks.push(Mark::Dots(times.map(|(number, ms)| (log(ms), height(number))).collect(), colour, 2));
-        marks.push(Mark::Text((3.98, low + 0.8), name.to_owned(), INK, HPos::Right));
-        for (time, side) in percentiles(run, time).into_iter().zip([HPos::Right, HPos::Left]) {
+        let dots = times.map(|(number, ms)| (log(ms), height(number))).collect();
+        marks.push(Mark::Dots(dots, colour(caller), 2));
+        let percentiles = percentiles(run, time);
+        let [p50, p99] = percentiles.map(duration);
+        let design = if caller == Caller::Queue { "queue" } else { "synchronous" };
+        let text = format!("{design}: {name}, {p50} / {p99}");
+        marks.push(Mark::Text((0.02, low + 0.85), text, HPos::Left));
+        let labels = [("p50\u{a0}", HPos::Right), ("\u{a0}p99", HPos::Left)];
+        for (time, (label, side)) in percentiles.into_iter().zip(labels) {
             let Some(ms) = time else { continue };
-            marks.push(Mark::Line(vec![(log(ms), low + 0.06), (log(ms), low + 0.62)], INK));
-            marks.push(Mark::Text((log(ms), low + 0.8), format!(" {} ", duration(time)), INK, side));
+            marks.push(Mark::Line(vec![(log(ms), low + 0.03), (log(ms), low + 0.66)], INK));
+            marks.push(Mark::Text((log(ms), low + 0.57), label.to_owned(), side));
         }
     }
-    let x = Axis::logarithms(4.0).named("from when the message was due; p50 and p99");
-    let y = Axis { label: |_| String::new(), ..Axis::numbers(0.0, 4.0) };
+    let x = Axis::logarithms(4.0).named("from when the message was due: p50 / p99");
+    let y = Axis { is_bare: true, ..Axis::numbers(0.0, lanes.len() as f64) };
     let title = format!("Flow: {} messages a second, no limit of capacity", runs[0].plan.load.rate);
-    svg(380, &title, &[Strip::Panels(vec![Panel { x, y, marks }])])
+    let legend = Strip::Legend("", vec![key("synchronous", [SYNCHRONOUS]), key("queue", [QUEUE])]);
+    let panel = Panel { caption: None, x, y, marks };
+    Picture { title, strips: vec![legend, Strip::Panels(330, vec![panel])] }
 }

@@ -37,8 +37,9 @@ use tokio::{
 };
 
 use crate::{
+    cost::Bills,
     options::{Options, Part},
-    output::{say, table},
+    output::{Files, say, table},
     rig::Rig,
     run::{Plan, Run},
 };
@@ -110,6 +111,16 @@ fn plans(part: Part, options: &Options) -> Vec<Plan> {
     }
 }
 
+/// What is left of the runs of a part.
+fn files(part: Part, runs: &[&Run], options: &Options) -> Files {
+    match part {
+        Part::Flow => flow::files(runs),
+        Part::Burst => burst::files(runs),
+        Part::Cost => Bills::of(runs).files(),
+        Part::Outage => outage::files(runs, options),
+    }
+}
+
 /// Plays the parts, and returns what is wrong with the runs.
 async fn compare(rig: &Rig, options: &Options) -> Vec<String> {
     let requests = options.output.join("requests");
@@ -133,12 +144,10 @@ async fn compare(rig: &Rig, options: &Options) -> Vec<String> {
         }
         let run_of = |plan: &Plan| runs.iter().find(|run| run.plan.name() == plan.name());
         let runs: Vec<_> = plans.iter().filter_map(run_of).collect();
-        let files = match part {
-            Part::Flow => flow::files(&runs),
-            Part::Burst => burst::files(&runs),
-            Part::Cost => cost::files(&runs),
-            Part::Outage => outage::files(&runs, options),
-        };
+        let files = files(part, &runs, options);
+        if part == Part::Cost {
+            say(&Bills::of(&runs).text());
+        }
         files.iter().for_each(|(name, text)| write(&options.output.join(name), text));
     }
     say(&format!("{}\n{}", figures::STAR, figures::account(&runs)));
@@ -154,4 +163,56 @@ async fn compare(rig: &Rig, options: &Options) -> Vec<String> {
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+    use fault_proxy::Usage;
+
+    use super::*;
+    use crate::{callers::Request, rig::Counted, run::Message};
+
+    /// A run as it was planned: some messages are stored, each a little later than the one before.
+    pub(crate) fn run(plan: Plan) -> Run {
+        let request = Request { sent: 0.0, responded: 20.0, status: Some(202) };
+        let message = |number: usize| Message {
+            id: format!("m-{number}"),
+            owner: number % 2,
+            due: 0.0,
+            requests: vec![Request { status: Some(429), ..request }, request],
+            outcome: Some("stored"),
+            stored: (!number.is_multiple_of(7)).then_some(30.0 * number as f64),
+            notified: Some(40.0 * number as f64),
+        };
+        let (usage, memory_mb, consumers) = (Usage::default(), 512.0, 5.0);
+        let counted = Counted { usage, invocations: 9, billed_ms: 50.0, memory_mb, log_bytes: 9, consumers };
+        Run { messages: (0..200).map(message).collect(), frames: 3, counted: Some(counted), plan }
+    }
+
+    #[test]
+    fn every_picture_has_a_title_and_text_that_can_be_read() {
+        let options =
+            Options::parse_from(["compare", "--seed=1", "--capacity=10", "--rate=10", "--output=."]);
+        let mut pictures = 0;
+        for part in Part::value_variants() {
+            let runs: Vec<_> = plans(*part, &options).into_iter().map(run).collect();
+            let files = files(*part, &runs.iter().collect::<Vec<_>>(), &options);
+            for (name, svg) in files.iter().filter(|(name, _)| name.ends_with(".svg")) {
+                pictures += 1;
+                assert!(svg.contains("<svg ") && svg.contains("role=\"img\""), "{name}");
+                assert!(
+                    svg.split_once("<title>").is_some_and(|(_, title)| !title.starts_with('<')),
+                    "{name}"
+                );
+                let number = |text: &str| text.split('"').next().unwrap().parse::<f64>().unwrap();
+                let width = number(svg.split_once(" width=\"").unwrap().1);
+                let phone = name.ends_with("-phone.svg");
+                assert!(width <= if phone { 360.0 } else { 830.0 }, "{name} is {width} pixels wide");
+                let smallest = svg.split("font-size=\"").skip(1).map(number).fold(f64::INFINITY, f64::min);
+                assert!((11.0 - 1e-9..20.0).contains(&smallest), "{name}: text of {smallest} pixels");
+            }
+        }
+        assert_eq!(pictures, 2 * 6, "six, for a page and for a phone");
+    }
 }

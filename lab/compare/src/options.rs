@@ -9,7 +9,6 @@ use clap::{Parser, ValueEnum};
 pub(crate) enum Part {
     Flow,
     Burst,
-    // Before the outage, which changes how soon the queue delivers a message again.
     Cost,
     Outage,
 }

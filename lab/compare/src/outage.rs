@@ -1,8 +1,6 @@
 //! The third claim: retry. The database is unavailable for a while, and in the middle the function's processes are
 //! killed.
 
-use std::time::Duration;
-
 use fault_proxy::Fault;
 
 use crate::{
@@ -18,30 +16,34 @@ use crate::{
 /// At first the database does what it is asked, and its response is lost: that is what leaves callers in doubt.
 const RESPONSES_LOST: f64 = 0.5;
 
-/// The queue's visibility timeout meanwhile: the least that the template allows. What a killed consumer had received is
-/// hidden for so long, and with the deployed one this run would wait for three minutes.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How far the picture goes, in lengths of the load: what a killed consumer had received is hidden for minutes.
+const SHOWN: f64 = 2.0;
 
 /// From and until when the database is unavailable, and how long the load lasts, in seconds.
 fn times(options: &Options) -> (f64, f64, f64) {
     if options.quick { (2.0, 6.0, 8.0) } else { (5.0, 15.0, 20.0) }
 }
 
-/// What happens to the database and to the function. A deployed stack keeps its processes and its visibility timeout,
-/// and its database fails at once.
+/// Whether the function is killed. A deployed one is not, and what it had received is hidden for longer than a quick
+/// comparison takes.
+fn kills(options: &Options) -> bool {
+    !options.deployed && !options.quick
+}
+
+/// What happens to the database and to the function. The database of a deployed stack fails at once.
 fn disturbances(options: &Options) -> Vec<(f64, Disturbance)> {
     let (from, until, _) = times(options);
-    let back = (until, Disturbance::Database(Fault::None));
-    if options.deployed {
-        return vec![(from, Disturbance::Database(Fault::ServerError)), back];
+    let unavailable = Disturbance::Database(Fault::ServerError);
+    let mut disturbances = if options.deployed {
+        vec![(from, unavailable)]
+    } else {
+        vec![(from, Disturbance::Database(Fault::CutAfter)), (from + RESPONSES_LOST, unavailable)]
+    };
+    if kills(options) {
+        disturbances.push((f64::midpoint(from, until), Disturbance::Kill));
     }
-    vec![
-        (0.0, Disturbance::RedeliverAfter(VISIBILITY_TIMEOUT)),
-        (from, Disturbance::Database(Fault::CutAfter)),
-        (from + RESPONSES_LOST, Disturbance::Database(Fault::ServerError)),
-        (f64::midpoint(from, until), Disturbance::Kill),
-        back,
-    ]
+    disturbances.push((until, Disturbance::Database(Fault::None)));
+    disturbances
 }
 
 pub(crate) fn plans(options: &Options) -> Vec<Plan> {
@@ -54,9 +56,11 @@ pub(crate) fn plans(options: &Options) -> Vec<Plan> {
 }
 
 pub(crate) fn files(runs: &[&Run], options: &Options) -> Files {
-    let (from, until, _) = times(options);
-    let killed = if options.deployed { "" } else { ", and the function is killed" };
+    let (from, until, length) = times(options);
+    let killed = if kills(options) { ", and the function is killed" } else { "" };
     let (seconds, rate) = (until - from, runs[0].plan.load.rate);
     let title = format!("The database is unavailable for {seconds} s{killed}: {rate} messages a second");
-    vec![("outage.csv", csv(&figures::rows(runs))), ("outage.svg", timeline::draw(&title, runs))]
+    let mut files = timeline::picture(&title, runs, SHOWN * length).files("outage");
+    files.push(("outage.csv".to_owned(), csv(&figures::rows(runs))));
+    files
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 pub(crate) type Rows = Vec<Vec<String>>;
 
 /// The files that a part leaves, by name.
-pub(crate) type Files = Vec<(&'static str, String)>;
+pub(crate) type Files = Vec<(String, String)>;
 
 pub(crate) fn say(line: &str) {
     // A reader that is gone is no reason to fail.

@@ -121,13 +121,17 @@ impl Rig {
         }
     }
 
-    pub(crate) fn request(&self, caller: Caller, owner: usize, id: &str) -> Request {
+    /// A request to store these messages of one owner, in the order of their ids.
+    pub(crate) fn request(&self, caller: Caller, owner: usize, ids: &[&str]) -> Request {
         let (name, token) = &self.owners[owner];
-        self.sent.lock().expect("not poisoned").push(partition_key(name, id));
-        let url = format!("{}/{}/{id}", self.stack.at.http_url, caller.resource());
-        let body = json!({ "text": "x".repeat(TEXT_BYTES) }).to_string();
-        let request = self.stack.http.put(url).bearer_auth(token).header("content-type", "application/json");
-        request.body(body).build().expect("a request")
+        self.sent.lock().expect("not poisoned").extend(ids.iter().map(|id| partition_key(name, id)));
+        let resource = format!("{}/{}", self.stack.at.http_url, caller.resource());
+        let request = match ids {
+            [id] => self.stack.http.put(format!("{resource}/{id}")),
+            _ => self.stack.http.post(resource),
+        };
+        let request = request.bearer_auth(token).header("content-type", "application/json");
+        request.body(body(ids)).build().expect("a request")
     }
 
     /// The record of a message by the API, or the problem in its place; null without a response.
@@ -308,6 +312,16 @@ impl Rig {
             log_bytes,
             consumers: self.event_source["ScalingConfig"]["MaximumConcurrency"].as_f64().expect("a limit"),
         })
+    }
+}
+
+/// The body of a request: a message, or a bulk of several.
+pub(crate) fn body(ids: &[&str]) -> String {
+    let payload = json!({ "text": "x".repeat(TEXT_BYTES) });
+    let message = |id| json!({ "id": id, "payload": payload });
+    match ids {
+        [_] => payload.to_string(),
+        _ => json!({ "messages": ids.iter().map(message).collect::<Vec<_>>() }).to_string(),
     }
 }
 

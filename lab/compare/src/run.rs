@@ -1,7 +1,9 @@
 //! One run: a load by one caller on the stack, and everything that was seen of it.
 
 use std::{
+    iter,
     mem::take,
+    slice::ChunksMut,
     sync::LazyLock,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -15,7 +17,7 @@ use tokio::{join, runtime::Runtime, task::spawn_blocking, time::sleep};
 use crate::{
     callers::{Caller, LEAD, Request, Sending, milliseconds},
     output::say,
-    rig::{Counted, Rig},
+    rig::{self, Counted, Rig},
     schedule::{Arrival, Load, OWNERS},
 };
 
@@ -41,8 +43,6 @@ pub(crate) enum Disturbance {
     Database(Fault),
     /// All processes of the function that stores the messages are killed. Only on this machine.
     Kill,
-    /// The queue delivers a message again after so long, from then on in all runs.
-    RedeliverAfter(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) group: String,
     pub(crate) caller: Caller,
     pub(crate) load: Load,
+    /// Messages in each request of the load. Those of a bulk have all that their request has.
+    pub(crate) bulk: usize,
     /// Write units a second that the table has; none for no limit.
     pub(crate) capacity: Option<f64>,
     /// How many requests, or batches, are handled at once; none for as many as deployed. Only on this machine.
@@ -63,7 +65,7 @@ impl Plan {
     /// A load without limits and disturbances.
     pub(crate) fn new(group: &str, caller: Caller, load: Load) -> Self {
         let group = group.to_owned();
-        Self { group, caller, load, capacity: None, concurrency: None, disturbances: Vec::new() }
+        Self { group, caller, load, bulk: 1, capacity: None, concurrency: None, disturbances: Vec::new() }
     }
 
     /// Its name in files and ids.
@@ -145,7 +147,12 @@ impl Run {
     }
 
     pub(crate) fn requests(&self) -> usize {
-        self.messages.iter().map(|one| one.requests.len()).sum()
+        self.messages.iter().step_by(self.plan.bulk).map(|one| one.requests.len()).sum()
+    }
+
+    /// How many bytes the body of a request has.
+    pub(crate) fn body_bytes(&self) -> f64 {
+        rig::body(&ids(&self.messages[..self.plan.bulk])).len() as f64
     }
 
     pub(crate) fn last_stored(&self) -> f64 {
@@ -156,7 +163,7 @@ impl Run {
 /// Plays a run. It ends when every caller has an outcome or has stopped trying, and the queue is empty.
 pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     let (name, arrivals) = (plan.name(), plan.load.arrivals());
-    say(&format!("{name}: {} messages in {} s", arrivals.len(), plan.load.seconds));
+    say(&format!("{name}: {} messages in {} s", arrivals.len() * plan.bulk, plan.load.seconds));
     if plan.concurrency.is_some() {
         rig.limit_concurrency(plan.concurrency).await;
     }
@@ -171,10 +178,14 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
         due: milliseconds(arrival.at),
         ..Message::default()
     };
-    let mut messages: Vec<_> = arrivals.iter().enumerate().map(message).collect();
+    let arrivals = arrivals.iter().flat_map(|arrival| iter::repeat_n(arrival, plan.bulk));
+    let mut messages: Vec<_> = arrivals.enumerate().map(message).collect();
     let (start, start_time) = (Instant::now() + PREPARATION, SystemTime::now() + PREPARATION);
     let epoch_ms = milliseconds(start_time.duration_since(UNIX_EPOCH).expect("after 1970"));
-    join!(send(rig, plan.caller, &mut messages, start, plan.load.seed), disturb(rig, &plan, start));
+    join!(
+        send(rig, plan.caller, messages.chunks_mut(plan.bulk), start, plan.load.seed),
+        disturb(rig, &plan, start)
+    );
     drain(rig).await;
     rig.fault(plan.caller, Fault::None).await;
     rig.limit(None).await;
@@ -195,14 +206,19 @@ pub(crate) async fn play(rig: &Rig, plan: Plan) -> Run {
     Run { plan, messages, frames: pushes.frames, counted }
 }
 
-/// Sends each message when it is due, and waits until its caller has a last response.
-async fn send(rig: &Rig, caller: Caller, messages: &mut [Message], start: Instant, seed: u64) {
-    let sending = |(message, number): (&Message, u64)| {
-        let request = rig.request(caller, message.owner, &message.id);
-        let due = start + Duration::from_secs_f64(message.due / 1_000.0);
+fn ids(messages: &[Message]) -> Vec<&str> {
+    messages.iter().map(|one| &*one.id).collect()
+}
+
+/// Sends the messages of each request when they are due, and waits until their caller has a last response.
+async fn send(rig: &Rig, caller: Caller, bulks: ChunksMut<'_, Message>, start: Instant, seed: u64) {
+    let mut bulks: Vec<_> = bulks.collect();
+    let sending = |(bulk, number): (&&mut [Message], u64)| {
+        let request = rig.request(caller, bulk[0].owner, &ids(bulk));
+        let due = start + Duration::from_secs_f64(bulk[0].due / 1_000.0);
         Sending { caller, http: rig.stack.http.clone(), request, start, due, seed: seed ^ number }
     };
-    let sendings: Vec<_> = messages.iter().zip(0..).map(sending).collect();
+    let sendings: Vec<_> = bulks.iter().zip(0..).map(sending).collect();
     // A thread of its own is on time even if the tasks of the runtime are not.
     let sent = spawn_blocking(move || {
         let send = |sending: Sending| {
@@ -211,8 +227,9 @@ async fn send(rig: &Rig, caller: Caller, messages: &mut [Message], start: Instan
         };
         sendings.into_iter().map(send).collect::<Vec<_>>()
     });
-    for (message, task) in messages.iter_mut().zip(sent.await.expect("all is sent")) {
-        message.requests = task.await.expect("a caller");
+    for (bulk, task) in bulks.iter_mut().zip(sent.await.expect("all is sent")) {
+        let requests = task.await.expect("a caller");
+        bulk.iter_mut().for_each(|message| message.requests.clone_from(&requests));
     }
 }
 
@@ -224,7 +241,7 @@ async fn warm_up(rig: &Rig, plan: &Plan) {
         Message { id, owner: number % OWNERS.len(), ..Message::default() }
     };
     let mut messages: Vec<_> = (0..3 * OWNERS.len()).map(message).collect();
-    send(rig, caller, &mut messages, Instant::now(), 0).await;
+    send(rig, caller, messages.chunks_mut(1), Instant::now(), 0).await;
     assert!(messages.iter().all(Message::is_accepted), "the stack does not work: {messages:?}");
     drain(rig).await;
 }
@@ -236,7 +253,6 @@ async fn disturb(rig: &Rig, plan: &Plan, start: Instant) {
         sleep(at.saturating_duration_since(Instant::now())).await;
         match disturbance {
             Disturbance::Database(fault) => rig.fault(plan.caller, *fault).await,
-            Disturbance::RedeliverAfter(timeout) => rig.stack.redeliver_after(*timeout).await,
             Disturbance::Kill => {
                 say(&format!("{}: killed {} processes", plan.name(), rig.kill_all(plan.caller)));
             }

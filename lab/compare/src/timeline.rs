@@ -6,76 +6,109 @@ use plotters::style::{RGBColor, text_anchor::HPos};
 use crate::{
     callers::Request,
     chart::{
-        Axis, BLUE, GREEN, GREY, INK, Mark, ORANGE, PURPLE, Panel, Point, RED, Strip, log, round_up, svg, top,
+        Axis, GREY, INK, Mark, NOT_ACCEPTED, Panel, Picture, Point, QUEUE, SYNCHRONOUS, Strip, THROTTLED,
+        colour, dashed_key, key, log, round_up, top,
     },
     figures::{duration, waiting},
-    run::{Disturbance, Message, Run},
+    run::{Disturbance, Message, Plan, Run},
     schedule::NOISY,
 };
 
 /// At how many times the backlog is drawn.
 const STEPS: u32 = 200;
 
-/// A kind of response, with its colour.
+/// The heights of the panels, in pixels: of the first, and of the others.
+const HIGH: u32 = 150;
+const LOW: u32 = 120;
+
+/// What is the design's own has its colour.
+const DESIGNS: [RGBColor; 2] = [SYNCHRONOUS, QUEUE];
+
+/// A kind of response that did not accept the message, with its colour.
 type Kind = (&'static str, RGBColor, fn(Option<u16>) -> bool);
 
-const RESPONSES: [Kind; 4] = [
-    ("2xx", GREEN, |status| matches!(status, Some(200..300))),
-    ("429", ORANGE, |status| status == Some(429)),
-    ("5xx", RED, |status| matches!(status, Some(500..))),
+const OTHERS: [Kind; 3] = [
+    ("429", THROTTLED, |status| status == Some(429)),
+    ("5xx", NOT_ACCEPTED, |status| matches!(status, Some(500..))),
     ("no response", GREY, |status| status.is_none()),
 ];
 
-pub(crate) fn draw(title: &str, runs: &[&Run]) -> String {
+/// A column for each run, up to this second at most.
+pub(crate) fn picture(title: &str, runs: &[&Run], until: f64) -> Picture {
     let plan = &runs[0].plan;
     // With room for the axis on the right behind the curves.
-    let end = round_up(1.12 * runs.iter().map(|run| end_of(run)).fold(0.0, f64::max));
+    let end = round_up(1.12 * runs.iter().map(|run| end_of(run)).fold(0.0, f64::max)).min(until);
     let x = Axis::numbers(0.0, end);
-    let panels = |x, y, marks: Vec<Vec<Mark>>| {
-        Strip::Panels(marks.into_iter().map(|marks| Panel { x, y, marks }).collect())
+    let panels = |height, x, y, marks: Vec<Vec<Mark>>| {
+        let panel = |(run, marks): (&&Run, _)| {
+            let caller = run.plan.caller;
+            Panel { caption: Some((caller.title(), Some(colour(caller)))), x, y, marks }
+        };
+        Strip::Panels(height, runs.iter().zip(marks).map(panel).collect())
     };
-    let fitted = |marks: Vec<Vec<Mark>>| panels(x, Axis::numbers(0.0, top(marks.iter().flatten())), marks);
-    let each = |marks: fn(&Run) -> Vec<Mark>| runs.iter().map(|run| marks(run)).collect();
+    let fitted = |height, marks: Vec<Vec<Mark>>| {
+        let y = Axis::numbers(0.0, top(marks.iter().flatten()));
+        panels(height, x, y, marks)
+    };
+    let decades = log(runs.iter().filter_map(|run| latest(run)).fold(1e5, f64::max)).ceil();
+    let each = |marks: fn(&Run, f64) -> Vec<Mark>| runs.iter().map(|run| marks(run, end)).collect();
     let (deepest, waiting) = waiting_marks(runs, end);
-    let mut rates = vec![("offered", GREY), ("stored", BLUE)];
-    rates.extend(plan.capacity.map(|_| ("capacity of the table", RED)));
-    rates.extend(plan.last(Disturbance::Kill).map(|_| ("function killed", INK)));
-    let backlog = vec![("messages", PURPLE), ("age of the oldest, axis on the right", ORANGE)];
-    let times = vec![("noisy owner", BLUE), ("quiet owners", ORANGE), ("not stored", RED)];
-    let strips = [
-        Strip::Captions(runs.iter().map(|run| run.plan.caller.title()).collect()),
-        Strip::Legend("Messages a second", rates),
-        fitted(each(rate_marks)),
-        Strip::Legend("Responses a second", RESPONSES.map(|(name, colour, _)| (name, colour)).to_vec()),
-        fitted(each(response_marks)),
-        Strip::Legend("Waiting", backlog),
+    let mut rates = vec![key("offered", [GREY]), key("stored", DESIGNS)];
+    rates.extend(plan.capacity.map(|_| dashed_key("capacity of the table", INK)));
+    rates.extend(outage(plan).map(|_| key("database unavailable", [GREY])));
+    rates.extend(plan.last(Disturbance::Kill).map(|_| key("function killed", [INK])));
+    let mut responses = vec![key("2xx", DESIGNS)];
+    responses.extend(OTHERS.map(|(name, colour, _)| key(name, [colour])));
+    let backlog = vec![key("messages", DESIGNS), key("age of the oldest (axis on the right)", [INK])];
+    let times =
+        vec![key("noisy owner", DESIGNS), key("quiet owners", [INK]), key("not stored", [NOT_ACCEPTED])];
+    let strips = vec![
+        Strip::Legend("Messages a second:", rates),
+        fitted(HIGH, each(rate_marks)),
+        Strip::Legend("Responses a second:", responses),
+        fitted(LOW, each(response_marks)),
+        Strip::Legend("Waiting:", backlog),
         // With room for the text above.
-        panels(x, Axis::numbers(0.0, 1.2 * deepest), waiting),
-        Strip::Legend("Time to stored", times),
-        panels(x.named("seconds"), Axis::logarithms(5.0), each(dots)),
+        panels(HIGH, x, Axis::numbers(0.0, 1.4 * deepest), waiting),
+        Strip::Legend("Time to stored:", times),
+        panels(
+            HIGH,
+            x.named("seconds"),
+            Axis::logarithms(decades),
+            runs.iter().map(|run| dots(run, decades - 0.2)).collect(),
+        ),
     ];
-    svg(920, title, &strips)
+    Picture { title: title.to_owned(), strips }
 }
 
-fn rate_marks(run: &Run) -> Vec<Mark> {
+/// From when until when the database is unavailable.
+fn outage(plan: &Plan) -> Option<(f64, f64)> {
+    let mut faults = plan.disturbances.iter().filter(|(_, one)| matches!(one, Disturbance::Database(_)));
+    let (from, _) = *faults.next()?;
+    Some((from, plan.last(Disturbance::Database(Fault::None))?))
+}
+
+fn rate_marks(run: &Run, end: f64) -> Vec<Mark> {
     let mut marks = Vec::new();
-    let mut faults = run.plan.disturbances.iter().filter(|(_, one)| matches!(one, Disturbance::Database(_)));
-    let end = run.plan.last(Disturbance::Database(Fault::None));
-    marks.extend(faults.next().zip(end).map(|((from, _), end)| Mark::Shade(*from, end, RED)));
+    marks.extend(outage(&run.plan).map(|(from, until)| Mark::Shade(from, until, GREY)));
     marks.extend(run.plan.last(Disturbance::Kill).map(|at| Mark::Rule(at, INK)));
     let offered = run.messages.iter().map(|one| one.due);
-    let stored = run.messages.iter().filter_map(|one| one.stored);
-    marks.extend([Mark::Line(steps(offered), GREY), Mark::Line(steps(stored), BLUE)]);
-    marks.extend(run.plan.capacity.map(|capacity| Mark::Level(capacity, RED)));
+    let stored = run.messages.iter().filter_map(|one| one.stored).filter(|at| *at < 1_000.0 * end);
+    marks.extend([Mark::Line(steps(offered), GREY), Mark::Line(steps(stored), colour(run.plan.caller))]);
+    marks.extend(run.plan.capacity.map(|capacity| Mark::Level(capacity, INK)));
     marks
 }
 
-fn response_marks(run: &Run) -> Vec<Mark> {
+fn response_marks(run: &Run, end: f64) -> Vec<Mark> {
     let mut marks = Vec::new();
     let mut heights = Vec::new();
-    for (_, colour, is) in RESPONSES {
+    let accepted: Kind = ("2xx", colour(run.plan.caller), |status| matches!(status, Some(200..300)));
+    for (_, colour, is) in [accepted].into_iter().chain(OTHERS) {
         let requests = run.messages.iter().flat_map(|one| &one.requests);
-        let times = requests.filter(|request: &&Request| is(request.status)).map(|one| one.responded);
+        let times = requests
+            .filter(|request: &&Request| is(request.status))
+            .map(|one| one.responded)
+            .filter(|at| *at < 1_000.0 * end);
         for (second, count) in seconds(times).into_iter().enumerate() {
             heights.resize(heights.len().max(second + 1), 0.0);
             let (at, low) = (second as f64, heights[second]);
@@ -102,27 +135,32 @@ fn waiting_marks(runs: &[&Run], end: f64) -> (f64, Vec<Vec<Mark>>) {
     let marks = |(run, points): (&&Run, Vec<(f64, f64, f64)>)| {
         let ended = if run.messages.iter().all(Message::is_stored) { "all stored" } else { "ended" };
         let ended = format!("{ended} at {}", duration(Some(1_000.0 * end_of(run))));
-        let right = |height: f64, text: String, colour| Mark::Text((end, height), text, colour, HPos::Right);
+        let right = |height: f64, text: String| Mark::Text((0.99 * end, height), text, HPos::Right);
         vec![
-            Mark::Line(points.iter().map(|(at, count, _)| (*at, *count)).collect(), PURPLE),
-            Mark::Line(points.iter().map(|(at, _, age)| (*at, age / oldest * deepest)).collect(), ORANGE),
-            right(deepest, format!("{oldest} s"), ORANGE),
-            right(deepest / 2.0, format!("{} s", oldest / 2.0), ORANGE),
-            right(1.13 * deepest, ended, INK),
+            Mark::Line(points.iter().map(|(at, count, _)| (*at, *count)).collect(), colour(run.plan.caller)),
+            Mark::Line(points.iter().map(|(at, _, age)| (*at, age / oldest * deepest)).collect(), INK),
+            right(deepest, format!("{oldest} s")),
+            right(deepest / 2.0, format!("{} s", oldest / 2.0)),
+            right(1.22 * deepest, ended),
         ]
     };
     (deepest, runs.iter().zip(all).map(marks).collect())
 }
 
-/// Each message when it was due: how long until it was stored.
-fn dots(run: &Run) -> Vec<Mark> {
+/// The longest time until a message was stored.
+fn latest(run: &Run) -> Option<f64> {
+    run.messages.iter().filter_map(Message::to_stored).max_by(f64::total_cmp)
+}
+
+/// Each message when it was due: how long until it was stored; at this height if it never was.
+fn dots(run: &Run, never: f64) -> Vec<Mark> {
     let of = |noisy: bool| run.messages.iter().filter(move |one| (one.owner == NOISY) == noisy);
     let at = |one: &Message| Some((one.due / 1_000.0, log(one.to_stored()?)));
-    let never = run.messages.iter().filter(|one| !one.is_stored());
+    let others = run.messages.iter().filter(|one| !one.is_stored());
     vec![
-        Mark::Dots(of(true).filter_map(at).collect(), BLUE, 2),
-        Mark::Dots(of(false).filter_map(at).collect(), ORANGE, 3),
-        Mark::Dots(never.map(|one| (one.due / 1_000.0, 4.8)).collect(), RED, 2),
+        Mark::Dots(of(true).filter_map(at).collect(), colour(run.plan.caller), 2),
+        Mark::Dots(of(false).filter_map(at).collect(), INK, 2),
+        Mark::Dots(others.map(|one| (one.due / 1_000.0, never)).collect(), NOT_ACCEPTED, 2),
     ]
 }
 

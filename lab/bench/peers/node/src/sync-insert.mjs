@@ -1,4 +1,4 @@
-// PUT /messages/{id} as the examples of the AWS SDK and of Powertools for AWS Lambda write it.
+// PUT /messages/{id} and POST /messages as the examples of the AWS SDK and of Powertools for AWS Lambda write it.
 
 import { Logger } from "@aws-lambda-powertools/logger";
 import { ConditionalCheckFailedException, DynamoDBClient } from "@aws-sdk/client-dynamodb";
@@ -24,12 +24,7 @@ const isObject = (text) => {
   }
 };
 
-export const handler = async (event, context) => {
-  logger.addContext(context);
-  const owner = event.requestContext.authorizer.principalId;
-  const id = event.pathParameters.id;
-  if (!legalId.test(id)) return respond(400, { message: "illegal id" });
-  if (!isObject(event.body)) return respond(400, { message: "the body is not a JSON object" });
+const store = async (owner, id, payload) => {
   const now = new Date().toISOString();
   try {
     await dynamodb.send(
@@ -38,7 +33,7 @@ export const handler = async (event, context) => {
         Item: {
           pk: `${id}#${owner}`,
           status: "stored",
-          payload: event.body,
+          payload,
           via: "sync",
           attempts: 1,
           received_at: now,
@@ -49,8 +44,33 @@ export const handler = async (event, context) => {
     );
   } catch (error) {
     if (!(error instanceof ConditionalCheckFailedException)) throw error;
-    return respond(409, { message: "there is a message with this id" });
+    return false;
   }
   logger.info("stored", { message_id: id });
+  return true;
+};
+
+// POST /messages, one after the other.
+const storeAll = async (owner, messages) => {
+  const outcomes = [];
+  for (const { id, payload } of messages) {
+    const isStored = legalId.test(id) && (await store(owner, id, JSON.stringify(payload)));
+    outcomes.push({ id, status: isStored ? "stored" : "not stored" });
+  }
+  return outcomes;
+};
+
+export const handler = async (event, context) => {
+  logger.addContext(context);
+  const owner = event.requestContext.authorizer.principalId;
+  if (!isObject(event.body)) return respond(400, { message: "the body is not a JSON object" });
+  if (event.httpMethod === "POST") {
+    return respond(200, { outcomes: await storeAll(owner, JSON.parse(event.body).messages) });
+  }
+  const id = event.pathParameters.id;
+  if (!legalId.test(id)) return respond(400, { message: "illegal id" });
+  if (!(await store(owner, id, event.body))) {
+    return respond(409, { message: "there is a message with this id" });
+  }
   return respond(201, { id, status: "stored" });
 };

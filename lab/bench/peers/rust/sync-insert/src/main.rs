@@ -1,4 +1,4 @@
-//! `PUT /messages/{id}` as the examples of the AWS SDK and of lambda_http write it.
+//! `PUT /messages/{id}` and `POST /messages` as the examples of the AWS SDK and of lambda_http write it.
 
 use std::{
     env,
@@ -8,7 +8,8 @@ use std::{
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use lambda_http::{
-    Body, Error, Request, RequestExt, Response, request::RequestContext, run, service_fn, tracing,
+    Body, Error, Request, RequestExt, Response, http::Method, request::RequestContext, run, service_fn,
+    tracing,
 };
 use serde_json::{Value, json};
 
@@ -25,17 +26,36 @@ async fn handle(client: &Client, table: &str, request: Request) -> Result<Respon
     let Some(owner) = owner(&request) else {
         return respond(500, &json!({ "message": "no owner" }));
     };
+    let Ok(payload) = str::from_utf8(request.body().as_ref()) else {
+        return respond(400, &json!({ "message": "the body is not UTF-8" }));
+    };
+    let Some(body) = serde_json::from_str::<Value>(payload).ok().filter(Value::is_object) else {
+        return respond(400, &json!({ "message": "the body is not a JSON object" }));
+    };
+    if request.method() == Method::POST {
+        let mut outcomes = Vec::new();
+        // One after the other.
+        for message in body["messages"].as_array().into_iter().flatten() {
+            let id = message["id"].as_str().unwrap_or_default();
+            let stored =
+                is_legal(id) && store(client, table, &owner, id, &message["payload"].to_string()).await?;
+            outcomes.push(json!({ "id": id, "status": if stored { "stored" } else { "not stored" } }));
+        }
+        return respond(200, &json!({ "outcomes": outcomes }));
+    }
     let parameters = request.path_parameters();
     let id = parameters.first("id").unwrap_or_default();
     if !is_legal(id) {
         return respond(400, &json!({ "message": "illegal id" }));
     }
-    let Ok(payload) = str::from_utf8(request.body().as_ref()) else {
-        return respond(400, &json!({ "message": "the body is not UTF-8" }));
-    };
-    if !serde_json::from_str::<Value>(payload).is_ok_and(|value| value.is_object()) {
-        return respond(400, &json!({ "message": "the body is not a JSON object" }));
+    if !store(client, table, &owner, id, payload).await? {
+        return respond(409, &json!({ "message": "there is a message with this id" }));
     }
+    respond(201, &json!({ "id": id, "status": "stored" }))
+}
+
+/// Whether it was stored, or there was one with this id.
+async fn store(client: &Client, table: &str, owner: &str, id: &str, payload: &str) -> Result<bool, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().to_string();
     let result = client
         .put_item()
@@ -53,14 +73,14 @@ async fn handle(client: &Client, table: &str, request: Request) -> Result<Respon
     match result {
         Ok(_) => {
             tracing::info!(message_id = id, "stored");
-            respond(201, &json!({ "id": id, "status": "stored" }))
+            Ok(true)
         }
         Err(error)
             if error
                 .as_service_error()
                 .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
         {
-            respond(409, &json!({ "message": "there is a message with this id" }))
+            Ok(false)
         }
         Err(error) => Err(error.into()),
     }
