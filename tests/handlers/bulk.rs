@@ -370,6 +370,18 @@ async fn messages_with_one_id_are_stored_in_their_order_also_when_the_first_has_
     }
 }
 
+#[tokio::test]
+async fn behind_a_message_that_the_database_denies_no_other_with_its_id_is_stored() {
+    let consumer = TestConsumer::start().await;
+    let one = bulk_record(1, "alice", &bulk(&[("m", r#"{"a":1}"#), ("m", r#"{"a":2}"#)]));
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
+    assert_eq!(consumer.consume(from_ref(&one)).await, [receipt(1)].into());
+    assert_eq!(consumer.database.count("messages").await, 0);
+    assert_eq!(consumer.consume(&[delivered(one, 2)]).await, BTreeSet::new());
+    let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
+    assert_eq!(statuses(&found), [("m", "stored"), ("m", "conflict")]);
+}
+
 /// Shown with `--nocapture`: docs/observability.md quotes it.
 #[tokio::test]
 async fn a_bulk_writes_a_fraction_of_the_log_of_its_messages_alone() {
