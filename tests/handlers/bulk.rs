@@ -370,6 +370,40 @@ async fn messages_with_one_id_are_stored_in_their_order_also_when_the_first_has_
     }
 }
 
+#[tokio::test]
+async fn behind_a_message_that_the_database_denies_no_other_with_its_id_is_stored() {
+    let consumer = TestConsumer::start().await;
+    let one = bulk_record(1, "alice", &bulk(&[("m", r#"{"a":1}"#), ("m", r#"{"a":2}"#)]));
+    consumer.database.faults.next([Fault::Reject, Fault::Reject]);
+    assert_eq!(consumer.consume(from_ref(&one)).await, [receipt(1)].into());
+    assert_eq!(consumer.database.count("messages").await, 0);
+    assert_eq!(consumer.consume(&[delivered(one, 2)]).await, BTreeSet::new());
+    let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
+    assert_eq!(statuses(&found), [("m", "stored"), ("m", "conflict")]);
+}
+
+#[tokio::test]
+async fn of_two_messages_of_a_bulk_with_one_id_the_look_up_of_the_id_finds_the_stored_one() {
+    let consumer = TestConsumer::start().await;
+    let valid = r#"{"a":1}"#;
+    let by_receipt =
+        async || response(&consumer, "alice", "m", Some(&bulk_receipt(1))).await.1["status"].clone();
+    let one = bulk_record(1, "alice", &bulk(&[("m", "[]"), ("m", valid)]));
+    // The first is written as rejected. The second is denied.
+    consumer.database.faults.next([Fault::None, Fault::Reject, Fault::Reject]);
+    assert_eq!(consumer.consume(from_ref(&one)).await, [receipt(1)].into());
+    assert_eq!(consumer.status("alice", "m").await, "rejected");
+    assert_eq!(by_receipt().await, "queued", "the other one may yet be stored");
+    assert_eq!(consumer.consume(&[delivered(one, 2)]).await, BTreeSet::new());
+    assert_eq!(by_receipt().await, "stored");
+
+    // Also if another request has stored it, and the last one is invalid.
+    let one = bulk_record(2, "alice", &bulk(&[("m", valid), ("m", "[]")]));
+    assert_eq!(consumer.consume(&[one]).await, BTreeSet::new());
+    let (_, found) = response(&consumer, "alice", "m", Some(&bulk_receipt(2))).await;
+    assert_eq!(found["status"], "stored");
+}
+
 /// Shown with `--nocapture`: docs/observability.md quotes it.
 #[tokio::test]
 async fn a_bulk_writes_a_fraction_of_the_log_of_its_messages_alone() {

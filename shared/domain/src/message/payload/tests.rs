@@ -180,3 +180,15 @@ proptest! {
         let _ = Payload::parse(text);
     }
 }
+
+#[test]
+fn what_was_cut_out_of_json_is_checked_like_any_other_text() {
+    let too_long = format!("{{\"a\":\"{}\"}}", "x".repeat(Payload::MAX_BYTES));
+    let too_deep = format!("{{\"a\":{}{}}}", "[".repeat(Payload::MAX_DEPTH), "]".repeat(Payload::MAX_DEPTH));
+    for text in
+        [r#"{"a": 1.0}"#, "[]", "{ }", r#"{"a":1,"a":1}"#, "{\"a\":\"\u{fffd}\"}", &too_long, &too_deep]
+    {
+        let json: &RawValue = serde_json::from_str(text).expect("JSON");
+        assert_eq!(Payload::of_json(json), Payload::parse(text));
+    }
+}
