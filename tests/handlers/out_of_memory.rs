@@ -83,7 +83,7 @@ async fn consumer_with_little_memory() {
     let settler = Settler::new(messages.clone(), outcomes, SignedDuration::from_hours(24));
     let push = Push::new(&aws, &given(PUSH_ENDPOINT), Connections::new(database, CONNECTIONS), AMPLE_TIME);
     // Whatever responds there: what is not hidden is delivered again as well.
-    let queue = aws_sdk_sqs::Client::new(&aws.config(Some(given(PUSH_ENDPOINT)), Duration::from_secs(1)));
+    let queue = aws.config(Some(given(PUSH_ENDPOINT)), Duration::from_secs(1));
     let redelivery = Redelivery::new(queue, "nowhere", Duration::from_secs(30), MAX_RECEIVE_COUNT);
     let consumer = Consumer::new(settler, push, redelivery);
     let batch = batch(&records(&largest(), 1));

@@ -31,7 +31,7 @@ async fn serve() -> Result<(), Error> {
     let settler = Settler::from_env(&database)?;
     let push = Push::from_env(&aws, database)?;
     push.warm_up().await;
-    let queue = aws_sdk_sqs::Client::new(&aws.config(endpoint("SQS"), QUEUE_ATTEMPT_TIMEOUT));
+    let queue = aws.config(endpoint("SQS"), QUEUE_ATTEMPT_TIMEOUT);
     let first_delay = Duration::from_secs(number("REDELIVERY_DELAY_SECONDS")?);
     let redelivery =
         Redelivery::new(queue, required("QUEUE_URL")?, first_delay, number("MAX_RECEIVE_COUNT")?);

@@ -1,9 +1,10 @@
 //! When SQS delivers a record again that was not settled: soon after a hiccup, and further and further apart in an
 //! outage, so that the deliveries last for an hour, and no record waits for much longer than the outage has lasted.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use aws_sdk_sqs::Client;
+use aws_types::SdkConfig;
 use intake_platform::visibility::change_visibility;
 use tokio::time::{Instant, timeout_at};
 
@@ -25,21 +26,25 @@ pub(crate) struct Unacknowledged {
 /// What it takes to hide records of the queue.
 #[derive(Clone, Debug)]
 pub struct Redelivery {
-    queue: Client,
+    config: SdkConfig,
+    /// Made when something has failed for the first time: most processes never need it, and have less memory without.
+    queue: OnceLock<Client>,
     queue_url: String,
     first_delay: Duration,
     max_receive_count: u32,
 }
 
 impl Redelivery {
-    /// Of a queue with this `maxReceiveCount`. What failed once is delivered again after `first_delay`.
+    /// Of a queue with this `maxReceiveCount`, reached through a client of this `config`. What failed once is delivered
+    /// again after `first_delay`.
     pub fn new(
-        queue: Client,
+        config: SdkConfig,
         queue_url: impl Into<String>,
         first_delay: Duration,
         max_receive_count: u32,
     ) -> Self {
-        Self { queue, queue_url: queue_url.into(), first_delay, max_receive_count }
+        let (queue, queue_url) = (OnceLock::new(), queue_url.into());
+        Self { config, queue, queue_url, first_delay, max_receive_count }
     }
 
     /// Whether a delivery with this receive count is the last one before SQS moves the record to the dead-letter queue.
@@ -54,7 +59,11 @@ impl Redelivery {
     pub(crate) async fn space_out(&self, records: impl IntoIterator<Item = Unacknowledged>, until: Instant) {
         let change = |record: Unacknowledged| Some((record.receipt_handle?, self.delay(record.attempts?)));
         let changes: Vec<_> = records.into_iter().filter_map(change).collect();
-        if timeout_at(until, change_visibility(&self.queue, &self.queue_url, changes)).await.is_err() {
+        if changes.is_empty() {
+            return;
+        }
+        let queue = self.queue.get_or_init(|| Client::new(&self.config));
+        if timeout_at(until, change_visibility(queue, &self.queue_url, changes)).await.is_err() {
             tracing::warn!(error = "no response in time", "records stay hidden for as long as before");
         }
     }
