@@ -50,6 +50,9 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// How long the queues may stay as they are while there is something in them.
 const MAX_STANDSTILL: Duration = Duration::from_secs(120);
 
+/// How long redrives may take: several, and 90 seconds before the first, if a killed one hides letters.
+const MAX_REDRIVE: Duration = Duration::from_secs(600);
+
 /// How many sockets each owner has, and how many messages each sends after the faults.
 const SOCKETS: usize = 2;
 const AFTER_FAULTS: usize = 5;
@@ -188,6 +191,22 @@ impl Run {
         }
     }
 
+    /// Returns what is left of an owner's dead letters to the queue. What a killed redrive had received is hidden for a
+    /// while.
+    async fn redrive(&self) {
+        let (event, begin, mut redriven) = (json!({ "owner": REDRIVEN }), Instant::now(), 0);
+        loop {
+            let report = self.stack.invoke(REDRIVE, &event).await;
+            redriven += report["moved"].as_array().map_or(0, Vec::len);
+            let remaining = &report["remaining"];
+            say(format_args!("redriven without a kill: {redriven} dead letters of {REDRIVEN}, {remaining}"));
+            if remaining.is_null() {
+                return;
+            }
+            assert!(begin.elapsed() < MAX_REDRIVE, "the redrive does not end: {remaining}");
+        }
+    }
+
     /// Waits until the queue is empty and no function has a request under way.
     async fn drain(&self) {
         let mut idle = 0;
@@ -241,9 +260,7 @@ pub(crate) async fn soak(plan: Plan) -> Account {
         clients::send(run, &mut chance, &[sent], false).await;
     }
     run.drain().await;
-    // What a killed redrive had received is hidden for a while.
-    let redriven = stack.redrive(&json!({ "owner": REDRIVEN })).await["moved"].as_array().map_or(0, Vec::len);
-    say(format_args!("redriven without a kill: {redriven} dead letters of {REDRIVEN}"));
+    run.redrive().await;
     run.drain().await;
     clients::look_up_all(run).await;
     // A request under way could still change the table.
