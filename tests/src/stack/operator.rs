@@ -35,9 +35,11 @@ use tokio::{
 
 use super::{Response, Stack, apart, eventually};
 
-/// How long a message that the tests have received stays hidden: long enough to receive all that a queue has, and
-/// no longer, because the stack itself has to receive dead letters, too.
-const VISIBILITY_TIMEOUT_SECONDS: i32 = 1;
+/// How long a message that the tests have received stays hidden, and how many of those that a queue is known to have make
+/// it a second more: long enough to receive all of them, and no longer, because the stack itself has to receive dead
+/// letters, too.
+const VISIBILITY_TIMEOUT_SECONDS: usize = 1;
+const RECEIVED_IN_A_SECOND: usize = 200;
 
 /// How often the tests receive from the dead-letter queue, so that its messages are visible most of the time.
 const DEAD_LETTER_INTERVAL: Duration = Duration::from_secs(3);
@@ -264,7 +266,7 @@ impl Stack {
         let (received_at, letters) = &mut *SEEN.lock().await;
         if received_at.is_none_or(|at| at.elapsed() > DEAD_LETTER_INTERVAL) {
             loop {
-                let received = self.receive(&self.at.dead_letter_queue_url).await;
+                let received = self.receive_some(&self.at.dead_letter_queue_url, letters.len()).await;
                 if received.is_empty() {
                     break;
                 }
@@ -278,13 +280,18 @@ impl Stack {
 
     /// Receives from some queue, without waiting.
     pub async fn receive(&self, queue_url: &str) -> Vec<QueueMessage> {
+        self.receive_some(queue_url, 0).await
+    }
+
+    async fn receive_some(&self, queue_url: &str, known: usize) -> Vec<QueueMessage> {
+        let hidden_for = VISIBILITY_TIMEOUT_SECONDS + known / RECEIVED_IN_A_SECOND;
         self.sqs
             .receive_message()
             .queue_url(queue_url)
             .max_number_of_messages(10)
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::All)
-            .visibility_timeout(VISIBILITY_TIMEOUT_SECONDS)
+            .visibility_timeout(hidden_for.try_into().expect("some seconds"))
             .send()
             .await
             .expect("the queue can be read")
