@@ -26,8 +26,9 @@ const TRIES: usize = 50;
 /// How many look-ups there are at once in the end.
 const MAX_CONCURRENT: usize = 16;
 
-/// How long the dead-letter recorder may take. It runs every minute.
-const MAX_QUEUED: Duration = Duration::from_secs(180);
+/// How long looking up everything, and the dead-letter recorder, may take. It runs every minute, and after kills it begins
+/// anew with thousands of letters.
+const MAX_QUEUED: Duration = Duration::from_secs(600);
 
 /// Sends messages until enough are accepted.
 pub(crate) async fn send_many(run: &Run, mut chance: Rng) {
