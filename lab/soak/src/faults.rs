@@ -55,10 +55,19 @@ async fn exhaust_deliveries(run: &Run) {
         }
     };
     let _ = timeout(MAX_OUTAGE, outage).await;
-    // Without a response, a delivery is still open when its consumer is killed, for two deliveries of a message.
-    run.table.always(Fault::Hang);
+    if run.plan.kills > 0 {
+        // Without a response, a delivery is still open when its consumer is killed, for two deliveries of a message.
+        kill_during(Fault::Hang, run).await;
+        // Half of the open statements take effect in each request: a bulk is stored in many of them.
+        kill_during(Fault::ThrottleStatements, run).await;
+    }
+}
+
+/// Kills every consumer again and again while the table has a fault.
+async fn kill_during(fault: Fault, run: &Run) {
+    run.table.always(fault);
     let end = Instant::now() + Duration::from_secs(9);
-    while run.plan.kills > 0 && Instant::now() < end {
+    while Instant::now() < end {
         run.processes(CONSUMER)
             .into_iter()
             .filter(|consumer| kill_process(*consumer))
