@@ -69,10 +69,10 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<()> {
     // A database that is only throttled meets a stack as it is deployed. In a flood with all faults, a fault of seconds ends
     // before the last delivery; one of many seconds does not, so that some messages fail.
     let parameters = match arguments.throttle {
-        Some(_) => Vec::new(),
-        None => vec![("RedeliveryDelaySeconds", "2".to_owned()), ("MaxReceiveCount", "3".to_owned())],
+        Some(_) => [].as_slice(),
+        None => &[("RedeliveryDelaySeconds", "2"), ("MaxReceiveCount", "3")],
     };
-    Stack::with("soak", Port::Any, arguments.profile, &parameters, |stack| {
+    Stack::with("soak", Port::Any, arguments.profile, parameters, |stack| {
         step::run("Flood", || {
             if arguments.throttle.is_none() {
                 stack.redeliver_after(4)?;

@@ -7,7 +7,7 @@ use fs_err as fs;
 use serde_json::Value;
 
 use crate::{
-    deployment::{self, Aws, Deployed, Parameter, Profile},
+    deployment::{self, Aws, Deployed, Profile},
     emulator::{self, Emulator, Port},
     environment,
     python::Environment,
@@ -33,7 +33,7 @@ impl Stack {
         name: &str,
         port: Port,
         profile: Profile,
-        more: &[Parameter],
+        more: &[(&'static str, &str)],
         work: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         deployment::check_machine()?;
@@ -48,7 +48,8 @@ impl Stack {
             let emulator =
                 step::run("Starting the emulator", || Emulator::start(&environment, &state, port.choose()?))?;
             let aws = Aws { environment: &environment, state: &state, endpoint: Some(&emulator.endpoint) };
-            let parameters = [&deployment::parameters(&workspace::development_key()?), more].concat();
+            let mut parameters = deployment::parameters(&workspace::development_key()?);
+            parameters.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
             let deployed = deployment::deploy(&aws, functions, &parameters)?;
             state.describe(&deployed.description)?;
             let mut stack = Self { emulator, deployed, environment, state };

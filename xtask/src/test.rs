@@ -148,7 +148,6 @@ fn end_to_end(profile: Profile, passed_on: &[String]) -> Result<()> {
     // A message that failed is redelivered soon, and not too often: otherwise the tests would wait for minutes.
     let parameters =
         [("RedeliveryDelaySeconds", "1"), ("MaxReceiveCount", "3"), ("DeletionProtection", "false")];
-    let parameters = parameters.map(|(name, value)| (name, value.to_owned()));
     Stack::with("test", Port::Any, profile, &parameters, |stack| {
         verify::check(&stack.aws(), &stack.deployed)?;
         stack.deployed.let_tests_send(&stack.aws())?;
@@ -177,7 +176,6 @@ fn console(profile: Profile, is_named: bool, passed_on: &[String]) -> Result<()>
     let node = Environment::check()?.programs().join("node");
     // As for `cargo xtask up`, but what keeps failing is a dead letter within seconds.
     let parameters = [up::REDELIVERY.as_slice(), &[("MaxReceiveCount", "3")]].concat();
-    let parameters: Vec<_> = parameters.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
     Stack::with("test-console", Port::Any, profile, &parameters, |stack| {
         step::run("The console and the client", || {
             let mut command = stack.cargo();

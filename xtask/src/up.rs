@@ -43,8 +43,7 @@ pub(crate) fn up(arguments: &UpArguments) -> Result<()> {
     let port = arguments.port.map_or(Port::Preferred(PORT), Port::Only);
     let profile = Profile { dev: !arguments.release };
     let build = if profile.dev { console::Build::done() } else { console::Build::begin()? };
-    let parameters = REDELIVERY.map(|(name, value)| (name, value.to_owned()));
-    Stack::with("up", port, profile, &parameters, |stack| {
+    Stack::with("up", port, profile, &REDELIVERY, |stack| {
         stack.write_function_environment()?;
         let console = match build.start(&stack.state.description()) {
             Ok(console) => Some(console),
