@@ -341,6 +341,27 @@ async fn a_message_that_is_stored_is_notified_and_found_although_another_one_of_
 }
 
 #[tokio::test]
+async fn what_a_later_message_of_a_bulk_could_replace_is_not_notified_before_a_look_up_finds_it() {
+    let consumer = TestConsumer::start().await;
+    consumer.database.add_foreign_item("alice", "b").await;
+    let one = bulk_record(1, "alice", &bulk(&[("a", "{}"), ("b", r#"{"a":1}"#)]));
+    let of_a = async || response(&consumer, "alice", "a", Some(&bulk_receipt(1))).await.1["status"].clone();
+    for attempts in [1, 2] {
+        assert_eq!(consumer.consume(&[delivered(one.clone(), attempts)]).await, [receipt(1)].into());
+        assert_eq!(of_a().await, "queued");
+        assert!(
+            consumer.pushes.outcomes("alice-1").is_empty(),
+            "a client that is notified finds the outcome"
+        );
+    }
+
+    let last = delivered(one, MAX_RECEIVE_COUNT);
+    assert_eq!(consumer.consume(&[last]).await, [receipt(1)].into());
+    assert_eq!(of_a().await, "rejected");
+    assert_eq!(consumer.pushes.outcomes("alice-1"), ["rejected a", "failed b"]);
+}
+
+#[tokio::test]
 async fn outcomes_of_a_bulk_that_cannot_be_kept_are_a_batch_item_failure() {
     let consumer = TestConsumer::start().await;
     let one = bulk_record(1, "alice", &bulk(&MIXED));

@@ -44,9 +44,18 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) owner: String,
-    /// Or the response to a look-up.
-    pub(crate) is_notification: bool,
+    pub(crate) source: Source,
     pub(crate) found: Found,
+}
+
+/// How an owner got to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Notification,
+    /// A look-up by the receipt: about this request.
+    Receipt,
+    /// A look-up by the id alone, which shows what is under it now.
+    Id,
 }
 
 /// Everything that was seen.
@@ -318,7 +327,7 @@ impl Account {
     fn check_statements(&mut self, evidence: &Evidence) {
         let (mut settled, mut notified) = (HashSet::new(), HashSet::new());
         for statement in &evidence.statements {
-            let Statement { owner, is_notification, found } = statement;
+            let Statement { owner, source, found } = statement;
             let key = request_key(&found.outcome.receipt, &found.outcome.id);
             let (request, is_queued) = ((owner, key.clone()), found.outcome.status == "queued");
             let wrong = match is_queued {
@@ -329,9 +338,13 @@ impl Account {
                 let sent = evidence.accepted.get(&key);
                 self.find(kind, format!("{statement:?}, sent and found in the end {sent:?}"));
             }
-            if *is_notification {
+            // While a bulk has no outcomes yet, a later message of it may replace what is under the id, unless that is
+            // stored: until then, the receipt reads `queued`.
+            let may_change =
+                *source == Source::Id && key != found.outcome.receipt && found.outcome.status != "stored";
+            if *source == Source::Notification {
                 notified.insert(key);
-            } else if !is_queued {
+            } else if !is_queued && !may_change {
                 settled.insert(request);
             }
         }

@@ -1,6 +1,11 @@
 //! The clients: they send messages, and get to know the outcomes on sockets that close and open again, and by look-ups.
 
-use std::{collections::HashSet, future::pending, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::pending,
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use e2e::{
     events::bulk,
@@ -16,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Key, Sent, receipt_of, request_key},
+    account::{Key, Sent, Source, receipt_of, request_key},
     run::Run,
 };
 
@@ -92,7 +97,7 @@ pub(crate) async fn listen(run: &Run, owner: &Caller<'_>, mut chance: Rng) {
         let receive = async {
             while let Some(outcomes) = socket.next_outcomes().await {
                 let found = outcomes.into_iter().map(|outcome| Found { outcome, content: None });
-                found.for_each(|found| run.add_statement(owner, true, found));
+                found.for_each(|found| run.add_statement(owner, Source::Notification, found));
             }
         };
         let lifetime = async {
@@ -125,9 +130,12 @@ pub(crate) async fn look_up_at_random(run: &Run, mut chance: Rng) {
             0 => chance.choice(&run.owners).expect("there are owners"),
             _ => run.owner(&owner),
         };
-        let what = if chance.bool() { id } else { format!("{id}?receipt={receipt}") };
+        let (source, what) = match chance.bool() {
+            true => (Source::Id, id),
+            false => (Source::Receipt, format!("{id}?receipt={receipt}")),
+        };
         if let Some(found) = look_up(owner, &what).await {
-            run.add_statement(owner, false, found);
+            run.add_statement(owner, source, found);
         }
     }
 }
@@ -142,12 +150,14 @@ pub(crate) async fn look_up_all(run: &Run) {
             let accepted = &run.evidence().accepted;
             let is_open = |sent: &&Sent| sent.found.as_ref().is_none_or(|it| it.outcome.status == "queued");
             let keys: HashSet<_> = accepted.values().filter(is_open).map(|sent| sent.key.clone()).collect();
-            // Also those that were open a round ago: the outcome that closed one may be later than what that round has
-            // found of the others.
+            // Also those of several requests that were open a round ago: the outcome that closed one may be later than
+            // what that round has found of the others.
             let is_due = |sent: &Sent| keys.contains(&sent.key) || open_before.contains(&sent.key);
             let due = accepted.iter().filter(|(_, sent)| is_due(sent));
             let due = due.map(|(receipt, sent)| (receipt.clone(), sent.key.clone())).collect();
-            open_before = keys;
+            let mut requests = HashMap::<_, usize>::new();
+            accepted.values().for_each(|sent| *requests.entry(&sent.key).or_default() += 1);
+            open_before = keys.into_iter().filter(|key| requests[key] > 1).collect();
             due
         };
         if due.is_empty() || Instant::now() > end {
@@ -159,7 +169,7 @@ pub(crate) async fn look_up_all(run: &Run) {
             let Some(found) = look_up(owner, &format!("{id}?receipt={receipt}")).await else { return };
             let replace = |sent: &mut Sent| sent.found.replace(found);
             let before = run.evidence().accepted.get_mut(&request).and_then(replace);
-            before.into_iter().for_each(|before| run.add_statement(owner, false, before));
+            before.into_iter().for_each(|before| run.add_statement(owner, Source::Receipt, before));
         };
         stream::iter(due).for_each_concurrent(MAX_CONCURRENT, look_up_one).await;
         sleep(Duration::from_secs(2)).await;

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    account::{Account, Evidence, Sent, Statement},
+    account::{Account, Evidence, Sent, Source, Statement},
     clients, faults,
 };
 
@@ -139,9 +139,9 @@ impl Run {
     }
 
     /// Adds what an owner got to know to the evidence.
-    pub(crate) fn add_statement(&self, owner: &Caller<'_>, is_notification: bool, found: Found) {
+    pub(crate) fn add_statement(&self, owner: &Caller<'_>, source: Source, found: Found) {
         let owner = owner.name.clone();
-        self.evidence().statements.push(Statement { owner, is_notification, found });
+        self.evidence().statements.push(Statement { owner, source, found });
     }
 
     pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {

@@ -67,9 +67,9 @@ fn in_the_end(status: &str, found: Option<Found>) -> String {
 }
 
 /// The same of a stored message, if an owner has got to know this before.
-fn before(owner: &str, is_notification: bool, found: &[&Found]) -> String {
+fn before(owner: &str, source: Source, found: &[&Found]) -> String {
     let statement =
-        |found: &&Found| Statement { owner: owner.to_owned(), is_notification, found: Found::clone(found) };
+        |found: &&Found| Statement { owner: owner.to_owned(), source, found: Found::clone(found) };
     changed("stored", |it| it.statements.extend(found.iter().map(statement)))
 }
 
@@ -135,7 +135,7 @@ fn what_differs_from_what_was_sent_is_altered() {
     for altered in [r#"{"a":1.0}"#, r#"{ "a":1}"#, OTHER] {
         let shown = found("1", "stored", Some(altered));
         assert!(in_the_table(key(), shown.clone()).contains(", altered 1"), "{altered}");
-        assert_eq!(before("alice", false, &[&shown]), "stored 1, altered 1");
+        assert_eq!(before("alice", Source::Receipt, &[&shown]), "stored 1, altered 1");
         assert_eq!(in_the_end("stored", Some(shown)), "stored 1, altered 1");
         assert_eq!(dead("1", key(), altered), "failed 1, altered 1");
     }
@@ -160,18 +160,36 @@ fn a_conflict_never_shows_the_stored_message() {
 #[test]
 fn a_second_time_of_storing_shows() {
     let later = with(found("1", "stored", Some(A)), |it| it.stored_at = Some("later".into()));
-    assert_eq!(before("alice", true, &[&later]), "stored 1, twice 1");
-    assert_eq!(before("alice", false, &[&later]), "stored 1, twice 1");
+    assert_eq!(before("alice", Source::Notification, &[&later]), "stored 1, twice 1");
+    assert_eq!(before("alice", Source::Receipt, &[&later]), "stored 1, twice 1");
     assert_eq!(in_the_end("stored", Some(later)), "stored 1, twice 1");
 }
 
 #[test]
 fn an_outcome_never_changes() {
     let (queued, stored) = (&found("1", "queued", None), &found("1", "stored", Some(A)));
-    assert_eq!(before("alice", false, &[queued, queued, stored, stored]), "stored 1");
-    let failed = before("alice", false, &[&found("1", "failed", Some(A))]);
+    assert_eq!(before("alice", Source::Receipt, &[queued, queued, stored, stored]), "stored 1");
+    let failed = before("alice", Source::Receipt, &[&found("1", "failed", Some(A))]);
     assert_eq!(failed, "stored 1, wrong outcome 1");
-    assert_eq!(before("alice", false, &[stored, queued]), "stored 1, wrong outcome 1");
+    assert_eq!(before("alice", Source::Receipt, &[stored, queued]), "stored 1, wrong outcome 1");
+}
+
+#[test]
+fn what_is_under_the_id_of_an_open_bulk_is_no_outcome_yet_unless_it_is_stored() {
+    let then_queued = |body: &str, status: &str, source| {
+        let last = found("bulk-1", status, Some(body));
+        let mut evidence = evidence(&[(body, &last)], &last);
+        let sent = evidence.accepted.remove("bulk-1").expect("it is there");
+        evidence.accepted.insert(request_key("bulk-1", &key().1), sent);
+        let queued = (Source::Receipt, found("bulk-1", "queued", None));
+        let statements = [(source, last), queued];
+        evidence.statements =
+            statements.map(|(source, found)| Statement { owner: key().0, source, found }).into();
+        account(&evidence)
+    };
+    assert_eq!(then_queued(INVALID, "rejected", Source::Id), "rejected 1");
+    assert_eq!(then_queued(INVALID, "rejected", Source::Receipt), "rejected 1, wrong outcome 1");
+    assert_eq!(then_queued(A, "stored", Source::Id), "stored 1, wrong outcome 1");
 }
 
 #[test]
@@ -180,7 +198,7 @@ fn a_redrive_replaces_a_failure_and_nothing_else() {
         changed(status, |it| {
             let found = found("1", before, Some(A));
             it.redriven = Some(redriven);
-            it.statements.push(Statement { owner: "alice".to_owned(), is_notification: true, found });
+            it.statements.push(Statement { owner: "alice".to_owned(), source: Source::Notification, found });
         })
     };
     assert_eq!(after_redrive("stored", "failed", "alice"), "stored 1");
@@ -192,11 +210,11 @@ fn a_redrive_replaces_a_failure_and_nothing_else() {
 #[test]
 fn an_owner_gets_to_know_the_outcomes_of_own_messages_alone() {
     let (queued, stored) = (&found("1", "queued", None), &found("1", "stored", None));
-    assert_eq!(before("bob", false, &[queued]), "stored 1");
+    assert_eq!(before("bob", Source::Receipt, &[queued]), "stored 1");
     let unknown = &found("9", "stored", None);
     for (owner, found) in [("bob", stored), ("alice", unknown)] {
-        for is_notification in [true, false] {
-            let account = before(owner, is_notification, &[found]);
+        for source in [Source::Notification, Source::Receipt, Source::Id] {
+            let account = before(owner, source, &[found]);
             assert_eq!(account, "stored 1, delivered to the wrong owner 1");
         }
     }
@@ -205,14 +223,14 @@ fn an_owner_gets_to_know_the_outcomes_of_own_messages_alone() {
 #[test]
 fn a_notification_says_what_the_look_up_says() {
     let own = || found("1", "stored", None);
-    assert_eq!(before("alice", true, &[&own()]), "stored 1");
+    assert_eq!(before("alice", Source::Notification, &[&own()]), "stored 1");
     for wrong in [
         found("1", "conflict", None),
         with(own(), |it| it.received_at = None),
         with(own(), |it| it.reason = Some("because".into())),
         with(own(), |it| it.id = "m-2".into()),
     ] {
-        assert_eq!(before("alice", true, &[&wrong]), "stored 1, wrong outcome 1");
+        assert_eq!(before("alice", Source::Notification, &[&wrong]), "stored 1, wrong outcome 1");
     }
 }
 
@@ -223,7 +241,7 @@ fn a_message_without_a_202_may_have_any_receipt() {
         let mut evidence = evidence(&[], &found);
         evidence.unconfirmed.push(sent(A, None));
         evidence.dead_letters.insert("9".to_owned(), (key(), Text(A.to_owned())));
-        evidence.statements.push(Statement { owner: key().0, is_notification: true, found });
+        evidence.statements.push(Statement { owner: key().0, source: Source::Notification, found });
         account(&evidence)
     };
     assert_eq!(found_under_9(A), "");
@@ -232,8 +250,10 @@ fn a_message_without_a_202_may_have_any_receipt() {
 
 #[test]
 fn after_the_faults_everything_is_notified() {
-    for (is_notification, expected) in [(false, "stored 1, not notified 1"), (true, "stored 1")] {
-        let statement = Statement { owner: key().0, is_notification, found: found("1", "stored", None) };
+    for (source, expected) in
+        [(Source::Receipt, "stored 1, not notified 1"), (Source::Notification, "stored 1")]
+    {
+        let statement = Statement { owner: key().0, source, found: found("1", "stored", None) };
         let account = changed("stored", |it| {
             it.accepted.get_mut("1").expect("it is there").after_faults = true;
             it.statements.push(statement);
