@@ -43,6 +43,10 @@ fn updated() -> Result<String> {
     let (_, after) = rest.split_once(AFTER).context("openapi.yaml has no schema Stored after Message")?;
 
     let mut for_the_gateway = json!({ "type": "object" });
+    // The same as nothing, but for generators of clients: some take an object without members for one that has none.
+    if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
+        for_the_gateway["additionalProperties"] = json!({});
+    }
     for name in ["title", "description"] {
         for_the_gateway[name] = schema.get(name).cloned().unwrap_or_default();
     }
