@@ -306,6 +306,22 @@ async fn a_bulk_is_acknowledged_when_all_of_it_is_settled_and_then_nothing_is_wr
 }
 
 #[tokio::test]
+async fn of_a_bulk_that_is_twice_in_a_batch_a_half_is_not_taken_for_the_whole() {
+    let consumer = TestConsumer::start().await;
+    let one = bulk_record(1, "alice", &bulk(&[("late", r#"{"a":1}"#), ("early", r#"{"a":2}"#)]));
+    consumer.database.faults.only("BatchExecuteStatement");
+    // Once for each of the two: the first statement is throttled both times.
+    consumer.database.faults.next([Fault::ThrottleStatements, Fault::ThrottleStatements]);
+    assert_eq!(consumer.consume(&[one.clone(), one]).await, BTreeSet::new());
+    assert_eq!(consumer.database.faults.take_requests_of("BatchExecuteStatement"), 4);
+    let (_, found) = look_up(&consumer, "alice", &bulk_receipt(1)).await;
+    assert_eq!(statuses(&found), [("late", "stored"), ("early", "stored")]);
+    let mut notified = consumer.pushes.outcomes("alice-1");
+    notified.sort_unstable();
+    assert_eq!(notified, ["stored early", "stored late"]);
+}
+
+#[tokio::test]
 async fn what_is_open_after_the_last_delivery_of_a_bulk_has_failed_and_the_rest_has_not() {
     let consumer = TestConsumer::start().await;
     let messages = [("m-1", r#"{"a":1}"#), ("m-2", r#"{"a":2}"#)];

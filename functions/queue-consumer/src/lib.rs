@@ -27,13 +27,13 @@ use std::{
 };
 
 use aws_lambda_events::sqs::SqsBatchResponse;
-use intake_domain::{message::Receipt, state::NotStored};
+use intake_domain::state::NotStored;
 use intake_platform::{
     delivery::{Decided, Delivery},
     push::Push,
     record::{ParsedRecord, parse_each},
     schedule::Schedule,
-    settling::Settler,
+    settling::{Settler, split_whole},
     storing::Persistence::{self, Once, UntilTimeIsUp},
 };
 use serde::Deserialize;
@@ -144,13 +144,4 @@ impl Consumer {
         }
         (decided, open, denied)
     }
-}
-
-/// Parts what belongs to records of which every message is decided from the rest.
-fn split_whole(decided: Vec<Decided>) -> (Vec<Decided>, Vec<Decided>) {
-    let mut counts = HashMap::<Receipt, usize>::new();
-    for one in &decided {
-        *counts.entry(one.request.receipt.clone()).or_default() += 1;
-    }
-    decided.into_iter().partition(|one| counts.get(&one.request.receipt) >= Some(&one.request.record_size))
 }

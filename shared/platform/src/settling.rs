@@ -184,6 +184,14 @@ impl Record {
     }
 }
 
+/// Parts what belongs to records of which every message is decided from the rest.
+pub fn split_whole(decided: Vec<Decided>) -> (Vec<Decided>, Vec<Decided>) {
+    let (whole, partial): (Vec<_>, Vec<_>) =
+        records_of(decided).into_iter().partition(|record| record.is_whole);
+    let decided = |records: Vec<Record>| records.into_iter().flat_map(|record| record.decided).collect();
+    (decided(whole), decided(partial))
+}
+
 /// Groups what is decided by receipt. A record may be in a batch twice: what is there twice is dropped, because one
 /// outcome is enough, and a request must not have one key twice.
 fn records_of(decided: Vec<Decided>) -> Vec<Record> {
