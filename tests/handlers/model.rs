@@ -80,6 +80,8 @@ enum Delivery {
     Undisturbed,
     /// The response to the first request to the table is lost.
     LosesResponse,
+    /// The record is in the batch twice, and a part of it is throttled.
+    Twice,
     /// It is the last one, and the database rejects the message.
     FailsForGood,
 }
@@ -219,18 +221,22 @@ async fn run(steps: Vec<Step>) {
             Step::Deliver(which, delivery) => {
                 let number = which.index(queued.len());
                 let sent = &queued[number];
-                let mut record = sent.record(number);
+                let mut records = vec![sent.record(number)];
                 let mut status = "stored";
                 match delivery {
                     Delivery::Undisturbed => {}
                     Delivery::LosesResponse => consumer.database.faults.next([Fault::CutAfter]),
+                    Delivery::Twice => {
+                        records.push(records[0].clone());
+                        consumer.database.faults.next([Fault::ThrottleStatements; 3]);
+                    }
                     Delivery::FailsForGood => {
                         consumer.database.faults.next(vec![Fault::Reject; sent.attempts()]);
-                        record = delivered(record, MAX_RECEIVE_COUNT);
+                        records[0] = delivered(records[0].take(), MAX_RECEIVE_COUNT);
                         status = "failed";
                     }
                 }
-                let failures = consumer.consume(&[record]).await;
+                let failures = consumer.consume(&records).await;
                 let messages = sent.messages().into_iter();
                 let outcomes: Vec<_> = messages.map(|(id, body)| model.accept(id, body, status)).collect();
                 let expected = outcomes.contains(&"failed").then(|| receipt(number));
@@ -247,8 +253,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     let id = prop::sample::select(vec![IDS[0], IDS[0], IDS[1], ILLEGAL]);
     let bulk = prop::collection::vec((id, body()), 1..6);
     let request = prop_oneof![body().prop_map(Request::One), bulk.prop_map(Request::Bulk)];
-    let delivery =
-        prop::sample::select(vec![Delivery::Undisturbed, Delivery::LosesResponse, Delivery::FailsForGood]);
+    let delivery = prop_oneof![
+        3 => Just(Delivery::Undisturbed),
+        3 => Just(Delivery::LosesResponse),
+        1 => Just(Delivery::Twice),
+        3 => Just(Delivery::FailsForGood),
+    ];
     prop_oneof![
         1 => request.clone().prop_map(Step::Put),
         3 => request.prop_map(Step::Queue),
