@@ -3,13 +3,14 @@
 import { element } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 84;
-const MARGIN = { top: 6, right: 6, bottom: 16, left: 46 };
+const HEIGHT = 78;
+const MARGIN = { top: 5, right: 6, bottom: 16, left: 46 };
 /** A label of the time axis every so many seconds; a narrow chart has room for half of them. */
 const TICK_SECONDS = 30;
 const NARROW = 300;
-/** About how wide a letter of a mark is, and how high a line. */
+/** About how wide a letter of a mark is, how high a line, and how many lines there are, above the plot. */
 const LETTER = { width: 6.2, height: 12 };
+const LABEL_LINES = 2;
 
 const charts = new Set();
 /** The index under the cursor, in all charts; null if there is none. */
@@ -36,16 +37,20 @@ export class Chart {
   #columns = [];
   #marks = [];
   #max = 1;
+  /** The space above the plot. */
+  #top;
 
   /**
    * `series`: name, look (a class of the style sheet) and kind (`line`, `area`, or `bar`: bars stand on each other),
-   * and `of`, a column's value. `format`: a value as text, with its unit.
+   * and `of`, a column's value. `format`: a value as text, with its unit. `isLabelled`: whether its marks have texts.
    */
-  constructor(figure, { title, way, series, format }) {
+  constructor(figure, { title, way, series, format, isLabelled }) {
     this.title = title;
+    this.#top = MARGIN.top + (isLabelled ? LABEL_LINES * LETTER.height : 0);
+    this.height = HEIGHT + this.#top - MARGIN.top;
     this.#series = series;
     this.#format = format;
-    this.#canvas = svg("svg", { "aria-hidden": "true", height: HEIGHT });
+    this.#canvas = svg("svg", { "aria-hidden": "true", height: this.height });
     this.#values = series.map(({ name, look }) => {
       const value = element("b");
       return { value, entry: element("span", { class: `key ${look}` }, `${name} `, value) };
@@ -95,14 +100,14 @@ export class Chart {
   }
 
   #y(value) {
-    const { top, bottom } = MARGIN;
-    return HEIGHT - bottom - ((HEIGHT - top - bottom) * Math.min(value, this.#max)) / this.#max;
+    const bottom = this.height - MARGIN.bottom;
+    return bottom - ((bottom - this.#top) * Math.min(value, this.#max)) / this.#max;
   }
 
   #draw() {
     this.width = this.#canvas.clientWidth;
     if (!this.width || this.#columns.length === 0) return;
-    this.#canvas.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
+    this.#canvas.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     const piles = new Array(this.#columns.length).fill(0);
     const shapes = this.#series.map((series) => this.#shape(series, piles));
     this.#canvas.replaceChildren(...this.#axes(), ...shapes.flat(), ...this.#events(), ...this.#line());
@@ -119,7 +124,7 @@ export class Chart {
     }
     const last = this.#columns.length - 1;
     for (let ago = 0; ago <= last; ago += this.width < NARROW ? 2 * TICK_SECONDS : TICK_SECONDS) {
-      const at = { x: this.#x(last - ago), y: HEIGHT - 3, "text-anchor": ago === 0 ? "end" : "middle" };
+      const at = { x: this.#x(last - ago), y: this.height - 3, "text-anchor": ago === 0 ? "end" : "middle" };
       parts.push(svg("text", at, ago === 0 ? "now" : `−${ago} s`));
     }
     return parts;
@@ -158,19 +163,20 @@ export class Chart {
     return shapes;
   }
 
-  /** A line for each mark, and its text where there is room: below the one before if they would overlap. */
+  /** A line for each mark; above it its text where there is room, and left of it at the right end. */
   #events() {
-    let [end, row] = [-Infinity, 0];
+    // Where the last text of each line ends.
+    const ends = new Array(LABEL_LINES).fill(0);
     return this.#marks.flatMap(({ at, text }) => {
       const x = this.#x(Math.min(at / 1000 - this.#columns[0].second, this.#columns.length - 1));
-      const parts = [this.#rule("mark", x)];
-      if (this.width < NARROW) return parts;
+      const rule = this.#rule("mark", x);
+      if (this.#top === MARGIN.top) return [rule];
       const width = text.length * LETTER.width;
-      const start = Math.min(x + 3, this.width - width);
-      row = start < end ? (row + 1) % 5 : 0;
-      end = start + width + LETTER.width;
-      parts.push(svg("text", { class: "mark", x: start, y: MARGIN.top + 8 + row * LETTER.height }, text));
-      return parts;
+      const start = x + width > this.width ? x - 3 - width : x + 3;
+      const line = ends.findIndex((end) => end <= start) + 1 || LABEL_LINES;
+      ends[line - 1] = start + width + LETTER.width;
+      rule.setAttribute("y1", (line - 1) * LETTER.height + 2);
+      return [rule, svg("text", { class: "mark", x: start, y: line * LETTER.height - 2 }, text)];
     });
   }
 
@@ -179,7 +185,7 @@ export class Chart {
   }
 
   #rule(look, x) {
-    return svg("line", { class: look, x1: x, x2: x, y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
+    return svg("line", { class: look, x1: x, x2: x, y1: this.#top, y2: this.height - MARGIN.bottom });
   }
 
   #label() {

@@ -6,7 +6,7 @@ import { SHOWN_SECONDS, WAYS, WAY_NAMES, percentile } from "./messages.js";
 
 const NOT_ACCEPTED = [
   { unit: "not accepted", kind: "bad", of: (c) => c["not accepted"] },
-  { unit: "in doubt", kind: "bad", of: (c) => c.inDoubt },
+  { unit: "of them in doubt", kind: "bad", of: (c) => c.inDoubt },
 ];
 const CALLER = {
   name: "caller",
@@ -19,7 +19,7 @@ const SETTLED_OTHERWISE = [
   { unit: "conflict", kind: "odd", of: (c) => c.conflict },
 ];
 /** What an operator sees of a table. */
-const TABLE = { name: "table", unit: "stored", of: (c) => c.inTable, operator: [["requests", "requests"]] };
+const TABLE = { name: "table", unit: "stored", of: (c) => c.inTable, operator: [["requests", "write requests"]] };
 
 /** Station: name, what is counted, the count. A side of a station is where messages leave the way. */
 const FLOWS = {
@@ -106,7 +106,7 @@ export class Flow {
         figure.style.order = 2 * index + place;
         byId(`way-${way}`).querySelector(".charts").append(figure);
         const ofWay = series.map((one) => ({ ...one, of: (column) => one.of(column[way], column) }));
-        return new Chart(figure, { title, way: WAY_NAMES[way], format, series: ofWay });
+        return new Chart(figure, { title, way: WAY_NAMES[way], format, series: ofWay, isLabelled: index === 0 });
       }),
     );
     const history = byId("history");

@@ -146,7 +146,7 @@ async function sendOne({ id, text, number }) {
   if (!(await hasSession())) return [];
   const entries = (id) =>
     number === 1 ? [{ id, text }] : Array.from({ length: number }, (_, at) => ({ id: `${id}-${at + 1}`, text }));
-  shownBulks = await Promise.all(ways.map((way) => sender.send(way, owner, entries(idFor(id, way, ways)))));
+  shownBulks = await Promise.all(ways.map((way) => sender.send(way, owner, entries(idFor(id, way, ways))).responded));
   showOutcomes();
   return shownBulks;
 }
@@ -240,8 +240,8 @@ async function startDemo(plan) {
 
 function showBurst() {
   if (!burst) return;
-  const { offered, total, sending } = burst;
-  const responded = burst.messages.length;
+  const { total, sending, responded } = burst;
+  const offered = burst.messages.length;
   byId("burst-progress").value = offered / total;
   byId("burst-stop").disabled = !sending;
   const state = sending ? "sending" : responded < offered ? "waiting" : offered < total ? "stopped" : "done";

@@ -88,7 +88,7 @@ export class Operator {
     this.#messages.capacity = state.unitsPerSecond;
     if (state.unitsPerSecond !== before.unitsPerSecond) this.#messages.mark(capacityText(state.unitsPerSecond));
     const isOut = state.outageMs > 0;
-    if (isOut !== before.outageMs > 0) this.#messages.mark(isOut ? "database stopped" : "database back");
+    if (isOut !== before.outageMs > 0) this.#messages.mark(isOut ? "outage" : "back");
     for (const way of WAYS)
       setText(byId(`${way}-requests`), count(state.writeRequests[way] - this.#first.writeRequests[way]));
     setText(byId("queue-waiting"), count(state.queue.waiting));
@@ -100,7 +100,7 @@ export class Operator {
       slider.value = place < 0 ? CAPACITIES.length - 1 : place;
       this.#showCapacity(state.unitsPerSecond);
     }
-    setText(byId("outage"), isOut ? `End the outage (${Math.ceil(state.outageMs / 1000)} s)` : "Stop the database");
+    setText(byId("outage"), isOut ? `End the outage (${Math.ceil(state.outageMs / 1000)} s left)` : "Stop the database");
     document.body.classList.toggle("outage", isOut);
   }
 

@@ -42,12 +42,12 @@ export class Sender {
   }
 
   /**
-   * Sends messages in one request, and resolves to them once there is a response that is not followed by a retry.
-   * `entries`: `id` and `text` of each.
+   * Sends messages in one request. Returns them (`bulk`), and a promise of them for when there is a response that is
+   * not followed by a retry (`responded`). `entries`: `id` and `text` of each.
    */
   send(way, owner, entries, { retry = false, dueAt } = {}) {
-    const messages = this.#messages.offer(way, owner, entries, dueAt);
-    return new Promise((resolve) => this.#enqueue({ messages, retry, resolve }));
+    const bulk = this.#messages.offer(way, owner, entries, dueAt);
+    return { bulk, responded: new Promise((resolve) => this.#enqueue({ messages: bulk, retry, resolve })) };
   }
 
   /** Looks up messages, a few at a time. Those that were settled meanwhile are left out. */
@@ -132,9 +132,9 @@ function payloadOf(bytes, number) {
 /** Sends messages at a steady rate, whether responses come or not. */
 export class Burst {
   #timer;
-  offered = 0;
-  /** Those with a response. */
+  /** Those that were due by now, and how many of them have a response. */
   messages = [];
+  responded = 0;
 
   /** `plan`: `ways`, `number` and `rate` of each way, how many in one request (`bulk`), `bytes`, `owners`, `retry`. */
   constructor(plan, sender) {
@@ -169,7 +169,9 @@ export class Burst {
   }
 
   async #send(sender, way, owner, entries, dueAt) {
-    this.offered += entries.length;
-    this.messages.push(...(await sender.send(way, owner, entries, { retry: this.plan.retry, dueAt })));
+    const { bulk, responded } = sender.send(way, owner, entries, { retry: this.plan.retry, dueAt });
+    this.messages.push(...bulk);
+    await responded;
+    this.responded += bulk.length;
   }
 }
