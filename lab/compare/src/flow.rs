@@ -25,6 +25,9 @@ pub(crate) fn files(runs: &[&Run]) -> Files {
     files
 }
 
+/// Where the axis begins, so that there is room for a label on the left of 1 ms.
+const LEFT: f64 = -0.3;
+
 type Time = fn(&Message) -> Option<f64>;
 
 /// A row of dots for each time, on one logarithmic axis.
@@ -48,7 +51,7 @@ fn picture(runs: &[&Run]) -> Picture {
         let [p50, p99] = percentiles.map(duration);
         let design = if caller == Caller::Queue { "queue" } else { "synchronous" };
         let text = format!("{design}: {name}, {p50} / {p99}");
-        marks.push(Mark::Text((0.02, low + 0.85), text, HPos::Left));
+        marks.push(Mark::Text((LEFT + 0.02, low + 0.85), text, HPos::Left));
         let labels = [("p50\u{a0}", HPos::Right), ("\u{a0}p99", HPos::Left)];
         for (time, (label, side)) in percentiles.into_iter().zip(labels) {
             let Some(ms) = time else { continue };
@@ -56,7 +59,7 @@ fn picture(runs: &[&Run]) -> Picture {
             marks.push(Mark::Text((log(ms), low + 0.57), label.to_owned(), side));
         }
     }
-    let x = Axis::logarithms(4.0).named("from when the message was due: p50 / p99");
+    let x = Axis { from: LEFT, ..Axis::logarithms(4.0) }.named("from when the message was due: p50 / p99");
     let y = Axis { is_bare: true, ..Axis::numbers(0.0, lanes.len() as f64) };
     let title = format!("Flow: {} messages a second, no limit of capacity", runs[0].plan.load.rate);
     let legend = Strip::Legend("", vec![key("synchronous", [SYNCHRONOUS]), key("queue", [QUEUE])]);

@@ -3,7 +3,7 @@
 use intake_domain::message::{InvalidMessageId, Key, MessageId, Owner, id_text};
 use lambda_http::{
     Adapter, Body, Error, LambdaEvent, Request, RequestExt, Response,
-    aws_lambda_events::apigw::ApiGatewayProxyRequestContext,
+    aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayProxyRequestContext},
     http::{
         HeaderValue, StatusCode,
         header::{
@@ -33,8 +33,9 @@ where
     H: FnMut(Request) -> F,
     F: Future<Output = Result<Response<Body>, Error>> + Send,
 {
+    // As what a REST API sends: as a `LambdaRequest`, an event is read twice, first to find out where it ends.
     let service = ServiceBuilder::new()
-        .map_request(|event: LambdaEvent<LambdaRequest>| {
+        .map_request(|event: LambdaEvent<ApiGatewayProxyRequest>| {
             LambdaEvent::new(without_host(event.payload), event.context)
         })
         .service(Adapter::from(service_fn(handler)));
@@ -46,12 +47,10 @@ where
 /// `lambda_http` makes a URL of `Host` and `X-Forwarded-Proto`, and panics if it is none. Both are a client's, or those
 /// of a proxy in front of it, and may be anything: `https,http` is usual. Without a host it reads neither. Nothing here
 /// reads the URL.
-pub fn without_host(mut event: LambdaRequest) -> LambdaRequest {
-    if let LambdaRequest::ApiGatewayV1(request) = &mut event {
-        request.headers.remove(HOST);
-        request.request_context.domain_name = None;
-    }
-    event
+pub fn without_host(mut event: ApiGatewayProxyRequest) -> LambdaRequest {
+    event.headers.remove(HOST);
+    event.request_context.domain_name = None;
+    LambdaRequest::ApiGatewayV1(event)
 }
 
 /// The caller of a request, and the message that it is about.
