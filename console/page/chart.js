@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 78;
+const HEIGHT = 76;
 const MARGIN = { top: 5, right: 6, bottom: 16, left: 46 };
 /** A label of the time axis every so many seconds; a narrow chart has room for half of them. */
 const TICK_SECONDS = 30;
