@@ -19,7 +19,7 @@ const SETTLED_OTHERWISE = [
   { unit: "conflict", kind: "odd", of: (c) => c.conflict },
 ];
 /** What an operator sees of a table. */
-const TABLE = { name: "table", unit: "stored", of: (c) => c.inTable, operator: [["requests", "write requests"]] };
+const TABLE = { name: "table", unit: "stored", of: (c) => c.inTable, operator: [["requests", "write attempts"]] };
 
 /** Station: name, what is counted, the count. A side of a station is where messages leave the way. */
 const FLOWS = {

@@ -50,11 +50,11 @@ function result({ offered, accepted, notAccepted, answers, stored, failed, open,
   const within = `each within *${duration(longestMs)}*`;
   const parts =
     stored === accepted
-      ? [`accepted and stored *${of(stored, offered)}*`, within]
+      ? [`stored *${of(stored, offered)}*`, within]
       : [`accepted *${of(accepted, offered)}*`, `stored ${count(stored)}`, within];
   if (failed > 0) parts.push(`${count(failed)} are dead letters`);
   if (open > 0) parts.push(`${count(open)} still wait`);
-  const again = notAccepted > 0 ? `; *${count(notAccepted)}* got ${answers}: to be sent again` : "";
+  const again = notAccepted > 0 ? `; *${count(notAccepted)}* got ${answers} (not confirmed: send again)` : "";
   const notified = notifiedMs === null ? "" : ` (“queued”), notification (“stored”) ${duration(notifiedMs)}`;
   return `${parts.join(", ")}${again}. Median response ${duration(responseMs)}${notified}.`;
 }

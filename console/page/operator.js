@@ -100,7 +100,7 @@ export class Operator {
       slider.value = place < 0 ? CAPACITIES.length - 1 : place;
       this.#showCapacity(state.unitsPerSecond);
     }
-    setText(byId("outage"), isOut ? `End the outage (${Math.ceil(state.outageMs / 1000)} s left)` : "Stop the database");
+    setText(byId("outage"), isOut ? `End outage (${Math.ceil(state.outageMs / 1000)} s)` : "Stop the database");
     document.body.classList.toggle("outage", isOut);
   }
 

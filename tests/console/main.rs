@@ -195,11 +195,11 @@ async fn the_burst_of_the_guided_demo_shows_both_designs_at_the_line_and_one_tha
     let (accepted, queue) = (shown(&mut page, "sync accepted").await, stored(&mut page, "queue").await.len());
     assert_eq!(stored(&mut page, "sync").await.len() as u64, accepted);
     let text = demo_text(&mut page, "burst").await;
-    let first = format!("Synchronous accepted and stored {accepted} of 480, each within ");
-    let again = format!("; {} got 503: to be sent again. ", 480 - accepted);
+    let first = format!("Synchronous stored {accepted} of 480, each within ");
+    let again = format!("; {} got 503 (not confirmed: send again). ", 480 - accepted);
     assert!(text.starts_with(&first) && text.contains(&again), "{text}");
     let then = match queue {
-        480 => "Queue accepted and stored all 480, each within ".to_owned(),
+        480 => "Queue stored all 480, each within ".to_owned(),
         queue => format!("Queue accepted all 480, stored {queue}"),
     };
     assert!(text.contains(&then), "{queue} in the table: {text}");
@@ -218,10 +218,10 @@ async fn the_outage_of_the_guided_demo_leaves_callers_of_one_design_in_doubt_als
     let accepted = shown(&mut page, "sync accepted").await;
     assert!(accepted < 200 && shown(&mut page, "sync of them in doubt").await == 200 - accepted);
     let text = demo_text(&mut page, "outage").await;
-    let first = format!("Synchronous accepted and stored {accepted} of 200, each within ");
+    let first = format!("Synchronous stored {accepted} of 200, each within ");
     let again = format!("; {} got ", 200 - accepted);
     assert!(text.starts_with(&first) && text.contains(&again), "{text}");
-    assert!(text.contains("Queue accepted and stored all 200, each within "), "{text}");
+    assert!(text.contains("Queue stored all 200, each within "), "{text}");
     assert_eq!(stored(&mut page, "queue").await.len(), 200);
     for event in ["outage", "back"] {
         assert_marks(&mut page, event).await;
