@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 76;
-const MARGIN = { top: 5, right: 6, bottom: 16, left: 46 };
+const MARGIN = { top: 8, right: 6, bottom: 16, left: 46 };
 /** A label of the time axis every so many seconds; a narrow chart has room for half of them. */
 const TICK_SECONDS = 30;
 const NARROW = 300;
@@ -173,10 +173,11 @@ export class Chart {
       if (this.#top === MARGIN.top) return [rule];
       const width = text.length * LETTER.width;
       const start = x + width > this.width ? x - 3 - width : x + 3;
-      const line = ends.findIndex((end) => end <= start) + 1 || LABEL_LINES;
-      ends[line - 1] = start + width + LETTER.width;
-      rule.setAttribute("y1", (line - 1) * LETTER.height + 2);
-      return [rule, svg("text", { class: "mark", x: start, y: line * LETTER.height - 2 }, text)];
+      const line = ends.findIndex((end) => end <= start);
+      if (line < 0) return [rule];
+      ends[line] = start + width + LETTER.width;
+      rule.setAttribute("y1", line * LETTER.height + 2);
+      return [rule, svg("text", { class: "mark", x: start, y: (line + 1) * LETTER.height - 2 }, text)];
     });
   }
 
