@@ -8,9 +8,8 @@ const MARGIN = { top: 8, right: 6, bottom: 16, left: 46 };
 /** A label of the time axis every so many seconds; a narrow chart has room for half of them. */
 const TICK_SECONDS = 30;
 const NARROW = 300;
-/** About how wide a letter of a mark is, how high a line, and how many lines there are, above the plot. */
+/** About how wide a letter of a mark is, and how high a line. */
 const LETTER = { width: 6.2, height: 12 };
-const LABEL_LINES = 2;
 
 const charts = new Set();
 /** The index under the cursor, in all charts; null if there is none. */
@@ -37,17 +36,19 @@ export class Chart {
   #columns = [];
   #marks = [];
   #max = 1;
-  /** The space above the plot. */
+  /** The lines for texts of marks, and the space above the plot that they are in. */
+  #lines;
   #top;
 
   /**
    * `series`: name, look (a class of the style sheet) and kind (`line`, `area`, or `bar`: bars stand on each other),
-   * and `of`, a column's value. `format`: a value as text, with its unit. `isLabelled`: whether its marks have texts.
+   * and `of`, a column's value. `format`: a value as text, with its unit. `lines`: how many lines the texts of marks have.
    */
-  constructor(figure, { title, way, series, format, isLabelled }) {
+  constructor(figure, { title, way, series, format, lines }) {
     this.title = title;
-    this.#top = MARGIN.top + (isLabelled ? LABEL_LINES * LETTER.height : 0);
-    this.height = HEIGHT + this.#top - MARGIN.top;
+    this.#lines = lines;
+    this.#top = MARGIN.top + lines * LETTER.height;
+    this.height = HEIGHT + lines * LETTER.height;
     this.#series = series;
     this.#format = format;
     this.#canvas = svg("svg", { "aria-hidden": "true", height: this.height });
@@ -166,11 +167,10 @@ export class Chart {
   /** A line for each mark; above it its text where there is room, and left of it at the right end. */
   #events() {
     // Where the last text of each line ends.
-    const ends = new Array(LABEL_LINES).fill(0);
+    const ends = new Array(this.#lines).fill(0);
     return this.#marks.flatMap(({ at, text }) => {
       const x = this.#x(Math.min(at / 1000 - this.#columns[0].second, this.#columns.length - 1));
       const rule = this.#rule("mark", x);
-      if (this.#top === MARGIN.top) return [rule];
       const width = text.length * LETTER.width;
       const start = x + width > this.width ? x - 3 - width : x + 3;
       const line = ends.findIndex((end) => end <= start);

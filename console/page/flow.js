@@ -106,7 +106,7 @@ export class Flow {
         figure.style.order = 2 * index + place;
         byId(`way-${way}`).querySelector(".charts").append(figure);
         const ofWay = series.map((one) => ({ ...one, of: (column) => one.of(column[way], column) }));
-        return new Chart(figure, { title, way: WAY_NAMES[way], format, series: ofWay, isLabelled: index === 0 });
+        return new Chart(figure, { title, way: WAY_NAMES[way], format, series: ofWay, lines: index === 0 ? 2 : 0 });
       }),
     );
     const history = byId("history");

@@ -19,7 +19,7 @@ const DEMOS = {
 const of = (number, total) => (number === total ? `all ${count(total)}` : `${count(number)} of ${count(total)}`);
 
 /** What became of the messages of a design, in figures. Times are counted from when a message was due. */
-export function figuresOf(messages, way) {
+function figuresOf(messages, way) {
   const own = messages.filter((message) => message.way === way);
   const having = (status) => own.filter((message) => message.status === status);
   const times = (name) => own.filter((message) => message[name] !== null).map((message) => message[name] - message.dueAt);

@@ -98,7 +98,6 @@ export class Messages {
         id,
         text,
         status: null,
-        inDoubt: false,
         dueAt,
         // Of the request, which it may share with others; and of the look-ups of its receipt.
         bulk,
@@ -156,7 +155,6 @@ export class Messages {
       message.respondedAt = at;
       // From when it was due: a caller that waits for a free connection waits, too.
       column.responseMs.push(at - dueAt);
-      message.inDoubt = inDoubt;
       this.counts[way].inDoubt += inDoubt;
       this.counts[way].accepted += accepted;
       if (way === "sync" && accepted) message.statusPath = `/messages/${encodeURIComponent(message.id)}`;
