@@ -172,7 +172,7 @@ export class Chart {
       const x = this.#x(Math.min(at / 1000 - this.#columns[0].second, this.#columns.length - 1));
       const rule = this.#rule("mark", x);
       const width = text.length * LETTER.width;
-      const start = x + width > this.width ? x - 3 - width : x + 3;
+      const start = x + width + LETTER.width > this.width ? x - 3 - width : x + 3;
       const line = ends.findIndex((end) => end <= start);
       if (line < 0) return [rule];
       ends[line] = start + width + LETTER.width;

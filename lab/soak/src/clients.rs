@@ -31,8 +31,8 @@ const TRIES: usize = 50;
 /// How many look-ups there are at once in the end.
 const MAX_CONCURRENT: usize = 16;
 
-/// How long it may take to look up everything, and the dead-letter recorder, which runs every minute, and begins anew with
-/// thousands of letters after each kill.
+/// How long it may take to look up everything, and the dead-letter recorder, which runs every minute, and begins anew
+/// with thousands of letters after each kill.
 const MAX_QUEUED: Duration = Duration::from_secs(600);
 
 /// Sends messages until enough are accepted.
